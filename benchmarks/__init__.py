@@ -1,0 +1,1 @@
+"""Measurements, one file a question, each beside its floor or a peer in the same run."""

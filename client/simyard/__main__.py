@@ -1,0 +1,5 @@
+"""`python -m simyard`: the same as `simyard`."""
+
+from simyard.cli import main
+
+main()

@@ -1,0 +1,35 @@
+"""`simyard groups`: the machines that tasks run on."""
+
+from __future__ import annotations
+
+import typer
+
+from simyard.cli import session
+from simyard.cli.options import Json
+from simyard.cli.show import say_json, say_table
+from simyard.cli.text import size
+
+commands = typer.Typer(help="See the machine groups.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@commands.command("list")
+def list_groups(json_: Json = False) -> None:
+    """List the machine groups, their machines and what is free on them."""
+    with session.connect() as client:
+        found = client.groups.list()
+    if json_:
+        say_json({"groups": found})
+        return
+    rows = [
+        (
+            group.name,
+            machine.name,
+            f"{machine.cpus_free:g}/{machine.cpus:g}",
+            f"{size(machine.memory_free)}/{size(machine.memory)}",
+            f"{machine.gpus_free}/{machine.gpus}",
+        )
+        for group in found
+        for machine in group.machines
+    ]
+    rows += [(group.name, "(no machines)", "", "", "") for group in found if not group.machines]
+    say_table(("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(0, 2, 3, 4), right=(2, 3, 4))

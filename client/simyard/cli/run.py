@@ -1,0 +1,108 @@
+"""`simyard run`: a folder, a simulator, and a task that comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simyard.cli import session
+from simyard.cli.arguments import parse_pairs, parse_parameters
+from simyard.cli.bars import bars
+from simyard.cli.failures import INTERRUPTED, say
+from simyard.cli.fetching import fetch_if_any
+from simyard.cli.options import DownloadTo, Json
+from simyard.cli.show import say_json
+from simyard.cli.watching import say_how_back, watch
+
+_SIZE = "such as 2GiB"
+
+
+@contextmanager
+def _telling_of_interruption() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted; the files that were sent are kept, and the same command goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def run(
+    simulator: Annotated[str, typer.Argument(metavar="SIMULATOR", help="`simyard simulators list` shows them.")],
+    folder: Annotated[Path, typer.Argument(metavar="INPUT_DIR", help="Folder of the input files.")],
+    version: Annotated[str | None, typer.Option(metavar="V", help="Version; by default the newest.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter of the simulator.")
+    ] = None,
+    command: Annotated[
+        list[str] | None,
+        typer.Option("--command", "-c", metavar="COMMAND", help="Run this instead; several run one after the other."),
+    ] = None,
+    cpus: Annotated[float | None, typer.Option(metavar="N", help="Cores; by default 1.")] = None,
+    gpus: Annotated[int | None, typer.Option(metavar="N", help="GPUs; by default none.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help=f"Memory, {_SIZE}.")] = None,
+    disk: Annotated[str | None, typer.Option(metavar="SIZE", help=f"Room for files, {_SIZE}.")] = None,
+    on: Annotated[str | None, typer.Option(metavar="GROUP", help="Machine group to run on.")] = None,
+    runtime: Annotated[str | None, typer.Option(metavar="R", help="native, podman or docker.")] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest time for the commands, such as 2h or 90s.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="A name for the task.")] = None,
+    project: Annotated[str, typer.Option(metavar="P", help="Project that the task belongs to.")] = "default",
+    meta: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A word of your own about the task.")
+    ] = None,
+    priority: Annotated[int, typer.Option(metavar="N", help="-100 to 100; higher ones run first.")] = 0,
+    retries: Annotated[int, typer.Option(metavar="N", help="How often to try again when it fails.")] = 0,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The same key gives the same task again.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the task has ended.")] = False,
+    download: DownloadTo = None,
+    json_: Json = False,
+) -> None:
+    """Send a folder and run a simulator over it; prints the task's id."""
+    from simyard.task import LOCAL_GROUP
+
+    with session.connect() as client:
+        info = client.simulators.get(simulator)
+        parameters = parse_parameters(parameter or (), info)
+        metadata = parse_pairs(meta or (), "metadata", "--meta")
+        with _telling_of_interruption(), bars(quiet=json_) as progress:
+            task = client.run(
+                simulator,
+                folder,
+                version=version,
+                parameters=parameters,
+                commands=command or (),
+                cpus=cpus,
+                gpus=gpus,
+                memory=memory,
+                disk=disk,
+                runtime=runtime,
+                time_limit=time_limit,
+                name=name,
+                project=project,
+                metadata=metadata,
+                priority=priority,
+                retries=retries,
+                idempotency_key=idempotency_key,
+                progress=progress,
+                group=on or LOCAL_GROUP,
+            )
+        if not json_:
+            typer.echo(task.id)
+        waits = wait or download is not None
+        if not waits and not json_:
+            say(f"{task.id} is {task.status.value}.")
+            say_how_back(task.id)
+        succeeded = not waits or watch(task, quiet=json_)
+        if download is not None:
+            fetch_if_any(task, download, quiet=json_)
+        if json_:
+            say_json(task.info)
+    if not succeeded:
+        raise typer.Exit(1)

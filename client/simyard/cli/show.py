@@ -1,0 +1,82 @@
+"""What goes to standard output: one JSON document, or a table that fits a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from simyard.cli.text import plain
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+
+
+def say_json(value: BaseModel | Any) -> None:
+    """Print one JSON document on one or more lines."""
+    dump = getattr(value, "model_dump", None)
+    document = dump(mode="json") if dump is not None else value
+    typer.echo(json.dumps(document, indent=2, default=_plain_data))
+
+
+def say_json_line(value: Any) -> None:
+    """Print one JSON document on one line."""
+    typer.echo(json.dumps(value, default=_plain_data))
+
+
+def _plain_data(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump is not None else str(value)
+
+
+def say_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    fixed: Sequence[int],
+    right: Sequence[int] = (),
+    prose: Sequence[int] = (),
+) -> None:
+    """Print rows below their heads: `fixed` columns are never cut or wrapped, `prose` is wrapped, the rest is cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    # The columns that must stay whole keep the width of their longest text.
+    shown = [[plain(cell) for cell in row] for row in rows]
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for i, head in enumerate(heads):
+        width = max([len(head), *(len(row[i]) for row in shown)])
+        table.add_column(
+            Text(head),
+            no_wrap=i not in prose,
+            overflow="ellipsis",
+            min_width=width if i in fixed else None,
+            justify="right" if i in right else "left",
+        )
+    for row in shown:
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)
+
+
+def say_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line."""
+    shown = [(name, plain(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        typer.echo(f"{name:<{width}}  {value}")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return where rich text goes; colours and movement only on a terminal, and none where `NO_COLOR` is set."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def is_terminal() -> bool:
+    """Say whether a person watches standard error."""
+    return sys.stderr.isatty()

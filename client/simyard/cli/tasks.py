@@ -1,0 +1,248 @@
+"""`simyard tasks`: look at tasks, wait for them, read them, end them."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simyard.cli import session
+from simyard.cli.failures import INTERRUPTED, say
+from simyard.cli.fetching import fetch, fetch_if_any
+from simyard.cli.options import DownloadTo, Glob, Json, TaskArgument
+from simyard.cli.show import say_json, say_json_line, say_pairs, say_table
+from simyard.cli.text import ago, duration, moment, size
+from simyard.cli.watching import say_how_back, watch
+
+if TYPE_CHECKING:
+    from simyard.task import Task as TaskInfo
+
+commands = typer.Typer(
+    help="Look at tasks, wait for them, read them, end them.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@commands.command("list")
+def list_tasks(
+    status: Annotated[list[str] | None, typer.Option(metavar="STATUS", help="Only these; may come again.")] = None,
+    simulator: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this simulator.")] = None,
+    project: Annotated[str | None, typer.Option(metavar="P", help="Only of this project.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="Only with this name.")] = None,
+    on: Annotated[str | None, typer.Option(metavar="GROUP", help="Only on this machine group.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    json_: Json = False,
+) -> None:
+    """List your tasks, newest first."""
+    with session.connect() as client:
+        asked = client.tasks.list(
+            status=status, simulator=simulator, project=project, name=name, group=on, limit=None if all_ else limit
+        )
+        found = [task.info for task in asked]
+    if json_:
+        say_json({"tasks": found})
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (
+            info.id,
+            info.status.value,
+            f"{info.simulator} {info.version}",
+            _took(info, now),
+            ago(info.created_at, now),
+            info.name or "",
+        )
+        for info in found
+    ]
+    say_table(("ID", "STATUS", "SIMULATOR", "TOOK", "CREATED", "NAME"), rows, fixed=(0, 1, 3, 4), right=(3,))
+    if not all_ and len(found) == limit:
+        say("There may be more: --limit N or --all.")
+
+
+@commands.command("info")
+def show_task(task: TaskArgument, json_: Json = False) -> None:
+    """Show all that is known of a task."""
+    with session.connect() as client:
+        info = client.tasks.get(task).info
+    if json_:
+        say_json(info)
+        return
+    say_pairs(_facts(info))
+    if info.attempts:
+        typer.echo()
+        rows = [
+            (
+                str(attempt.number),
+                attempt.machine,
+                attempt.runtime.value if attempt.runtime else "-",
+                "-" if attempt.exit_code is None else str(attempt.exit_code),
+                "-" if attempt.peak_memory is None else size(attempt.peak_memory),
+                "-" if attempt.cpu_seconds is None else duration(attempt.cpu_seconds),
+                attempt.reason.code.value if attempt.reason else "",
+            )
+            for attempt in info.attempts
+        ]
+        heads = ("ATTEMPT", "MACHINE", "RUNTIME", "EXIT", "MEMORY", "CPU TIME", "REASON")
+        say_table(heads, rows, fixed=(0, 2, 3, 4, 5, 6), right=(0, 3, 4, 5))
+
+
+@commands.command("wait")
+def wait_for_task(
+    task: TaskArgument,
+    timeout: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="Wait no longer.")] = None,
+    download: DownloadTo = None,
+    json_: Json = False,
+) -> None:
+    """Wait until a task has ended; the exit status is 0 only when it succeeded."""
+    with session.connect() as client:
+        handle = client.tasks.get(task)
+        succeeded = watch(handle, quiet=json_, timeout=timeout)
+        if download is not None:
+            fetch_if_any(handle, download, quiet=json_)
+        if json_:
+            say_json(handle.info)
+    if not succeeded:
+        raise typer.Exit(1)
+
+
+@commands.command("logs")
+def print_log(
+    task: TaskArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Print standard error instead.")] = False,
+    json_: Json = False,
+) -> None:
+    """Print what a task's commands printed, byte for byte."""
+    stream = "stderr" if stderr else "stdout"
+    offset = 0
+    with session.connect() as client:
+        try:
+            for chunk in client.tasks.get(task).logs(follow=follow, stream=stream):
+                if json_:
+                    say_json_line({"stream": stream, "offset": offset, "text": chunk.decode(errors="replace")})
+                    offset += len(chunk)
+                else:
+                    sys.stdout.buffer.write(chunk)
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            say(f"{task} goes on without you.")
+            say_how_back(task)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@commands.command("files")
+def show_files(
+    task: TaskArgument,
+    path: Annotated[str | None, typer.Argument(metavar="[PATH]", help="Print this file instead.")] = None,
+    json_: Json = False,
+) -> None:
+    """List the files of a task, also while it runs; or print one of them."""
+    with session.connect() as client:
+        handle = client.tasks.get(task)
+        if path is not None:
+            for chunk in handle.stream(path):
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+            return
+        found = handle.files()
+    if json_:
+        say_json({"files": found})
+        return
+    now = datetime.now(UTC)
+    rows = [(size(file.size), ago(_time(file.mtime_ns), now), file.path) for file in found]
+    say_table(("SIZE", "CHANGED", "PATH"), rows, fixed=(0, 1, 2), right=(0,))
+
+
+@commands.command("download")
+def download_outputs(
+    task: TaskArgument,
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="By default a folder named by the id.")] = None,
+    glob: Glob = None,
+    json_: Json = False,
+) -> None:
+    """Fetch the outputs and logs of a task; files that are there already are not fetched again."""
+    with session.connect() as client:
+        handle = client.tasks.get(task)
+        found = fetch(handle, folder or Path(handle.id), glob=glob, quiet=json_)
+    if json_:
+        say_json(
+            {
+                "task": task,
+                "folder": str(found.folder),
+                "files": found.files,
+                "bytes": found.bytes,
+                "already_there": found.already_there,
+                "left_out": found.left_out,
+            }
+        )
+
+
+@commands.command("cancel")
+def cancel_tasks(
+    tasks: Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")], json_: Json = False
+) -> None:
+    """End tasks; what they have made so far is kept."""
+    with session.connect() as client:
+        found = [client.tasks.get(task) for task in dict.fromkeys(tasks)]
+        for handle in found:
+            was_over = handle.status.is_end
+            info = handle.cancel()
+            if not json_:
+                end = f"had ended: {info.status.value}" if was_over else "is being ended"
+                say(f"{info.id} {'cancelled' if info.status.value == 'cancelled' and not was_over else end}")
+    if json_:
+        say_json(found[0].info if len(found) == 1 else {"tasks": [handle.info for handle in found]})
+
+
+@commands.command("explain")
+def explain_task(task: TaskArgument, json_: Json = False) -> None:
+    """Say why a task waits, runs or has ended, and what to do next."""
+    with session.connect() as client:
+        found = client.tasks.get(task).explain()
+    if json_:
+        say_json(found)
+        return
+    say_pairs([(found.task, found.status.value)])
+    typer.echo(found.summary)
+    for detail in found.details:
+        typer.echo(f"  - {detail}")
+    if found.next:
+        typer.echo(f"Next: {found.next}")
+
+
+def _took(info: TaskInfo, now: datetime) -> str:
+    if info.started_at is None:
+        return "-"
+    return duration(((info.ended_at or now) - info.started_at).total_seconds())
+
+
+def _time(mtime_ns: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=mtime_ns // 1000)
+
+
+def _facts(info: TaskInfo) -> list[tuple[str, str]]:
+    resources = info.resources
+    gpus = f", {resources.gpus} GPUs" if resources.gpus else ""
+    facts = [
+        ("id", info.id),
+        ("name", info.name or ""),
+        ("project", info.project),
+        ("simulator", f"{info.simulator} {info.version}" + (f" ({info.runtime.value})" if info.runtime else "")),
+        ("status", info.status.value + (", cancel requested" if info.cancel_requested else "")),
+        ("reason", f"{info.reason.code.value}: {info.reason.message}" if info.reason else ""),
+        ("group", info.group),
+        ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),
+        ("time limit", duration(info.limits.run) if info.limits.run else ""),
+        ("priority", str(info.priority) if info.priority else ""),
+        ("parameters", ", ".join(f"{name}={value}" for name, value in info.parameters.items())),
+        *(("command", " ".join(command.argv)) for command in info.commands),
+        ("metadata", ", ".join(f"{name}={value}" for name, value in info.metadata.items())),
+        ("created", moment(info.created_at)),
+        ("started", moment(info.started_at) if info.started_at else ""),
+        ("ended", moment(info.ended_at) if info.ended_at else ""),
+        ("took", _took(info, datetime.now(UTC)) if info.started_at else ""),
+    ]
+    return [(name, value) for name, value in facts if value]

@@ -1,0 +1,51 @@
+"""Times, sizes and texts as people read them, and safe to print."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+_STEPS = (("d", 86400), ("h", 3600), ("min", 60))
+
+
+def plain(text: str) -> str:
+    """Return a text without anything that moves the cursor or breaks the line; it shows as an escape instead."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def size(count: float) -> str:
+    """Return bytes as for example `1.4 MiB`."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        count /= 1024
+        if count < 1000:
+            return f"{count:.3g} {unit}" if count < 100 else f"{count:.0f} {unit}"
+    return f"{count:,.0f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as for example `0.42 s`, `31 s`, `4 min 12 s` or `2 h 5 min`."""
+    seconds = max(seconds, 0.0)
+    if seconds < 59.5:
+        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    units = ("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)
+    for large, large_seconds, small, small_seconds in units:
+        if whole >= large_seconds:
+            rest = whole % large_seconds // small_seconds
+            return f"{whole // large_seconds} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """Return how long ago a moment was, in its largest unit."""
+    seconds = (now - then) / timedelta(seconds=1)
+    for unit, length in _STEPS:
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "now" if seconds < 5 else f"{seconds:.0f} s ago"
+
+
+def moment(then: datetime) -> str:
+    """Return a moment in the user's own time zone."""
+    return then.astimezone().strftime("%Y-%m-%d %H:%M:%S")

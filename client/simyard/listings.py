@@ -1,0 +1,151 @@
+"""What a server has: its tasks, its simulators and its machine groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from simyard import errors
+from simyard.connection import Connection
+from simyard.group import MachineGroup
+from simyard.handle import Task
+from simyard.simulator import SimulatorInfo
+from simyard.status import Status
+from simyard.task import Task as TaskInfo
+from simyard.words import TaskIdText
+
+_PAGE = 200
+
+
+class _Page(BaseModel):
+    tasks: tuple[TaskInfo, ...]
+    cursor: str | None = None
+
+
+class _Simulators(BaseModel):
+    simulators: tuple[SimulatorInfo, ...]
+
+
+class _Groups(BaseModel):
+    groups: tuple[MachineGroup, ...]
+
+
+class _Id(BaseModel):
+    id: TaskIdText
+
+
+class TaskPage(NamedTuple):
+    """Some tasks, newest first, and where the next page starts."""
+
+    tasks: tuple[Task, ...]
+    cursor: str | None
+
+
+class Tasks:
+    """The tasks of this user."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, task: str) -> Task:
+        """Return a task by its id.
+
+        Raises:
+            NotFound: there is no such task.
+        """
+        try:
+            _Id(id=task)
+        except ValueError:
+            raise errors.NotFound(
+                f"{task!r} is no task's id.", field="task", fix="`simyard tasks list` shows yours."
+            ) from None
+        return Task(self._connection, self._connection.ask(TaskInfo, "GET", f"/v1/tasks/{task}"))
+
+    def page(
+        self,
+        *,
+        status: Status | str | Iterable[Status | str] | None = None,
+        simulator: str | None = None,
+        project: str | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> TaskPage:
+        """Return one page of the tasks that fit all the filters."""
+        statuses = [status] if isinstance(status, str) else list(status or ())
+        asked = {
+            "status": ",".join(str(one) for one in statuses) or None,
+            "simulator": simulator,
+            "project": project,
+            "name": name,
+            "group": group,
+            "cursor": cursor,
+            "limit": limit,
+        }
+        params = {key: value for key, value in asked.items() if value is not None}
+        page = self._connection.ask(_Page, "GET", "/v1/tasks", params=params)
+        return TaskPage(tuple(Task(self._connection, info) for info in page.tasks), page.cursor)
+
+    def list(
+        self,
+        *,
+        status: Status | str | Iterable[Status | str] | None = None,
+        simulator: str | None = None,
+        project: str | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Task]:
+        """Give the tasks that fit all the filters, newest first, page by page as they are needed."""
+        left, cursor = limit, None
+        while left is None or left > 0:
+            page = self.page(
+                status=status,
+                simulator=simulator,
+                project=project,
+                name=name,
+                group=group,
+                cursor=cursor,
+                limit=_PAGE if left is None else min(left, _PAGE),
+            )
+            yield from page.tasks
+            left = None if left is None else left - len(page.tasks)
+            cursor = page.cursor
+            if cursor is None or not page.tasks:
+                return
+
+
+class Simulators:
+    """The catalogue of simulators."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> SimulatorInfo:
+        """Return what the catalogue says of a simulator.
+
+        Raises:
+            NotFound: there is no such simulator.
+        """
+        if not name or name in {".", ".."}:
+            raise errors.NotFound(f"There is no simulator {name!r}.", field="simulator")
+        return self._connection.ask(SimulatorInfo, "GET", f"/v1/simulators/{quote(name, safe='')}")
+
+    def list(self) -> tuple[SimulatorInfo, ...]:
+        """Return every simulator of the catalogue."""
+        return self._connection.ask(_Simulators, "GET", "/v1/simulators").simulators
+
+
+class Groups:
+    """The machine groups."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self) -> tuple[MachineGroup, ...]:
+        """Return every machine group with its machines and what is free on them."""
+        return self._connection.ask(_Groups, "GET", "/v1/groups").groups

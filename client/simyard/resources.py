@@ -1,0 +1,72 @@
+"""What a task needs of a machine, and the limits it must keep."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from simyard.words import Word
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"k": KIB, "m": MIB, "g": GIB, "t": 1024**4, "kib": KIB, "mib": MIB, "gib": GIB, "tib": 1024**4}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_size(value: Any) -> Any:
+    """Return bytes for a text such as `2GiB`, `500MB` or `1.5g`; anything but a text is returned as it is.
+
+    Units: B, kB, MB, GB, TB in powers of 1000; KiB to TiB and single letters in powers of 1024.
+
+    Raises:
+        ValueError: the text is not a size.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f"{value!r} is not a size; write for example 2GiB or 500MB")
+    return int(float(match[1]) * unit)
+
+
+def parse_duration(value: Any) -> Any:
+    """Return seconds for a text such as `90`, `30s`, `10m`, `2h` or `1d`; anything but a text is returned as it is.
+
+    Raises:
+        ValueError: the text is not a duration.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write for example 90, 30s, 10m, 2h or 1d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+"""Bytes; a text with a unit is understood."""
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+"""Seconds; a text with a unit is understood."""
+
+
+class Resources(Word):
+    """What a task gets of a machine; the container runtime holds it to that."""
+
+    cpus: float = Field(default=1.0, ge=0.01, le=4096)
+    """Cores; a fraction lets short tasks share one."""
+    memory: Annotated[int, BeforeValidator(parse_size), Field(ge=16 * MIB)] = 1 * GIB
+    """Bytes of memory; more than this ends the task with the reason `out-of-memory`."""
+    gpus: int = Field(default=0, ge=0, le=64)
+    """GPUs, whole ones."""
+    disk: Annotated[int, BeforeValidator(parse_size), Field(ge=1 * MIB)] = 20 * GIB
+    """Bytes that the working folder may grow to; more ends the task with the reason `disk-full`."""
+
+
+class Limits(Word):
+    """How long a task may take, in seconds."""
+
+    run: Duration | None = None
+    """Time for the commands themselves; None means no limit."""

@@ -1,0 +1,85 @@
+"""A task as its user describes it, made into the request that the server takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from simyard.commands import parse_command
+from simyard.errors import InvalidInput
+from simyard.files import InputFile
+from simyard.resources import Limits, Resources
+from simyard.simulator import Command, RuntimeName
+from simyard.task import LOCAL_GROUP, TaskSpec, Value
+
+Commands = str | Sequence[Command | str | Sequence[str]]
+"""One command in a line, or several, each as a line, as its words, or as a `Command`."""
+
+
+def describe(
+    simulator: str,
+    inputs: Iterable[InputFile],
+    *,
+    version: str | None = None,
+    runtime: RuntimeName | str | None = None,
+    parameters: Mapping[str, Value | os.PathLike[str]] | None = None,
+    commands: Commands = (),
+    resources: Resources | None = None,
+    cpus: float | None = None,
+    memory: int | str | None = None,
+    gpus: int | None = None,
+    disk: int | str | None = None,
+    limits: Limits | None = None,
+    time_limit: float | str | None = None,
+    group: str = LOCAL_GROUP,
+    priority: int = 0,
+    name: str | None = None,
+    project: str = "default",
+    metadata: Mapping[str, Value] | None = None,
+    retries: int = 0,
+) -> TaskSpec:
+    """Return the request for one task.
+
+    Raises:
+        InvalidInput: a value is not valid; its field says which.
+    """
+    lines = [commands] if isinstance(commands, str) else commands
+    asked = {"cpus": cpus, "memory": memory, "gpus": gpus, "disk": disk}
+    base = {} if resources is None else resources.model_dump(exclude_unset=True)
+    times = {} if limits is None else limits.model_dump(exclude_unset=True)
+    values: dict[str, Any] = {
+        "simulator": simulator,
+        "version": version,
+        "runtime": runtime,
+        "parameters": {
+            key: os.fspath(value) if isinstance(value, os.PathLike) else value
+            for key, value in (parameters or {}).items()
+        },
+        "commands": tuple(parse_command(line, f"commands.{i}") for i, line in enumerate(lines)),
+        "resources": base | {key: value for key, value in asked.items() if value is not None},
+        "limits": times | ({} if time_limit is None else {"run": time_limit}),
+        "group": group,
+        "priority": priority,
+        "name": name,
+        "project": project,
+        "metadata": dict(metadata or {}),
+        "retries": retries,
+        "inputs": tuple(inputs),
+    }
+    try:
+        return TaskSpec.model_validate(values)
+    except ValidationError as error:
+        raise refusal_of(error) from None
+
+
+def refusal_of(error: ValidationError) -> InvalidInput:
+    """Return the first thing that a type refuses, in our words."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    given = repr(first.get("input"))
+    shown = f" Given: {given}." if len(given) <= 80 and given.strip("'") not in message else ""
+    return InvalidInput(f"{message[:1].upper()}{message[1:]}.{shown}", field=field or None)

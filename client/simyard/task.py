@@ -1,0 +1,117 @@
+"""A task: what is submitted, and what the server says of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from simyard.files import MAX_FILES, InputFile
+from simyard.reason import Reason
+from simyard.resources import Limits, Resources
+from simyard.simulator import Command, RuntimeName
+from simyard.status import Status
+from simyard.words import Moment, Name, TaskIdText, Word
+
+Value = str | int | float | bool
+"""What a parameter or a metadata entry may hold."""
+
+LOCAL_GROUP = "local"
+"""The group of the machines that `simyard up` itself provides."""
+
+
+class TaskSpec(Word):
+    """What a user submits: one run of a simulator over one set of input files."""
+
+    simulator: Name
+    version: Name | None = None
+    """None takes the newest version; the answer names it."""
+    runtime: RuntimeName | None = None
+    """None takes the first runtime of the version that the machines have."""
+    parameters: dict[str, Value] = Field(default_factory=dict)
+    commands: tuple[Command, ...] = Field(default=(), max_length=100)
+    """Commands to run instead of those that the simulator builds from its parameters."""
+    inputs: tuple[InputFile, ...] = Field(min_length=1, max_length=MAX_FILES)
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+    group: Name = LOCAL_GROUP
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Higher runs first; equal ones run in the order of submission."""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    project: Name = "default"
+    metadata: dict[Name, Value] = Field(default_factory=dict, max_length=100)
+    retries: int = Field(default=0, ge=0, le=100)
+    """How often the task may be tried again after a failure of its own."""
+
+    @model_validator(mode="after")
+    def _paths_are_distinct(self) -> TaskSpec:
+        paths = {file.path for file in self.inputs}
+        if len(paths) != len(self.inputs):
+            raise ValueError("inputs: two files have the same path; send each path once")
+        for path in paths:
+            parts = path.split("/")
+            for i in range(1, len(parts)):
+                if "/".join(parts[:i]) in paths:
+                    raise ValueError(f"inputs: {'/'.join(parts[:i])!r} is both a file and a folder; rename one")
+        return self
+
+
+class Attempt(Word):
+    """One try at a task on one machine; its number is the fencing token."""
+
+    number: int = Field(ge=1)
+    machine: str
+    """Name of the machine: its host name and Ray node id."""
+    runtime: RuntimeName | None = None
+    created_at: Moment
+    started_at: Moment | None = None
+    """When the commands started."""
+    ended_at: Moment | None = None
+    reason: Reason | None = None
+    """Why it ended; None while it goes on and after success."""
+    exit_code: int | None = None
+    peak_memory: int | None = None
+    """Bytes."""
+    cpu_seconds: float | None = None
+
+
+class Task(Word):
+    """What the server says of a task."""
+
+    id: TaskIdText
+    name: str | None
+    project: str
+    simulator: str
+    version: str
+    runtime: RuntimeName | None
+    status: Status
+    reason: Reason | None
+    """Why it ended other than by success, or why it waits."""
+    parameters: dict[str, Value]
+    commands: tuple[Command, ...]
+    resources: Resources
+    limits: Limits
+    group: str
+    priority: int
+    metadata: dict[str, Value]
+    created_at: Moment
+    started_at: Moment | None
+    """When the commands of the newest attempt started."""
+    ended_at: Moment | None
+    cancel_requested: bool
+    attempts: tuple[Attempt, ...]
+    result: int | None
+    """The number of the attempt whose outputs are the task's result."""
+
+
+class Explanation(Word):
+    """Why a task stands where it stands, with the evidence."""
+
+    task: TaskIdText
+    status: Status
+    summary: str
+    """One sentence."""
+    details: tuple[str, ...]
+    """What was observed, oldest first."""
+    next: str | None
+    """What the user may do about it."""

@@ -1,0 +1,33 @@
+"""The base that every type of Simyard's vocabulary shares, and the ids."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, NewType
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+TaskId = NewType("TaskId", str)
+AttemptNumber = NewType("AttemptNumber", int)
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""A name that is safe in a key, a label and a URL: letters, digits, dots, dashes and underscores, at most 63."""
+
+Moment = AwareDatetime
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class Word(BaseModel):
+    """A frozen value that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def new_task_id() -> TaskId:
+    """Return a fresh task id: `t` and 12 characters of Crockford's base 32, 60 random bits."""
+    return TaskId("t" + "".join(secrets.choice(_ALPHABET) for _ in range(12)))
+
+
+TaskIdText = Annotated[str, StringConstraints(pattern=r"^t[0-9a-hjkmnp-tv-z]{12}$"), Field(examples=["t3k9x0m2v7q4a"])]

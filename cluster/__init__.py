@@ -1,0 +1,1 @@
+"""Machines: their types, groups, reservations and placement on Ray, and how they are launched."""

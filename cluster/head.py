@@ -1,0 +1,172 @@
+"""The Ray head of a server on this machine: started, found again and stopped, and nothing of anybody else's touched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.errors import HeadFailed
+from cluster.machines import GROUP_LABEL
+from simyard.resources import GIB, MIB
+
+MARK = "SIMYARD_SERVER"
+"""The environment variable that every process of a server carries, with the server's id."""
+
+_START_SECONDS = 90.0
+_STOP_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadPlan:
+    """What the head of one server is started with."""
+
+    server: str
+    """The server's id."""
+    token: str
+    """What a process must know to speak to this Ray; Ray listens on the machine's address, not only on loopback."""
+    group: str
+    """The group that this machine belongs to."""
+    environment: dict[str, str]
+    """Added to this process's environment for all of Ray's processes."""
+
+    @property
+    def temp_dir(self) -> Path:
+        """Ray's folder for sockets and logs; short, since a socket's path may have 107 bytes at most."""
+        return Path(tempfile.gettempdir()) / f"simyard-{self.server}"
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that nobody uses at present."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_head(plan: HeadPlan) -> str:
+    """Start a Ray head on this machine and return its address; where the machine is too busy, it is tried once more.
+
+    Raises:
+        HeadFailed: Ray did not start; its last lines stand in the error.
+    """
+    try:
+        return _start_once(plan)
+    except HeadFailed:
+        stop_head(plan.server)
+        return _start_once(plan)
+
+
+def _start_once(plan: HeadPlan) -> str:
+    port = free_port()
+    plan.temp_dir.mkdir(mode=0o700, exist_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--node-ip-address=127.0.0.1",
+        f"--port={port}",
+        f"--temp-dir={plan.temp_dir}",
+        f"--num-cpus={os.cpu_count() or 1}",
+        f"--memory={task_memory()}",
+        f"--object-store-memory={256 * MIB}",
+        f"--ray-client-server-port={free_port()}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        f"--labels={GROUP_LABEL}={plan.group}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    ]
+    environment = os.environ | plan.environment | ray_environment(plan)
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_START_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HeadFailed(f"Ray did not start within {_START_SECONDS:.0f} s.", fix=_look(plan)) from error
+    if done.returncode != 0:
+        last = (done.stdout + done.stderr).strip().splitlines()[-10:]
+        raise HeadFailed("Ray did not start: " + " | ".join(last), fix=_look(plan))
+    return f"127.0.0.1:{port}"
+
+
+def ray_environment(plan: HeadPlan) -> dict[str, str]:
+    """Return the variables that every process which speaks to this Ray needs."""
+    return {
+        MARK: plan.server,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": plan.token,
+        # Ray must not phone home; and its memory monitor would kill workers for what simulations use.
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_memory_monitor_refresh_ms": "0",
+    }
+
+
+def _look(plan: HeadPlan) -> str:
+    return f"Ray's logs are in {plan.temp_dir}/session_latest/logs."
+
+
+def task_memory() -> int:
+    """Return the bytes of this machine's memory that tasks may take together: all but a tenth and what Ray needs."""
+    total = psutil.virtual_memory().total
+    return max(256 * MIB, int(total * 0.9) - 1 * GIB)
+
+
+def server_processes(server: str) -> list[psutil.Process]:
+    """Return the living processes that carry the server's mark, without this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get(MARK) == server:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def stop_head(server: str, *, spare: frozenset[int] = frozenset()) -> None:
+    """End every process of the server but those to spare: asked first, killed after some seconds.
+
+    Raises:
+        HeadFailed: some are still there after that.
+    """
+    killing = time.monotonic() + _STOP_SECONDS
+    deadline = killing + 10.0
+    asked: set[int] = set()
+    while left := [p for p in server_processes(server) if p.pid not in spare]:
+        hurry = time.monotonic() > killing
+        for process in left:
+            try:
+                if hurry:
+                    process.kill()
+                elif process.pid not in asked:
+                    process.terminate()
+                asked.add(process.pid)
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=0.5)
+        if time.monotonic() > deadline:
+            raise HeadFailed(f"Processes {sorted(p.pid for p in left)} do not end.", fix="Look at them with ps.")
+
+
+def head_is_alive(server: str) -> bool:
+    """Say whether the two processes that a Ray head cannot do without are there."""
+    names = {process.name() for process in server_processes(server) if process.is_running()}
+    return {"gcs_server", "raylet"} <= names

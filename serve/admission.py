@@ -1,0 +1,146 @@
+"""What is refused at the door: everything that can be known to be wrong before a machine is paid for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from simulators import catalogue
+from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
+from simyard.group import Machine, MachineGroup
+from simyard.task import LOCAL_GROUP, TaskSpec
+from simyard.words import new_task_id
+from storage.objects import ObjectStore
+from storage.parallel import each
+from storage.paths import Paths
+from tasks.record import Draft
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One task that a user asks for; `key` is the idempotency key."""
+
+    spec: TaskSpec
+    key: str | None = None
+
+
+def admit(
+    wanted: Sequence[Wanted], user: str, groups: Sequence[MachineGroup] | None, storage: ObjectStore
+) -> list[Draft | SimyardError]:
+    """Return, for each task that is asked for, a draft that can run, or why it is refused.
+
+    `groups` is None where they are not known at present. Input files that several tasks share are looked up once.
+    """
+    checked = [_checked(one.spec, groups) for one in wanted]
+    hashes = {file.sha256 for spec in checked if isinstance(spec, TaskSpec) for file in spec.inputs}
+    sizes = stored_sizes(storage, hashes)
+    return [
+        spec if isinstance(spec, SimyardError) else _draft(one, spec, user, sizes)
+        for one, spec in zip(wanted, checked, strict=True)
+    ]
+
+
+def digest_of(spec: TaskSpec) -> str:
+    """Return the hash of a request as it was meant: the order of fields and the spelling of sizes do not matter."""
+    text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stored_sizes(storage: ObjectStore, hashes: Iterable[str]) -> dict[str, int | None]:
+    """Return the size of each input file in the storage; None for one that is not there."""
+    ordered = sorted(hashes)
+    found = each(lambda sha256: storage.head(Paths.input(sha256)), ordered, threads=16)
+    return {sha256: None if info is None else info.size for sha256, info in zip(ordered, found, strict=True)}
+
+
+def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec:
+    """Return the spec with version, runtime and commands filled in.
+
+    Raises:
+        SimyardError: the simulator, a parameter, a command, the group or the resources cannot be had.
+    """
+    try:
+        simulator = catalogue.find(spec.simulator)
+    except NotFound as error:
+        # The address of the request does exist: it is its field that is wrong.
+        raise InvalidInput(error.reason, field="simulator", fix=error.fix) from None
+    version, runtime = catalogue.resolve(simulator, spec.version, spec.runtime)
+    for field, text in _texts(spec):
+        if "\0" in text:
+            raise InvalidInput("holds a NUL character.", field=field, fix="Remove it.")
+    paths = {file.path for file in spec.inputs}
+    commands = catalogue.commands(simulator, version, spec.parameters, spec.commands, paths, runtime)
+    if groups is not None:
+        _check_group(spec, groups)
+    return spec.model_copy(update={"version": version.version, "runtime": runtime, "commands": commands})
+
+
+def _checked(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec | SimyardError:
+    try:
+        return check_spec(spec, groups)
+    except SimyardError as error:
+        return error
+
+
+def _draft(one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None]) -> Draft | SimyardError:
+    try:
+        _check_inputs(spec, sizes)
+    except InvalidInput as error:
+        return error
+    return Draft(id=new_task_id(), spec=spec, user=user, key=one.key, digest=digest_of(one.spec))
+
+
+def _texts(spec: TaskSpec) -> Iterator[tuple[str, str]]:
+    if spec.name is not None:
+        yield "name", spec.name
+    for kind, values in (("parameters", spec.parameters), ("metadata", spec.metadata)):
+        for name, value in values.items():
+            if isinstance(value, str):
+                yield f"{kind}.{name}", value
+
+
+def _check_group(spec: TaskSpec, groups: Sequence[MachineGroup]) -> None:
+    named = {group.name: group for group in groups}
+    if spec.group not in named:
+        # The server's own group exists before its first machine has reported.
+        if spec.group == LOCAL_GROUP:
+            return
+        known = ", ".join(sorted({*named, LOCAL_GROUP}))
+        raise InvalidInput(f"there is no machine group {spec.group!r}.", field="group", fix=f"Known groups: {known}.")
+    machines = named[spec.group].machines
+    if machines and not any(_fits(spec, machine) for machine in machines):
+        raise _too_large(spec, machines)
+
+
+def _fits(spec: TaskSpec, machine: Machine) -> bool:
+    need = spec.resources
+    return need.cpus <= machine.cpus and need.memory <= machine.memory and need.gpus <= machine.gpus
+
+
+def _too_large(spec: TaskSpec, machines: Sequence[Machine]) -> InvalidInput:
+    where = f"the largest machine of group {spec.group}"
+    for name, unit in (("cpus", "cores"), ("memory", "bytes of memory"), ("gpus", "GPUs")):
+        need, most = getattr(spec.resources, name), max(getattr(machine, name) for machine in machines)
+        if need > most:
+            reason = f"{need:.15g} {unit} are more than {where} has: {most:.15g}."
+            return InvalidInput(reason, field=f"resources.{name}", fix="Ask for less, or choose another group.")
+    reason = f"no single machine of group {spec.group} has all of these cpus, memory and GPUs together."
+    return InvalidInput(reason, field="resources", fix="Ask for less, or choose another group.")
+
+
+def _check_inputs(spec: TaskSpec, sizes: Mapping[str, int | None]) -> None:
+    absent = [file.path for file in spec.inputs if sizes[file.sha256] is None]
+    if absent:
+        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+        shown = ", ".join(repr(path) for path in absent[:_SHOWN])
+        fix = "Upload them first: POST /v1/inputs:negotiate says how."
+        raise InputsMissing(f"these files are not in the storage: {shown}{more}.", field="inputs", fix=fix)
+    for i, file in enumerate(spec.inputs):
+        stored = sizes[file.sha256]
+        if stored != file.size:
+            reason = f"{file.path!r} has {stored} bytes in the storage, and not {file.size}."
+            raise InvalidInput(reason, field=f"inputs.{i}.size", fix="Send the size of the file with this hash.")

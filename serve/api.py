@@ -1,0 +1,67 @@
+"""The HTTP face as one application: it runs in Ray Serve, and as well under any other ASGI server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from serve import (
+    events,
+    health,
+    inputs,
+    listing,
+    logs,
+    machines,
+    objects,
+    outputs,
+    problems,
+    shelf,
+    submissions,
+    tables,
+    uploads,
+    working_files,
+)
+from serve.auth import Doorkeeper
+from serve.context import Context
+from serve.machines import GroupMemory
+from serve.news import Feed
+from serve.openapi import describe
+
+# One line for each topic of the API, in the order in which its documentation shows them.
+_TOPICS = (
+    submissions,
+    listing,
+    events,
+    logs,
+    outputs,
+    tables,
+    working_files,
+    objects,
+    inputs,
+    uploads,
+    shelf,
+    machines,
+    health,
+)
+
+
+def build_app(context: Context) -> FastAPI:
+    """Return the application over the parts that the context names; nothing is started before the first request."""
+    app = FastAPI(title="Simyard", version=health.server_version(), redoc_url=None)
+    app.state.context = context
+    app.state.doorkeeper = Doorkeeper(context)
+    app.state.feed = Feed(context)
+    app.state.groups = GroupMemory(context)
+    for topic in _TOPICS:
+        app.include_router(topic.router)
+    problems.install(app)
+    described: list[dict[str, Any]] = []
+
+    def openapi() -> dict[str, Any]:
+        if not described:
+            described.append(describe(app))
+        return described[0]
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app

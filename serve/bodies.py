@@ -1,0 +1,77 @@
+"""Request bodies: counted while they arrive, and read as JSON away from the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from serve.problems import invalid
+from simyard.errors import TooLarge
+from simyard.resources import MIB
+
+JSON_LIMIT = 32 * MIB
+"""Bytes of the largest JSON body."""
+PART_LIMIT = 16 * MIB
+"""Bytes of the largest part of an upload, and of the largest input that is sent in one piece."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(request: Request, limit: int, *, fix: str) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        TooLarge: the body has more bytes than the limit, by its header or by count.
+    """
+    error = TooLarge(f"The body is larger than {limit} bytes, the most that this endpoint takes.", fix=fix)
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise error
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise error
+    return bytes(body)
+
+
+def parse(model: type[Model], body: bytes) -> Model:
+    """Return the value that a JSON text holds.
+
+    Raises:
+        InvalidInput: the text is no JSON, or a field has a bad value.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False), model, body) from None
+
+
+def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+    """Return a dependency that gives the request's JSON body as a value of the model."""
+
+    async def read(request: Request) -> Model:
+        body = await read_body(request, JSON_LIMIT, fix="Send fewer tasks or files in one request.")
+        return await to_thread.run_sync(parse, model, body)
+
+    return read
+
+
+def documented(model: type[BaseModel], **examples: Any) -> dict[str, Any]:
+    """Return the OpenAPI part that describes a JSON body, with one or more named examples."""
+    content = {
+        "schema": {"$ref": f"#/components/schemas/{model.__name__}"},
+        "examples": {name.replace("_", "-"): {"value": value} for name, value in examples.items()},
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def documented_bytes(description: str) -> dict[str, Any]:
+    """Return the OpenAPI part that describes a body of plain bytes."""
+    schema = {"type": "string", "format": "binary"}
+    content = {"application/octet-stream": {"schema": schema}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}

@@ -1,0 +1,54 @@
+"""What the HTTP face needs of the rest of Simyard, each part behind a narrow Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from simyard.group import MachineGroup
+from storage.objects import ObjectStore
+from tasks.live import Live, Waker
+from tasks.store import Store
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The parts behind the HTTP face."""
+
+    store: Store
+    """The durable queue."""
+    storage: ObjectStore
+    """Inputs, outputs and tables."""
+    live: Live
+    """Looks into running attempts."""
+    waker: Waker
+    """Tells the dispatcher of news."""
+    groups: Callable[[], Awaitable[tuple[MachineGroup, ...]]]
+    """Gives the machine groups as they are now."""
+    secret: bytes
+    """Signs the URLs that the server hands out; the same in every replica."""
+    clock: Callable[[], datetime] = _now
+    """Gives the time, with its zone."""
+    url_seconds: int = 6 * 3600
+    """How long a signed URL is valid."""
+    poll_seconds: float = 0.03
+    """How often open streams look for news; one look for all of them, which costs 0.1 ms."""
+    heartbeat_seconds: float = 15.0
+    """How often a silent event stream says that it lives."""
+
+
+async def context_of(request: Request) -> Context:
+    """Return the context of the application that answers the request."""
+    return cast(Context, request.app.state.context)
+
+
+HasContext = Annotated[Context, Depends(context_of)]
+"""A parameter that receives the context."""

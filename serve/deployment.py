@@ -1,0 +1,70 @@
+"""The HTTP face as a Ray Serve deployment, and the program that puts it onto a running Ray.
+
+`python -m serve.deployment HOST PORT` reads the address of a Ray from its standard input, starts the dispatcher and
+Serve on it, and returns once both are asked for; they go on without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import ray
+from ray import serve as ray_serve
+
+from storage.objects import open_store
+from storage.rooms import check_rooms
+from storage.settings import load_settings
+from tasks.dispatcher import start_dispatcher
+from tasks.ray_live import RayDispatcher, RayLive
+from tasks.reporting import NAMESPACE
+from tasks.store import open_store as open_task_store
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+MAX_REQUESTS = 2000
+"""Requests that one replica answers at a time; most of them are streams that wait."""
+
+
+def build() -> FastAPI:
+    """Return the application of a replica, over the store and the storage that the settings name."""
+    from serve.api import build_app
+    from serve.context import Context
+    from serve.secret import load_secret
+
+    check_rooms()
+    settings = load_settings()
+    dispatcher = RayDispatcher()
+    return build_app(
+        Context(
+            store=open_task_store(settings.database),
+            storage=open_store(settings.storage_uri),
+            live=RayLive(),
+            waker=dispatcher,
+            groups=dispatcher.groups,
+            secret=load_secret(settings),
+        )
+    )
+
+
+def deploy(address: str, host: str, port: int) -> None:
+    """Start the dispatcher and the HTTP face on the Ray at `address`."""
+    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    start_dispatcher()
+    ray_serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    api = ray_serve.deployment(
+        name="api",
+        max_ongoing_requests=MAX_REQUESTS,
+        health_check_period_s=5,
+        graceful_shutdown_timeout_s=5,
+        # On the head, and on no machine that would cost money only to answer requests.
+        ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )(ray_serve.ingress(build)())
+    ray_serve.run(api.bind(), name="simyard", route_prefix="/", blocking=False)
+
+
+if __name__ == "__main__":
+    if told := sys.stdin.readline().strip():  # else whoever started this has died meanwhile
+        deploy(told, sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,26 @@
+"""Requests that the API's documentation shows; a test sends each of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+SWMM_TASK: dict[str, Any] = {
+    "simulator": "swmm",
+    "parameters": {"input_file": "town.inp"},
+    "inputs": [{"path": "town.inp", "sha256": _HASH, "size": 4}],
+    "resources": {"cpus": 1, "memory": "1GiB"},
+    "limits": {"run": "10m"},
+    "name": "ten-year storm",
+    "metadata": {"return_period": 10},
+}
+BATCH: dict[str, Any] = {
+    "tasks": [
+        {"spec": SWMM_TASK, "idempotency_key": "storms-2026-10"},
+        {"spec": SWMM_TASK | {"name": "hundred-year storm"}, "idempotency_key": "storms-2026-100"},
+    ],
+    "atomic": True,
+}
+NEGOTIATION: dict[str, Any] = {"files": [{"sha256": _HASH, "size": 4}]}
+COMPLETION: dict[str, Any] = {"etags": {"1": "098f6bcd4621d373cade4e832627b4f6"}}

@@ -1,0 +1,70 @@
+"""`simyard images`: the container images of the simulators on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simulators import catalogue, images
+from simyard.cli.options import Json
+from simyard.cli.show import say_json, say_table
+from simyard.errors import InvalidInput
+from simyard.simulator import RuntimeName
+
+commands = typer.Typer(help="Container images of the simulators on this machine.", no_args_is_help=True)
+
+Engine = Annotated[
+    str | None, typer.Option(metavar="podman|docker", help="The container engine; by default the first that works.")
+]
+
+
+@commands.command("build")
+def build(
+    name: Annotated[str, typer.Argument(metavar="SIMULATOR", help="Its name in the catalogue.")],
+    version: Annotated[str | None, typer.Option(help="Its version; the newest by default.")] = None,
+    engine: Engine = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="A Debian 12 image to build on; by default the public one, or one made with mmdebstrap."),
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build anew, also where nothing has changed.")] = False,
+    json_: Json = False,
+) -> None:
+    """Build a simulator's image, where it is not up to date."""
+    spec = catalogue.find(name)
+    version_spec, _ = catalogue.resolve(spec, version, None)
+    tag = images.build_image(
+        spec,
+        version_spec,
+        engine=images.find_engine(_engine(engine)),
+        base=base,
+        rebuild=rebuild,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    if json_:
+        say_json({"simulator": spec.name, "version": version_spec.version, "tag": tag})
+    else:
+        typer.echo(tag)
+
+
+@commands.command("list")
+def list_(engine: Engine = None, json_: Json = False) -> None:
+    """Show which images of the catalogue are built here, and whether they are up to date."""
+    found = images.list_images(images.find_engine(_engine(engine)))
+    if json_:
+        say_json({"images": [vars(image) for image in found]})
+        return
+    rows = [
+        (image.simulator, image.version, "built" if image.current else "outdated" if image.built else "-", image.tag)
+        for image in found
+    ]
+    say_table(("SIMULATOR", "VERSION", "STATE", "IMAGE"), rows, fixed=(0, 1, 2))
+
+
+def _engine(name: str | None) -> RuntimeName | None:
+    if name is None:
+        return None
+    if name not in {RuntimeName.PODMAN, RuntimeName.DOCKER}:
+        raise InvalidInput(f"{name!r} is no container engine.", field="--engine", fix="Give podman or docker.")
+    return RuntimeName(name)

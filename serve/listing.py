@@ -1,0 +1,134 @@
+"""Tasks as their users see them: one, many by filters, cancelled, explained."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import heapq
+import re
+from dataclasses import replace
+from itertools import islice
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Response
+from starlette.background import BackgroundTask
+
+from serve.auth import User
+from serve.context import Context, HasContext
+from serve.machines import GroupMemory, memory_of
+from serve.news import all_events
+from serve.ownership import OwnTask
+from serve.problems import PROBLEMS
+from serve.streams import json_answer
+from simyard.errors import InvalidInput
+from simyard.status import Status
+from simyard.task import Explanation, Task
+from simyard.words import Word
+from tasks.explain import explain
+from tasks.record import TaskQuery, TaskRecord
+from tasks.stimulus import Cancel
+
+router = APIRouter(tags=["tasks"])
+
+
+class TaskPage(Word):
+    """Some of the tasks, newest first."""
+
+    tasks: tuple[Task, ...]
+    cursor: str | None
+    """Give it back as `cursor` for the next page; None on the last one."""
+
+
+Filter = Annotated[str | None, Query(max_length=200)]
+
+
+@router.get("/v1/tasks", summary="List tasks", response_model=TaskPage, responses=PROBLEMS)
+async def list_tasks(
+    context: HasContext,
+    user: User,
+    status: Annotated[
+        str | None, Query(description="One status or several, with commas", examples=["queued,running"])
+    ] = None,
+    simulator: Filter = None,
+    project: Filter = None,
+    name: Filter = None,
+    group: Filter = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="From the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Return your tasks that fit all the filters, newest first, a page at a time."""
+    statuses = _statuses(status)
+    before = None if cursor is None else _read_cursor(cursor)
+    query = TaskQuery(
+        simulator=simulator, project=project, name=name, group=group, user=user, before=before, limit=limit + 1
+    )
+    found = await to_thread.run_sync(_find, context, query, statuses)
+    page = found[:limit]
+    cursor = _cursor(page[-1].seq) if len(found) > limit else None
+    return await to_thread.run_sync(json_answer, TaskPage(tasks=tuple(r.task for r in page), cursor=cursor))
+
+
+@router.get("/v1/tasks/{task}", summary="Look at a task", response_model=Task, responses=PROBLEMS)
+async def get_task(record: OwnTask) -> Response:
+    """Return a task as it stands."""
+    return json_answer(record.task)
+
+
+@router.post(
+    "/v1/tasks/{task}:cancel", summary="Cancel a task", response_model=Task, status_code=202, responses=PROBLEMS
+)
+async def cancel_task(context: HasContext, record: OwnTask) -> Response:
+    """Ask that a task ends; one that has ended stays as it is. What a running one has made so far is kept."""
+    after = await to_thread.run_sync(context.store.apply, record.id, Cancel(), context.clock())
+    answer = json_answer(after.task, 202)
+    answer.background = BackgroundTask(context.waker.wake)
+    return answer
+
+
+@router.get("/v1/tasks/{task}/explain", summary="Explain a task", response_model=Explanation, responses=PROBLEMS)
+async def explain_task(
+    context: HasContext, record: OwnTask, groups: Annotated[GroupMemory, Depends(memory_of)]
+) -> Response:
+    """Say in plain words why a task waits, runs or has ended, with the evidence and what to do next."""
+    known = await groups.recent()
+
+    def look() -> Explanation:
+        events, position = all_events(context.store, record.id), context.store.position(record.id)
+        return explain(context.store.get(record.id), events, position, known or ())
+
+    return json_answer(await to_thread.run_sync(look))
+
+
+def _find(context: Context, query: TaskQuery, statuses: tuple[Status, ...]) -> list[TaskRecord]:
+    if not statuses:
+        return context.store.list(query)
+    by_status = [context.store.list(replace(query, status=status)) for status in statuses]
+    return list(islice(heapq.merge(*by_status, key=lambda record: -record.seq), query.limit))
+
+
+def _statuses(text: str | None) -> tuple[Status, ...]:
+    if text is None:
+        return ()
+    found = dict.fromkeys(part.strip() for part in text.split(","))
+    unknown = [part for part in found if part not in set(Status)]
+    if unknown:
+        allowed = ", ".join(Status)
+        raise InvalidInput(f"{unknown[0][:50]!r} is no status.", field="status", fix=f"Allowed: {allowed}.")
+    return tuple(Status(part) for part in found)
+
+
+def _cursor(seq: int) -> str:
+    return base64.urlsafe_b64encode(f"1:{seq}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> int:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except (ValueError, binascii.Error):
+        text = ""
+    match = re.fullmatch(r"1:(\d{1,18})", text, re.ASCII)
+    if match is None:
+        fix = "Take the cursor of the page before, or leave it out for the first page."
+        raise InvalidInput("is no cursor of this server.", field="cursor", fix=fix)
+    return int(match[1])

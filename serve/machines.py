@@ -1,0 +1,67 @@
+"""The machine groups, remembered for a moment so that a burst of submissions asks for them once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import cast
+
+from fastapi import APIRouter, Request
+
+from serve.auth import User
+from serve.context import Context, HasContext
+from serve.problems import PROBLEMS
+from simyard.errors import Unavailable
+from simyard.group import MachineGroup
+from simyard.words import Word
+
+_SECONDS = 2.0
+_SECONDS_WITHOUT = 10.0
+_log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["machines"])
+
+
+class Groups(Word):
+    """All machine groups."""
+
+    groups: tuple[MachineGroup, ...]
+
+
+class GroupMemory:
+    """The groups as they were a moment ago."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: tuple[MachineGroup, ...] | None = None
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def recent(self) -> tuple[MachineGroup, ...] | None:
+        """Return the groups, older ones where nobody can tell at present, None where nobody ever could.
+
+        A task is accepted without them: it must not depend on a machine, or the dispatcher, being there.
+        """
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                remembered = _SECONDS
+                try:
+                    self._known = await self._context.groups()
+                except Unavailable as error:
+                    # Finding that nobody answers takes seconds, which not every submission must wait for.
+                    remembered = _SECONDS_WITHOUT
+                    _log.warning("The machine groups are not known at present: %s", error)
+                self._until = time.monotonic() + remembered
+        return self._known
+
+
+async def memory_of(request: Request) -> GroupMemory:
+    """Return the memory of the application that answers the request."""
+    return cast(GroupMemory, request.app.state.groups)
+
+
+@router.get("/v1/groups", summary="List machine groups", responses=PROBLEMS)
+async def list_groups(context: HasContext, _user: User) -> Groups:
+    """Return every machine group with its machines and what is free on them."""
+    return Groups(groups=await context.groups())

@@ -1,0 +1,110 @@
+"""News of tasks for all open streams: one poller looks into the store, and wakes those for whom there is something."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from anyio import to_thread
+from fastapi import Depends, Request
+
+from serve.context import Context
+from simyard.event import Event
+from tasks.store import Store
+
+PAGE = 500
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Watcher:
+    """Somebody who waits for events of a task that come after number `after`."""
+
+    task: str
+    after: int
+    _flag: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until there may be news, at most so long; return whether there may be."""
+        try:
+            await asyncio.wait_for(self._flag.wait(), seconds)
+        except TimeoutError:
+            return False
+        self._flag.clear()
+        return True
+
+    def wake(self) -> None:
+        """End the wait."""
+        self._flag.set()
+
+
+class Feed:
+    """Polls the store for all watchers at once, and only while there are some."""
+
+    def __init__(self, context: Context) -> None:
+        self._store = context.store
+        self._seconds = context.poll_seconds
+        self._watchers: set[Watcher] = set()
+        self._poller: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def watch(self, task: str, after: int) -> Iterator[Watcher]:
+        """Give a watcher that is woken from now on; news from before must be read once after this."""
+        watcher = Watcher(task=task, after=after)
+        self._watchers.add(watcher)
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.get_running_loop().create_task(self._poll())
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    async def _poll(self) -> None:
+        seen: int | None = None
+        while self._watchers:
+            try:
+                latest = await to_thread.run_sync(self._store.latest)
+                if seen is None:
+                    # What happened before this look is read by the watchers themselves.
+                    self._wake(None)
+                elif latest > seen:
+                    self._wake(await to_thread.run_sync(self._tasks_with_news, seen))
+                seen = latest
+            except Exception:  # noqa: BLE001 - the watchers meet the same error when they read, and tell their own clients
+                _log.exception("The store could not be asked for news.")
+                seen = None
+            await asyncio.sleep(self._seconds)
+
+    def _wake(self, tasks: set[str] | None) -> None:
+        for watcher in self._watchers:
+            if tasks is None or watcher.task in tasks:
+                watcher.wake()
+
+    def _tasks_with_news(self, after: int) -> set[str]:
+        found: set[str] = set()
+        while page := self._store.events(task=None, after=after, limit=PAGE):
+            found |= {event.task for event in page}
+            after = page[-1].seq
+        return found
+
+
+def all_events(store: Store, task: str, after: int = 0) -> list[Event]:
+    """Return all events of a task after a number; a store keeps a bounded number of them."""
+    found: list[Event] = []
+    while page := store.events(task=task, after=after, limit=PAGE):
+        found += page
+        after = page[-1].seq
+    return found
+
+
+async def feed_of(request: Request) -> Feed:
+    """Return the feed of the application that answers the request."""
+    return cast(Feed, request.app.state.feed)
+
+
+HasFeed = Annotated[Feed, Depends(feed_of)]
+"""A parameter that receives the feed."""

@@ -1,0 +1,210 @@
+"""Every refusal as problem+json: which field, why, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.errors import Defect, MethodNotAllowed, RangeNotSatisfiable
+from simyard.errors import InvalidInput, NotFound, SimyardError, Unauthorized, Unavailable
+from simyard.problem import problem_of
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+
+def answer(error: SimyardError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response that carries an error."""
+    extra = dict(headers or {})
+    if isinstance(error, Unauthorized):
+        extra["WWW-Authenticate"] = 'Bearer realm="simyard"'
+    if isinstance(error, RangeNotSatisfiable):
+        extra["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, Unavailable):
+        extra["Retry-After"] = "1"
+    body = problem_of(error).model_dump_json()
+    return Response(body, status_code=error.status, headers=extra, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application, its framework's included, a problem."""
+
+    async def on_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, SimyardError)
+        return answer(error)
+
+    async def on_parameters(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return answer(_from_parameters(error.errors()))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        where = f"{request.method} {request.url.path}"
+        fix = "See /docs for what there is."
+        if error.status_code == 404:
+            return answer(NotFound(f"There is no {where}.", fix=fix))
+        if error.status_code == 405:
+            return answer(MethodNotAllowed(f"There is no {where}.", fix=fix), error.headers)
+        return answer(InvalidInput(str(error.detail)), error.headers)
+
+    app.add_exception_handler(SimyardError, on_error)
+    app.add_exception_handler(RequestValidationError, on_parameters)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_middleware(Guard)
+
+
+class Guard:
+    """Answers an unexpected exception with a reference that the log has too, and shows nothing else of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; an exception after the answer began breaks the connection off."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            # Nobody is there to be answered.
+            return
+        except Exception:
+            if started:
+                raise
+            reference = secrets.token_hex(6)
+            _log.exception("Request %s %s failed, reference %s", scope["method"], scope["path"], reference)
+            fix = f"Tell the operator the reference {reference}."
+            await answer(Defect("Something went wrong inside the server.", fix=fix))(scope, receive, send)
+
+
+def invalid(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], body: bytes) -> InvalidInput:
+    """Return the first of pydantic's complaints about a JSON body in our words: dotted field, reason and fix."""
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        reason = f"The body is not valid JSON: {first['ctx']['error']}."
+        return InvalidInput(reason, fix="Send a JSON object; see /docs for an example.")
+    return _first(errors, model, json.loads(body))
+
+
+def _first(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], data: Any) -> InvalidInput:
+    first = errors[0]
+    field = _dotted(first["loc"], data, added=first["type"] in {"missing", "extra_forbidden"})
+    return _complaint(first, field, _others(errors), names=_names(model, first["loc"][:-1]))
+
+
+def invalid_value(error: ValidationError, model: type[BaseModel], value: object, *, below: str) -> InvalidInput:
+    """Return the first complaint about one value of many; a field below `below` counts from there."""
+    found = _first(error.errors(include_url=False), model, value)
+    prefix = f"{below}."
+    if found.field is not None and found.field.startswith(prefix):
+        found.field = found.field.removeprefix(prefix)
+    return found
+
+
+def _from_parameters(errors: Sequence[Mapping[str, Any]]) -> InvalidInput:
+    first = errors[0]
+    return _complaint(first, str(first["loc"][1]) if len(first["loc"]) > 1 else None, _others(errors), names=())
+
+
+def _others(errors: Sequence[Mapping[str, Any]]) -> str:
+    count = len({error["loc"] for error in errors if error["loc"][:1] != errors[0]["loc"][:1]})
+    return f" {count} more field{'s are' if count > 1 else ' is'} wrong." if count else ""
+
+
+def _dotted(location: Sequence[str | int], data: Any, *, added: bool) -> str | None:
+    """Return the part of a location that exists in the data: pydantic appends the names of tried types to it."""
+    parts: list[str] = []
+    for part in location:
+        inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if not inside and not (added and part == location[-1]):
+            break
+        parts.append(str(part))
+        data = data[part] if inside else None
+    return ".".join(parts) or None
+
+
+def _names(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str, ...]:
+    """Return the fields that exist where an unknown one was given, or nothing where that is not plain."""
+    schema: Any = model.model_json_schema()
+    node = schema
+    for part in location:
+        node = _resolved(node, schema)
+        node = node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)
+        if node is None:
+            return ()
+    return tuple(_resolved(node, schema).get("properties", ()))
+
+
+def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = node.get("$ref")
+    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+
+
+def _complaint(error: Mapping[str, Any], field: str | None, others: str, *, names: Sequence[str]) -> InvalidInput:
+    context, message = error.get("ctx", {}), str(error["msg"])
+    fix: str | None
+    match error["type"]:
+        case "missing":
+            message, fix = "This field is required.", "Add it."
+        case "extra_forbidden":
+            near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1)
+            message = "There is no such field."
+            fix = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}." if names else "Leave it out."
+        case "enum" | "literal_error":
+            message, fix = f"{_shown(error['input'])} is not allowed.", f"Allowed: {context['expected']}."
+        case "string_pattern_mismatch":
+            message, fix = f"{_shown(error['input'])} has characters that are not allowed.", None
+            fix = f"It must match {context['pattern']}"
+        case "value_error":
+            field, message, fix = _own(message.removeprefix("Value error, "), field)
+        case _:
+            message = f"{message.removesuffix('.')}, and not {_shown(error['input'])}."
+            fix = "See /docs for the types and limits."
+    return InvalidInput(message + others, field=field, fix=fix)
+
+
+def _own(message: str, field: str | None) -> tuple[str | None, str, str | None]:
+    """Split a message of our own types, `field: reason; fix`, of which all but the reason may be absent."""
+    named = re.match(r"([a-z_]+): ", message) if field is None else None
+    if named:
+        field, message = named[1], message[named.end() :]
+    reason, _, fix = message.rpartition("; ")
+    if not reason:
+        return field, message, None
+    return field, reason + ".", fix[0].upper() + fix[1:] + "."
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    for status, description in {
+        401: "The API key is missing, wrong or expired.",
+        404: "There is no such thing.",
+        422: "A value in the request is not valid: the problem names field, reason and fix.",
+    }.items()
+}
+"""What OpenAPI says of the refusals that most operations share."""

@@ -1,0 +1,276 @@
+"""The server on this machine: Ray, the dispatcher and the HTTP face, started, watched and stopped together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+
+import httpx
+import psutil
+from filelock import FileLock, Timeout
+
+from cluster.head import MARK, HeadPlan, head_is_alive, ray_environment, server_processes, start_head, stop_head
+from serve.errors import ServerFailed
+from serve.secret import load_server_id, load_token
+from simulators.scratch import sweep
+from simyard.errors import Conflict, SimyardError
+from simyard.reason import Reason, ReasonCode
+from simyard.task import LOCAL_GROUP
+from storage.objects import open_store
+from storage.settings import PREFIX, Settings
+from tasks.recovery import settle
+from tasks.store import open_store as open_task_store
+
+HOST = "127.0.0.1"
+_READY_SECONDS = 90.0
+_WATCH_SECONDS = 2.0
+_FAILURES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerState:
+    """What is known of a running server: the file `server.json` in its folder."""
+
+    url: str
+    ray_address: str
+    storage: str
+    keeper: int
+    """Process id of the keeper, which restarts what dies."""
+    keeper_started: float
+    """When that process was made, in seconds since 1970: tells it from a later process with the same id."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Say whether the keeper lives."""
+        try:
+            return abs(psutil.Process(self.keeper).create_time() - self.keeper_started) < 1.0
+        except psutil.Error:
+            return False
+
+
+def read_state(settings: Settings) -> ServerState | None:
+    """Return what the server of this data folder wrote of itself; None where none was started or it was stopped."""
+    try:
+        return ServerState(**json.loads(_state_file(settings).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _state_file(settings: Settings) -> Path:
+    return settings.server_dir / "server.json"
+
+
+def is_healthy(url: str, path: str = "/v1/health") -> bool:
+    """Say whether the server answers."""
+    try:
+        return httpx.get(url + path, timeout=5.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerState:
+    """Start the server and return once it is ready to take tasks.
+
+    Raises:
+        ServerFailed: a part of it did not start; the message says which.
+        Conflict: the port is taken, or the data folder belongs to another storage.
+    """
+    plan = _plan(settings)
+    url = f"http://{HOST}:{port}"
+    _keep_storage(settings)
+    if server_processes(plan.server):
+        say("ending what an earlier server left behind")
+    stop_head(plan.server)
+    sweep(settings.scratch)
+    _check_port(port)
+    settings.scratch.mkdir(parents=True, exist_ok=True)
+    say("starting Ray")
+    with _deployment(settings, plan, port) as deploy:
+        address = start_head(plan)
+        say("starting the dispatcher and the HTTP endpoint")
+        deploy(address)
+    _wait_ready(url)
+    me = psutil.Process()
+    state = ServerState(
+        url=url, ray_address=address, storage=settings.storage_uri, keeper=me.pid, keeper_started=me.create_time()
+    )
+    _write_state(settings, state)
+    return state
+
+
+def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Callable[[ServerState], None]) -> None:
+    """Start the server, keep it alive until this process is asked to end, and stop it.
+
+    Raises:
+        Conflict: another process keeps this server.
+        ServerFailed: it did not start.
+    """
+    settings.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stopping = Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        with FileLock(settings.server_dir / "lock", timeout=0):
+            try:
+                ready(start(settings, port, say))
+                _watch(settings, port, say, stopping)
+            finally:
+                say("stopping")
+                _stop(settings)
+    except Timeout:
+        raise Conflict(
+            "The server of this data folder is running already.", fix="Stop it with `simyard down`."
+        ) from None
+
+
+def _watch(settings: Settings, port: int, say: Callable[[str], None], stopping: Event) -> None:
+    """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
+    failures, url = 0, f"http://{HOST}:{port}"
+    while not stopping.wait(_WATCH_SECONDS):
+        alive = head_is_alive(load_server_id(settings))
+        failures = 0 if is_healthy(url) else failures + 1
+        if alive and failures < _FAILURES:
+            continue
+        say("the server has died; starting it again" if not alive else "the server does not answer; starting it again")
+        try:
+            start(settings, port, say)
+            failures = 0
+        except (ServerFailed, Conflict) as error:
+            say(f"{error} The next try is in {_READY_SECONDS / 3:.0f} s.")
+            stopping.wait(_READY_SECONDS / 3)
+
+
+def stop(settings: Settings) -> bool:
+    """Stop the server of this data folder with all its simulations; says whether there was anything to stop."""
+    state = read_state(settings)
+    found = bool(server_processes(load_server_id(settings)))
+    if state is not None and state.is_kept:
+        found = True
+        keeper = psutil.Process(state.keeper)
+        keeper.terminate()
+        try:
+            keeper.wait(30)
+        except psutil.TimeoutExpired:
+            keeper.kill()
+    _stop(settings)
+    return found
+
+
+def _stop(settings: Settings) -> None:
+    plan = _plan(settings)
+    stop_head(plan.server)
+    sweep(settings.scratch)
+    _give_back(settings)
+    shutil.rmtree(plan.temp_dir, ignore_errors=True)
+    _state_file(settings).unlink(missing_ok=True)
+
+
+def _give_back(settings: Settings) -> None:
+    """Queue what ran again, without charging the tasks for it: the server was stopped on purpose."""
+    if not settings.database.exists():
+        return
+    reason = Reason(code=ReasonCode.PREEMPTED, message="The server was stopped while it ran.")
+    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
+    try:
+        for record in store.active():
+            with suppress(SimyardError):  # at the next start the dispatcher settles what could not be settled now
+                settle(store, objects, record.task.id, record.attempt, reason, datetime.now(UTC))
+    finally:
+        store.close()
+
+
+def _plan(settings: Settings) -> HeadPlan:
+    environment = {
+        PREFIX + "DATA_DIR": str(settings.data_dir.resolve()),
+        PREFIX + "STORAGE": settings.storage_uri,
+        PREFIX + "LEASE_SECONDS": str(settings.lease_seconds),
+        PREFIX + "WARM_SECONDS": str(settings.warm_seconds),
+    }
+    return HeadPlan(
+        server=load_server_id(settings), group=LOCAL_GROUP, token=load_token(settings), environment=environment
+    )
+
+
+def _keep_storage(settings: Settings) -> None:
+    """Refuse to open a data folder with another storage than the one that holds its tasks' outputs."""
+    path = settings.server_dir / "storage"
+    if not path.exists():
+        path.write_text(settings.storage_uri)
+    kept = path.read_text()
+    if kept != settings.storage_uri:
+        raise Conflict(
+            f"The data folder {settings.data_dir} belongs to the storage {kept}.",
+            field="--storage",
+            fix=f"Give --storage {kept}, or set SIMYARD_DATA_DIR to another folder.",
+        )
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise Conflict(f"Port {port} is taken.", field="--port", fix="Give another one with --port.") from error
+
+
+@contextmanager
+def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Callable[[str], None]]:
+    """Give a function that puts the HTTP face onto the Ray at an address.
+
+    The program that does it starts here already: it takes seconds to import all that it needs, and so does Ray's start.
+    """
+    command = [sys.executable, "-m", "serve.deployment", HOST, str(port)]
+    environment = os.environ | plan.environment | ray_environment(plan)
+    # Without the mark: when Ray's start is tried again, everything marked is ended before.
+    environment.pop(MARK)
+    log = settings.server_dir / "deploy.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True, cwd="/"
+        ) as program,
+    ):
+
+        def deploy(address: str) -> None:
+            try:
+                program.communicate(address, timeout=_READY_SECONDS)
+            except subprocess.TimeoutExpired:
+                program.kill()
+            if program.returncode != 0:
+                last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-5:])
+                raise ServerFailed(f"The HTTP endpoint did not start: {last}", fix=f"The whole log is {log}.")
+
+        try:
+            yield deploy
+        finally:
+            program.kill()
+
+
+def _wait_ready(url: str) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not is_healthy(url, "/v1/ready"):
+        if time.monotonic() > deadline:
+            raise ServerFailed(
+                f"{url} was not ready within {_READY_SECONDS:.0f} s.", fix="Ask /v1/ready what is missing."
+            )
+        time.sleep(0.1)
+
+
+def _write_state(settings: Settings, state: ServerState) -> None:
+    path = _state_file(settings)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(state)))
+    fresh.replace(path)

@@ -1,0 +1,227 @@
+"""The Simulator actor: a simulator bound to a container runtime on one machine.
+
+Use without the queue::
+
+    simulator = Simulator.options(num_cpus=2).remote("calculix")
+    result = ray.get(simulator.run.remote(input="beam/", parameters={"job": "beam"}, output="results/"))
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from simulators import catalogue
+from simulators.attempt import AttemptRun
+from simulators.direct import RunResult, run_directly
+from simulators.execution import Execution
+from simulators.runtimes import runtime_of
+from simulators.scratch import sweep
+from simulators.work import Reporter, Superseded, Work
+from simyard.event import LogStream, Sample
+from simyard.resources import Limits, Resources
+from simyard.simulator import Command, RuntimeName
+from simyard.task import Value
+from storage.objects import open_store
+from storage.rooms import check_rooms
+from storage.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorState:
+    """What an actor says of itself, so that a new dispatcher can take it over."""
+
+    simulator: str
+    version: str
+    runtime: RuntimeName
+    resources: Resources | None
+    node: str
+    """Ray's id of the machine."""
+    current: tuple[str, int] | None
+    """Task and attempt that it carries."""
+
+
+class SimulatorActor:
+    """A simulator on this machine; it carries one run at a time and answers questions meanwhile.
+
+    Args:
+        simulator: a name of the catalogue.
+        version: a version of it; the newest by default.
+        runtime: the engine to run it in; the first one that the version has and this machine can use by default.
+        resources: what a run may take. By default the cores and GPUs that Ray gave this actor, and Ray's memory
+            where it was asked for.
+
+    Raises:
+        InvalidInput: there is no such simulator, version or runtime.
+    """
+
+    def __init__(
+        self,
+        simulator: str,
+        version: str | None = None,
+        runtime: str | None = None,
+        resources: Resources | None = None,
+    ) -> None:
+        check_rooms()
+        self._spec = catalogue.find(simulator)
+        wanted = RuntimeName(runtime) if runtime else None
+        self._version, self._runtime_name = catalogue.resolve(self._spec, version, wanted)
+        self._runtime = runtime_of(self._runtime_name)
+        context = ray.get_runtime_context()
+        self._node = context.get_node_id()
+        self._resources = resources
+        self._assigned = _assigned(context.get_assigned_resources())  # type: ignore[no-untyped-call]  # Ray's
+        self._gpu_ids = tuple(str(gpu) for gpu in ray.get_gpu_ids())
+        self._current: AttemptRun | None = None
+        # What died on this machine may still compute; nobody will take its results.
+        sweep(load_settings().scratch)
+        self._lock = threading.Lock()
+        self._done = threading.Condition(self._lock)
+
+    @ray.method(concurrency_group="run")  # type: ignore[arg-type]  # Ray's type knows positional arguments only
+    def run(
+        self,
+        *,
+        input: str,  # noqa: A002 - the word that users know
+        output: str,
+        parameters: Mapping[str, Value] | None = None,
+        commands: Sequence[Command] = (),
+        limits: Limits | None = None,
+    ) -> RunResult:
+        """Run the simulator over a folder or a storage URI, and return how it ended and where its outputs are.
+
+        Args:
+            input: a folder on this machine, or a storage URI (`file://`, `s3://bucket/prefix`) whose objects are taken.
+            output: a folder, which gets the plain files, or a storage URI, which gets packs and a manifest.
+            parameters: the simulator's parameters.
+            commands: commands to run instead of those that the parameters build.
+            limits: time limits.
+
+        Raises:
+            InvalidInput: an argument is not valid; nothing was run.
+        """
+        return run_directly(
+            self._spec,
+            self._version,
+            self._runtime,
+            source=input,
+            target=output,
+            parameters=dict(parameters or {}),
+            commands=tuple(commands),
+            resources=self._resources or self._assigned,
+            limits=limits or Limits(),
+            gpu_ids=self._gpu_ids,
+        )
+
+    @ray.method(concurrency_group="run")
+    def carry(self, work: Work, reporter: Reporter) -> None:
+        """Carry an attempt of the queue to its end; it is reported when this returns.
+
+        Raises:
+            Superseded: the attempt was not the current one any more.
+        """
+        settings = load_settings()
+        execution = Execution(
+            box=work.box,
+            root=settings.scratch / work.box,
+            spec=self._spec,
+            version=self._version,
+            runtime=self._runtime,
+            resources=work.resources,
+            limits=work.limits,
+            gpu_ids=self._gpu_ids,
+        )
+        attempt = AttemptRun(work, execution, open_store(work.storage), reporter, settings.lease_seconds)
+        with self._lock:
+            self._current = attempt
+        try:
+            attempt.carry()
+        finally:
+            with self._done:
+                self._current = None
+                self._done.notify_all()
+
+    @ray.method(concurrency_group="watch")
+    def watch(self, task: str, attempt: int) -> None:
+        """Return when the attempt is not carried here any more."""
+        with self._done:
+            self._done.wait_for(lambda: self._key() != (task, attempt))
+
+    @ray.method(concurrency_group="control")
+    def state(self) -> ActorState:
+        """Return what this actor is and carries."""
+        with self._lock:
+            current = self._key()
+        return ActorState(
+            simulator=self._spec.name,
+            version=self._version.version,
+            runtime=self._runtime_name,
+            resources=self._resources,
+            node=self._node,
+            current=current,
+        )
+
+    @ray.method(concurrency_group="control")
+    def cancel(self, task: str, attempt: int) -> bool:
+        """End an attempt; says whether it is carried here."""
+        try:
+            self._get(task, attempt).cancel()
+        except Superseded:
+            return False
+        return True
+
+    @ray.method(concurrency_group="look")
+    def read_log(
+        self, task: str, attempt: int, stream: LogStream, offset: int, limit: int, wait: float
+    ) -> tuple[bytes, bool]:
+        """Return up to `limit` bytes of a log from `offset`, and whether nothing follows; waits for the first byte."""
+        return self._get(task, attempt).execution.read_log(stream, offset, limit, wait)
+
+    @ray.method(concurrency_group="look")
+    def list_files(self, task: str, attempt: int) -> list[tuple[str, int, int]]:
+        """Return path, size and mtime in nanoseconds of the files in the task's folder now."""
+        return self._get(task, attempt).execution.list_files()
+
+    @ray.method(concurrency_group="look")
+    def read_file(self, task: str, attempt: int, path: str, offset: int, limit: int) -> bytes:
+        """Return up to `limit` bytes of a file in the task's folder."""
+        return self._get(task, attempt).execution.read_file(path, offset, limit)
+
+    @ray.method(concurrency_group="look")
+    def samples(self, task: str, attempt: int) -> list[Sample]:
+        """Return what the simulation used so far."""
+        return self._get(task, attempt).execution.samples()
+
+    def _key(self) -> tuple[str, int] | None:
+        return (self._current.work.task, self._current.work.attempt) if self._current else None
+
+    def _get(self, task: str, attempt: int) -> AttemptRun:
+        with self._lock:
+            current = self._current
+        if current is None or (current.work.task, current.work.attempt) != (task, attempt):
+            raise Superseded(f"Attempt {attempt} of task {task} is not carried here.")
+        return current
+
+
+def _assigned(given: dict[str, Any]) -> Resources:
+    """Return the resources that Ray gave this actor, as limits of a run."""
+    cpus = float(given.get("CPU") or 1.0)
+    memory = int(given.get("memory") or 0)
+    return Resources(cpus=cpus, gpus=int(given.get("GPU") or 0), **({"memory": memory} if memory else {}))
+
+
+# Ray's own retries stay off: an attempt is made by the queue, or by whoever calls directly.
+Simulator: Any = ray.remote(  # type: ignore[call-overload]  # Ray's type does not know concurrency groups
+    max_restarts=0,
+    max_task_retries=0,
+    concurrency_groups={"run": 1, "control": 2, "look": 16, "watch": 2},
+)(SimulatorActor)
+"""The actor's class for Ray: `Simulator.options(num_cpus=2).remote("calculix")`."""
+
+__all__ = ["ActorState", "Simulator", "SimulatorActor"]

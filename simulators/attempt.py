@@ -1,0 +1,170 @@
+"""Carrying one attempt at a task from its inputs in storage to its outputs there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from simulators import catalogue
+from simulators.errors import ImageError, Stopped, SupervisorLost
+from simulators.execution import Execution, outcome_of
+from simulators.outcome import Outcome
+from simulators.reports import Reports, backoff
+from simulators.work import Reporter, Superseded, Work
+from simyard.event import LogStream
+from simyard.reason import Reason, ReasonCode
+from simyard.status import Status
+from storage.errors import DiskFull, InputDamaged, InputMissing, StorageUnavailable
+from storage.inputs import stage
+from storage.manifest import commit_manifest
+from storage.objects import ObjectStore
+from storage.outcomes import put_outcome
+from storage.outputs import Snapshot, store_outputs, take_snapshot
+from storage.tables import write_table
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PATIENCE = 24 * 3600.0
+"""Seconds for which a storage that does not answer is asked again, before the attempt fails."""
+CANCELLED_PATIENCE = 600.0
+"""The same for the outputs of an attempt that was cancelled."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_TICK = 0.2
+
+
+class AttemptRun:
+    """One attempt at a task on this machine."""
+
+    def __init__(self, work: Work, execution: Execution, store: ObjectStore, reporter: Reporter, lease: float) -> None:
+        self.work = work
+        self.execution = execution
+        self._store = store
+        self._reports = Reports(work, reporter, lease, self._superseded)
+        self._is_superseded = False
+
+    def _superseded(self) -> None:
+        self._is_superseded = True
+        self.execution.stop()
+
+    def cancel(self) -> None:
+        """End the attempt in whatever phase it is; what it has made so far is kept."""
+        self.execution.stop()
+
+    def carry(self) -> None:
+        """Carry the attempt to its end and report it.
+
+        Raises:
+            SupervisorLost: it could not be carried, for no fault of the simulation.
+            Superseded: another attempt has taken over; nothing of this one was stored.
+        """
+        self._reports.start()
+        try:
+            outcome = self._outcome()
+            if self._is_superseded:
+                raise Superseded(f"Attempt {self.work.attempt} of task {self.work.task} has been superseded.")
+            self._reports.end(outcome)
+        finally:
+            self._reports.close()
+            self.execution.remove()
+
+    def _outcome(self) -> Outcome:
+        work, execution = self.work, self.execution
+        try:
+            self._stage()
+            before = take_snapshot(execution.folder)
+            end = execution.run(work.commands, started=lambda: self._reports.moved(Status.RUNNING))
+        except (InputDamaged, InputMissing, StorageUnavailable) as error:
+            return _failed(ReasonCode.INPUT_ERROR, str(error))
+        except DiskFull as error:
+            return _failed(ReasonCode.DISK_FULL, str(error))
+        except ImageError as error:
+            return _failed(ReasonCode.IMAGE_ERROR, str(error))
+        except Stopped:
+            reason = Reason(code=ReasonCode.CANCELLED_BY_USER, message="It was cancelled before its commands started.")
+            return Outcome(status=Status.CANCELLED, reason=reason)
+        except (OSError, SupervisorLost) as error:
+            if not execution.has_no_disk:
+                raise
+            return _failed(ReasonCode.DISK_FULL, f"The machine's disk is full: {error}")
+        self._reports.moved(Status.FINALIZING)
+        outcome = outcome_of(end, work.resources, work.limits)
+        return self._stored(outcome, before)
+
+    def _stage(self) -> None:
+        """Bring the inputs; the network's troubles are waited out."""
+        work, execution = self.work, self.execution
+
+        def bring() -> None:
+            stage(self._store, work.inputs, execution.folder, stopped=lambda: execution.stop_requested)
+
+        self._patiently(bring, PATIENCE, lambda: execution.stop_requested)
+
+    def _stored(self, outcome: Outcome, before: Snapshot) -> Outcome:
+        """Store outputs, tables and last the manifest; the network's troubles are waited out."""
+        # What a cancelled run has made is kept. A cancel that comes later gives up what is being stored.
+        was_stopped = self.execution.stop_requested
+
+        def given_up() -> bool:
+            return self._is_superseded or (self.execution.stop_requested and not was_stopped)
+
+        try:
+            patience = CANCELLED_PATIENCE if was_stopped else PATIENCE
+            return self._patiently(lambda: self._store_once(outcome, before, given_up), patience, given_up)
+        except StorageUnavailable as error:
+            if outcome.status is Status.CANCELLED:
+                return outcome
+            return _failed(ReasonCode.OUTPUT_ERROR, str(error))
+        except Stopped:
+            reason = Reason(code=ReasonCode.CANCELLED_BY_USER, message="It was cancelled while storing outputs.")
+            return Outcome(status=Status.CANCELLED, reason=reason)
+
+    def _patiently(self, action: Callable[[], T], patience: float, given_up: Callable[[], bool]) -> T:
+        """Return what the action returns; it is begun again while the storage does not answer.
+
+        Raises:
+            StorageUnavailable: the storage has not answered for `patience` seconds.
+            Stopped: it was given up.
+        """
+        deadline = time.monotonic() + patience
+        for wait in backoff(_FIRST_PAUSE, _LONGEST_PAUSE):
+            try:
+                return action()
+            except StorageUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("the storage of %s does not answer: %s", self.work.box, error)
+            until = time.monotonic() + wait
+            while time.monotonic() < until:
+                if given_up():
+                    raise Stopped
+                time.sleep(_TICK)
+        raise AssertionError("the backoff never ends")
+
+    def _store_once(self, outcome: Outcome, before: Snapshot, given_up: Callable[[], bool]) -> Outcome:
+        work, execution = self.work, self.execution
+        entries = store_outputs(
+            self._store,
+            work.task,
+            work.attempt,
+            execution.folder,
+            before,
+            logs={f"{stream}.log": execution.log(stream) for stream in LogStream}
+            | {"samples.jsonl": execution.control / "samples.jsonl"},
+            stopped=given_up,
+        )
+        tables, notes = catalogue.tables(catalogue.find(work.simulator), execution.folder, work.parameters)
+        for name, table in tables.items():
+            write_table(self._store, name, table, simulator=work.simulator, project=work.project, task=work.task)
+        stored = outcome.model_copy(update={"stored": True, "notes": tuple(notes)})
+        # The outcome stands beside the manifest: when this process dies before its report arrives, the dispatcher
+        # still finds how the attempt ended and does not repeat it.
+        put_outcome(self._store, work.task, work.attempt, stored.model_dump_json().encode())
+        commit_manifest(self._store, work.task, work.attempt, entries)
+        return stored
+
+
+def _failed(code: ReasonCode, message: str) -> Outcome:
+    return Outcome(status=Status.FAILED, reason=Reason(code=code, message=message[:4000]))

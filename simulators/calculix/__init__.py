@@ -1,0 +1,1 @@
+"""CalculiX: stresses, displacements, heat and vibration of solids by finite elements."""

@@ -1,0 +1,234 @@
+"""Running a simulator's commands once over a folder of staged inputs, and looking at it meanwhile."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from simulators.errors import Stopped, SupervisorLost
+from simulators.outcome import Outcome
+from simulators.runtimes import Box, Exit, Running, Runtime
+from simulators.scratch import Claim
+from simulators.spec import SimulatorSpec, VersionSpec
+from simyard.errors import NotFound
+from simyard.event import LogStream, Sample
+from simyard.files import check_relative
+from simyard.reason import Reason, ReasonCode
+from simyard.resources import Limits, Resources
+from simyard.simulator import Command
+from simyard.status import Status
+from storage.errors import UnsafePath
+from storage.folder import Folder
+
+ORPHAN_SECONDS = 30.0
+"""How long a simulation goes on when the actor that watches it is gone or frozen."""
+_BEAT = 1.0
+_LISTED = 100_000
+_LEAST_DISK = 256 * 1024
+
+
+class Execution:
+    """One run of a simulator's commands, with everything that it left on this machine.
+
+    `root` is a folder of its own, made here: `work` below it is the task's folder, `control` belongs to the supervisor.
+    """
+
+    def __init__(
+        self,
+        *,
+        box: str,
+        root: Path,
+        spec: SimulatorSpec,
+        version: VersionSpec,
+        runtime: Runtime,
+        resources: Resources,
+        limits: Limits,
+        gpu_ids: tuple[str, ...] = (),
+    ) -> None:
+        self._claim = Claim(root)
+        self.folder = self._claim.work
+        self.control = self._claim.control
+        self._box = box
+        self._spec = spec
+        self._version = version
+        self._runtime = runtime
+        self._resources = resources
+        self._limits = limits
+        self._gpu_ids = gpu_ids
+        self._stop = threading.Event()
+        self._running: Running | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Say whether somebody asked to end this run."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End the run in whatever phase it is; returns at once."""
+        with self._lock:
+            self._stop.set()
+            running = self._running
+        if running is not None:
+            running.stop()
+
+    def run(self, commands: tuple[Command, ...], started: Callable[[], None] = lambda: None) -> Exit:
+        """Make the runtime ready, run the commands to their end and return it.
+
+        `started` is called once the commands run.
+
+        Raises:
+            Stopped: stop() came before the commands started.
+            ImageError: the environment or the image could not be made ready.
+        """
+        prepared = self._runtime.prepare(self._spec, self._version, self._stop.is_set)
+        box = Box(
+            name=self._box,
+            folder=self.folder,
+            control=self.control,
+            commands=commands,
+            resources=self._resources,
+            limits=self._limits,
+            gpu_ids=self._gpu_ids,
+        )
+        plan = self._runtime.plan(prepared, box)
+        with self._lock:
+            if self._stop.is_set():
+                raise Stopped
+            running = self._running = Running.start(plan, self.control)
+        started()
+        try:
+            while (end := running.wait(_BEAT)) is None:
+                running.beat()
+        finally:
+            running.reap()
+        return end
+
+    def read_log(self, stream: LogStream, offset: int, limit: int, wait: float) -> tuple[bytes, bool]:
+        """Return up to `limit` bytes of what the commands printed, and whether nothing will follow them.
+
+        Waits up to `wait` seconds for the first byte.
+        """
+        path = self.log(stream)
+        deadline = time.monotonic() + wait
+        while True:
+            over = self._over()
+            try:
+                with path.open("rb") as file:
+                    file.seek(offset)
+                    data = file.read(limit)
+            except FileNotFoundError:
+                data = b""
+            if data or over or time.monotonic() >= deadline:
+                return data, over and len(data) < limit
+            time.sleep(0.05)
+
+    def _over(self) -> bool:
+        try:
+            return self._running is not None and self._running.poll() is not None
+        except SupervisorLost:
+            return True
+
+    def log(self, stream: LogStream) -> Path:
+        """Return the file that holds a log."""
+        return self.control / f"{stream}.log"
+
+    def list_files(self) -> list[tuple[str, int, int]]:
+        """Return path, size in bytes and mtime in nanoseconds of each file in the task's folder now."""
+        files: list[tuple[str, int, int]] = []
+        for found in Folder(self.folder).walk():
+            if found.stat is not None and stat.S_ISREG(found.stat.st_mode):
+                shown = os.fsencode(found.path).decode(errors="replace")
+                files.append((shown, found.stat.st_size, found.stat.st_mtime_ns))
+            if len(files) >= _LISTED:
+                break
+        return files
+
+    def read_file(self, path: str, offset: int, limit: int) -> bytes:
+        """Return up to `limit` bytes of a file in the task's folder; links are not followed.
+
+        Raises:
+            NotFound: there is no such plain file.
+        """
+        try:
+            handle = Folder(self.folder).open(check_relative(path))
+        except OSError as error:
+            raise NotFound(f"There is no file {path!r} in the task's folder now.", field="path") from error
+        except (ValueError, UnsafePath) as error:
+            raise NotFound(str(error), field="path") from None
+        try:
+            return os.pread(handle, limit, offset)
+        finally:
+            os.close(handle)
+
+    def samples(self) -> list[Sample]:
+        """Return what the simulation used so far, oldest first."""
+        return list(self._running.samples()) if self._running else []
+
+    @property
+    def has_no_disk(self) -> bool:
+        """Say whether the disk is so full that not even a supervisor can work."""
+        system = os.statvfs(self.control)
+        return system.f_bavail * system.f_frsize < _LEAST_DISK or (system.f_files > 0 and not system.f_favail)
+
+    def remove(self) -> None:
+        """Remove all that the run left on this machine."""
+        self._claim.release()
+
+
+def outcome_of(end: Exit, resources: Resources, limits: Limits) -> Outcome:
+    """Return the outcome that an end of the commands means; nothing is stored yet.
+
+    Raises:
+        SupervisorLost: the simulation was ended because nobody watched it, or its supervisor died.
+    """
+    status, reason = _verdict(end, resources, limits)
+    return Outcome(
+        status=status,
+        reason=reason,
+        exit_code=end.exit_code,
+        peak_memory=end.peak_memory,
+        cpu_seconds=end.cpu_seconds,
+    )
+
+
+def _verdict(end: Exit, resources: Resources, limits: Limits) -> tuple[Status, Reason | None]:
+    evidence: dict[str, str | int | float | bool | None] = {"peak_memory": end.peak_memory}
+    match end.why:
+        case "exit" if end.exit_code == 0:
+            return Status.SUCCEEDED, None
+        case "exit" if end.signal is not None:
+            message = end.message or f"A command was ended by signal {end.signal}. Its last lines stand in the log."
+            return Status.FAILED, Reason(code=ReasonCode.SIGNAL, message=message, evidence={"signal": end.signal})
+        case "exit":
+            message = f"A command ended with exit code {end.exit_code}. Its last lines stand in the log."
+            return Status.FAILED, Reason(
+                code=ReasonCode.EXIT_CODE, message=message, evidence={"exit_code": end.exit_code}
+            )
+        case "stopped":
+            return Status.CANCELLED, Reason(code=ReasonCode.CANCELLED_BY_USER, message="It was cancelled.")
+        case "run-limit":
+            message = f"The commands ran longer than their limit of {limits.run:g} s. Raise --time-limit."
+            return Status.TIMED_OUT, Reason(
+                code=ReasonCode.TIME_LIMIT, message=message, evidence={"limit": "run", "seconds": limits.run}
+            )
+        case "out-of-memory":
+            message = (
+                f"The simulation needed more than its {resources.memory / 2**20:.0f} MiB of memory. Raise --memory."
+            )
+            return Status.FAILED, Reason(
+                code=ReasonCode.OUT_OF_MEMORY, message=message, evidence=evidence | {"limit": resources.memory}
+            )
+        case "disk-full":
+            message = end.message or "The simulation ran out of disk. Raise --disk, or free space on the machine."
+            return Status.FAILED, Reason(code=ReasonCode.DISK_FULL, message=message, evidence={"limit": resources.disk})
+        case "launch-error":
+            # As shells do: 127 is the exit code of a command that there is not.
+            message = end.message or "A command could not be started."
+            return Status.FAILED, Reason(code=ReasonCode.EXIT_CODE, message=message, evidence={"exit_code": 127})
+        case "orphaned":
+            raise SupervisorLost("The simulation was ended because the process that watches it had stopped.")

@@ -1,0 +1,1 @@
+"""OpenSeesPy: structures and soil under static loads and earthquakes."""

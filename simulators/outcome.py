@@ -1,0 +1,21 @@
+"""How an attempt at a task ended."""
+
+from __future__ import annotations
+
+from simyard.reason import Reason
+from simyard.status import Status
+from simyard.words import Word
+
+
+class Outcome(Word):
+    """How an attempt ended; `stored` says that its manifest is committed and its outputs can be read."""
+
+    status: Status
+    reason: Reason | None = None
+    exit_code: int | None = None
+    peak_memory: int | None = None
+    """Bytes."""
+    cpu_seconds: float | None = None
+    stored: bool = False
+    notes: tuple[str, ...] = ()
+    """What is worth knowing and changed nothing, such as a table that could not be read."""

@@ -1,0 +1,110 @@
+"""An attempt's reports: sent in order from a thread of their own, so that paid work never waits for them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from simulators.outcome import Outcome
+from simulators.work import Reporter, Superseded, Work
+from simyard.errors import Unavailable
+from simyard.status import Status
+
+log = logging.getLogger(__name__)
+
+
+def backoff(first: float, most: float) -> Iterator[float]:
+    """Yield seconds to wait, for ever: doubling from `first` to `most`, with jitter."""
+    wait = first
+    while True:
+        yield wait * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        wait = min(most, wait * 2)
+
+
+class Reports:
+    """Sends one attempt's moves, its lease renewals and last its end; each is offered until somebody takes it."""
+
+    def __init__(self, work: Work, reporter: Reporter, lease: float, superseded: Callable[[], None]) -> None:
+        self._work = work
+        self._reporter = reporter
+        self._every = lease / 3
+        self._on_superseded = superseded
+        self._unsent: deque[Status | Outcome] = deque()
+        self._closed = False
+        self._refused: Superseded | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
+
+    def start(self) -> None:
+        """Start to renew the lease."""
+        self._thread.start()
+
+    def moved(self, status: Status) -> None:
+        """Send a move as soon as it can be; returns at once."""
+        with self._changed:
+            self._unsent.append(status)
+            self._changed.notify_all()
+
+    def end(self, outcome: Outcome) -> None:
+        """Send the end after all moves; returns when the store has it.
+
+        Raises:
+            Superseded: another attempt has taken over.
+        """
+        with self._changed:
+            self._unsent.append(outcome)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._unsent or self._refused)
+            if self._refused:
+                raise self._refused
+
+    def close(self) -> None:
+        """Send no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        renew_at = time.monotonic() + self._every
+        waits = backoff(0.2, 5.0)
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._closed or self._unsent, timeout=max(0.0, renew_at - time.monotonic())
+                )
+                if self._closed:
+                    return
+                first = self._unsent[0] if self._unsent else None
+            try:
+                self._send(first)
+            except Superseded as refused:
+                with self._changed:
+                    self._refused = refused
+                    self._changed.notify_all()
+                self._on_superseded()
+                return
+            except Unavailable as error:
+                log.warning("a report of %s is not delivered yet: %s", self._work.box, error)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed, timeout=next(waits))
+                continue
+            waits = backoff(0.2, 5.0)
+            renew_at = time.monotonic() + self._every
+            if first is not None:
+                with self._changed:
+                    self._unsent.popleft()
+                    self._changed.notify_all()
+
+    def _send(self, report: Status | Outcome | None) -> None:
+        match report:
+            case None:
+                self._reporter.renew(self._work)
+            case Status():
+                self._reporter.moved(self._work, report)
+            case _:
+                self._reporter.ended(self._work, report)

@@ -1,0 +1,47 @@
+"""The process that runs a box's commands to one certain end, told by files of its control folder."""
+
+from simulators.supervisor.control import (
+    COMPLAINTS,
+    HEARTBEAT,
+    MEMBERS,
+    PID,
+    PLAN,
+    SAMPLES,
+    STATE,
+    STDERR,
+    STDOUT,
+    STOP,
+    TEMP,
+    remove_tree,
+)
+from simulators.supervisor.processes import (
+    Process,
+    descendants,
+    kill_all,
+    marked,
+    read_process,
+    read_processes,
+    read_small,
+)
+
+__all__ = [
+    "COMPLAINTS",
+    "HEARTBEAT",
+    "MEMBERS",
+    "PID",
+    "PLAN",
+    "SAMPLES",
+    "STATE",
+    "STDERR",
+    "STDOUT",
+    "STOP",
+    "TEMP",
+    "Process",
+    "descendants",
+    "kill_all",
+    "marked",
+    "read_process",
+    "read_processes",
+    "read_small",
+    "remove_tree",
+]

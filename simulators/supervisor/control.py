@@ -1,0 +1,129 @@
+"""The control folder: the names of its files, and how they are written so that nobody reads half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+
+TYPE_CHECKING = False  # spares the import of typing at start
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+PLAN = "plan.json"
+PID = "pid"
+"""The supervisor's process id and its start in clock ticks since boot."""
+STATE = "state.json"
+STDOUT = "stdout.log"
+STDERR = "stderr.log"
+SAMPLES = "samples.jsonl"
+HEARTBEAT = "heartbeat"
+"""Touched by whoever watches the run."""
+STOP = "stop"
+"""Made by whoever wants the run to end."""
+MEMBERS = "members"
+"""Process ids and starts of the run's processes as last seen, for a reaper that finds the supervisor dead."""
+TEMP = "tmp"
+"""The run's private temporary folder."""
+COMPLAINTS = "supervisor.log"
+_BALLAST = "ballast"
+# Freed at the end, so that the end can be written on a disk that the run has filled.
+_BALLAST_BYTES = 256 * 1024
+
+
+class Control:
+    """One run's control folder, as its supervisor sees it."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> str:
+        """Return where a file of the folder is."""
+        return f"{self.folder}/{name}"
+
+    def read_plan(self) -> dict[str, Any]:
+        """Return what there is to do."""
+        with open(self.path(PLAN), encoding="utf-8") as file:
+            plan: dict[str, Any] = json.load(file)
+        return plan
+
+    def make_temp(self) -> None:
+        """Make the run's private temporary folder."""
+        os.makedirs(self.path(TEMP), mode=0o700, exist_ok=True)
+
+    def remove_temp(self) -> None:
+        """Remove the run's private temporary folder."""
+        remove_tree(self.path(TEMP))
+
+    def is_stop_wanted(self) -> bool:
+        """Say whether somebody wants the run to end."""
+        return os.path.exists(self.path(STOP))
+
+    def write_pid(self, pid: int, start: int) -> None:
+        """Say which process the supervisor is."""
+        self._replace(PID, f"{pid} {start}\n")
+
+    def write_state(self, state: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Say in which phase the run is."""
+        self._replace(STATE, json.dumps(state), durable=durable)
+
+    def write_members(self, starts: Mapping[int, int]) -> None:
+        """Say which processes the run has, by id and start."""
+        self._replace(MEMBERS, "".join(f"{pid} {start}\n" for pid, start in starts.items()))
+
+    def add_sample(self, sample: Mapping[str, float]) -> None:
+        """Append a line to the samples."""
+        handle = os.open(self.path(SAMPLES), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, (json.dumps(sample) + "\n").encode())
+        finally:
+            os.close(handle)
+
+    def lay_ballast(self) -> None:
+        """Keep room on the disk for the end.
+
+        Raises:
+            OSError: the disk is full, or takes no such file.
+        """
+        handle = os.open(self.path(_BALLAST), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(handle, 0, _BALLAST_BYTES)
+        finally:
+            os.close(handle)
+
+    def drop_ballast(self) -> None:
+        """Give the room back."""
+        try:
+            os.unlink(self.path(_BALLAST))
+        except OSError:
+            pass
+
+    def _replace(self, name: str, text: str, *, durable: bool = False) -> None:
+        temporary = self.path(name + ".tmp")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, text.encode())
+            if durable:
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(temporary, self.path(name))
+        if durable:
+            folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+            os.fsync(folder)
+            os.close(folder)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder and all below it as far as that can be done; links are not followed."""
+    try:
+        os.chmod(path, 0o700)
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    remove_tree(entry.path)
+                else:
+                    os.unlink(entry.path)
+        os.rmdir(path)
+    except OSError:
+        pass  # the folder above is removed with the control folder later, and says why it cannot

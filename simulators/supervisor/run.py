@@ -1,0 +1,170 @@
+"""The life of a run: one command after the other, and one certain end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from simulators.supervisor.control import TEMP, Control
+from simulators.supervisor.disk import DiskMeter
+from simulators.supervisor.ends import End, LaunchError
+from simulators.supervisor.events import Events
+from simulators.supervisor.limits import Limits
+from simulators.supervisor.native import Commands, was_killed
+from simulators.supervisor.output import Output
+from simulators.supervisor.programs import spawn
+from simulators.supervisor.samples import Samples
+from simulators.supervisor.sweep import Sweep
+
+TYPE_CHECKING = False  # spares the import of typing at start
+if TYPE_CHECKING:
+    from typing import Any
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Run:
+    """Carries out one plan."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._plan = control.read_plan()
+        self._events = Events()
+        self._output = Output(control, self._events, self._plan["log_limit"])
+        self._sweep = Sweep(self._events, self._plan["mark"], self._plan["name"])
+        self._commands = self._make_commands()
+        self._disk = DiskMeter([self._plan["folder"], control.path(TEMP)])
+        self._limits = Limits(self._plan, control, self._events, self._disk)
+        self._samples = Samples(control, self._commands.meter, self._disk)
+        self._step: int | None = None
+        self._status: int | None = None
+        """How the newest command ended, as wait(2) tells it."""
+        self._launched_at: float | None = None
+
+    def _make_commands(self) -> Commands:
+        if self._plan["engine"] is None:
+            return Commands(self._plan, self._events, self._sweep)
+        from simulators.supervisor.containers import ContainerCommands  # a native run starts faster without
+
+        return ContainerCommands(self._plan, self._control, self._events, self._sweep, self._output)
+
+    def run(self) -> None:
+        """Carry the plan out and write its end."""
+        self._events.listen()
+        self._control.make_temp()
+        why, message = "exit", None
+        try:
+            self._lay_ballast()
+            for index, step in enumerate(self._plan["steps"]):
+                self._step = index
+                self._limits.check()
+                self._run_step(step)
+                if self._status != 0:
+                    break
+        except End as end:
+            why, message = end.why, end.message
+        except LaunchError as error:
+            why, message = "launch-error", str(error)
+            self._status = None
+        finally:
+            clean = self._sweep.clear(grace=0.0)
+        if why == "exit" and self._status != 0 and message is None:
+            why, message = self._explain_failure()
+        self._finish(why, message, clean=clean)
+
+    def _run_step(self, step: dict[str, Any]) -> None:
+        self._status = None
+        pid = self._start(step)
+        self._limits.start_clock()
+        self._launched_at = self._launched_at or time.time()
+        self._control.write_state(
+            {"phase": "running", "command": self._step, "pid": pid, "started_at": self._launched_at}
+        )
+        self._commands.meter.look(self._plan["memory"], now=time.monotonic(), force=True)
+        self._samples.take()
+        ended: End | None = None
+        try:
+            self._watch(step, pid)
+        except End as end:
+            ended = end
+            self._commands.end(step, pid, end.grace)
+        self._status = self._events.ended.get(pid)
+        verdict = self._commands.conclude(step, self._status, was_ended=ended is not None)
+        self._output.drain()
+        if (reason := ended or verdict) is not None:
+            raise reason
+
+    def _watch(self, step: dict[str, Any], pid: int) -> None:
+        """Return when the command has ended; raises End when it must."""
+        while pid not in self._events.ended:
+            self._events.pump(self._commands.patience)
+            if pid not in self._events.ended:
+                self._commands.look(step)
+            self._limits.check(self._commands.meter)
+            self._samples.take_when_due()
+
+    def _start(self, step: dict[str, Any]) -> int:
+        """Start a command with its streams; raises LaunchError."""
+        stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if step["stdin"] is not None:
+            os.close(stdin)
+            stdin = os.memfd_create("stdin", os.MFD_CLOEXEC)
+            with open(os.dup(stdin), "wb") as file:
+                file.write(step["stdin"].encode(errors="surrogatepass"))
+            os.lseek(stdin, 0, os.SEEK_SET)
+        streams = (stdin, *self._output.begin())
+        try:
+            return spawn(self._commands.begin(step), step["environment"], self._commands.folder, streams)
+        finally:
+            for stream in streams:
+                os.close(stream)
+
+    def _lay_ballast(self) -> None:
+        try:
+            self._control.lay_ballast()
+        except OSError as error:
+            self._control.drop_ballast()
+            if error.errno in _FULL:
+                raise End("disk-full", "The machine's disk is full.") from error
+
+    def _explain_failure(self) -> tuple[str, str | None]:
+        """Say why a command failed: by itself, or for lack of memory or disk."""
+        if was_killed(self._exit()) and self._commands.peak >= 0.95 * self._plan["memory"]:
+            return "out-of-memory", None
+        self._disk.finish(0.5)
+        return ("disk-full", trouble) if (trouble := self._limits.disk_trouble()) else ("exit", None)
+
+    def _finish(self, why: str, message: str | None, *, clean: bool) -> None:
+        meter = self._commands.meter
+        meter.look(self._plan["memory"], now=time.monotonic(), force=True)
+        self._disk.finish(0.2)
+        self._control.remove_temp()
+        self._samples.take()
+        self._output.close()
+        exit_code, number = self._exit()
+        end = {
+            "why": why,
+            "message": message,
+            "exit_code": exit_code,
+            "signal": number,
+            "command": self._step,
+            "peak_memory": self._commands.peak,
+            "cpu_seconds": round(meter.cpu_seconds, 3),
+            "started_at": self._launched_at,
+            "ended_at": time.time(),
+        }
+        self._control.drop_ballast()
+        while True:
+            try:
+                self._control.write_state({"phase": "ended", "clean": clean, "exit": end}, durable=True)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                time.sleep(0.2)  # somebody else has filled the disk: the end waits for room
+            else:
+                return
+
+    def _exit(self) -> tuple[int | None, int | None]:
+        """Return exit code and signal of the newest command."""
+        return (None, None) if self._status is None else self._commands.exit_of(self._status)

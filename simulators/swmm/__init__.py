@@ -1,0 +1,1 @@
+"""EPA SWMM: rain, runoff and the flow in sewers."""

@@ -1,0 +1,64 @@
+"""What a Simulator actor is asked to do, and to whom it reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from simulators.outcome import Outcome
+from simyard.errors import Conflict
+from simyard.files import InputFile
+from simyard.resources import Limits, Resources
+from simyard.simulator import Command, RuntimeName
+from simyard.status import Status
+from simyard.task import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One attempt at a task, with everything that it needs to know."""
+
+    task: str
+    attempt: int
+    simulator: str
+    version: str
+    runtime: RuntimeName
+    parameters: dict[str, Value]
+    commands: tuple[Command, ...]
+    inputs: tuple[InputFile, ...]
+    resources: Resources
+    limits: Limits
+    project: str
+    storage: str
+    """URI of the storage."""
+
+    @property
+    def box(self) -> str:
+        """The name that every process, container and folder of this attempt carries."""
+        return f"simyard-{self.task}-{self.attempt}"
+
+
+class Superseded(Conflict):
+    """The attempt is not the task's current one any more: it must stop and clean up after itself."""
+
+    kind = "superseded"
+
+
+class Reporter(Protocol):
+    """Takes an attempt's reports to the durable store.
+
+    Every call raises Superseded when the attempt is not the current one, and Unavailable when nobody answered in time;
+    it is safe to call again.
+    """
+
+    def moved(self, work: Work, status: Status) -> None:
+        """Report that the attempt is `running` or `finalizing`."""
+        ...
+
+    def renew(self, work: Work) -> None:
+        """Renew the attempt's lease."""
+        ...
+
+    def ended(self, work: Work, outcome: Outcome) -> None:
+        """Report the end; a report that had arrived already is taken as a success."""
+        ...

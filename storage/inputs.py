@@ -1,0 +1,106 @@
+"""Input files, kept once each under the hash of their content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from simyard.files import InputFile, check_relative
+from storage.errors import DiskFull, InputDamaged, InputMissing, ObjectNotFound, StorageUnavailable, UnsafePath
+from storage.folder import Folder
+from storage.hashing import verified
+from storage.objects import ObjectStore, pieces_of
+from storage.parallel import each
+from storage.paths import Paths
+from storage.retries import Retries, check_stopped, never
+
+
+def missing(store: ObjectStore, sha256s: Iterable[str]) -> set[str]:
+    """Return those hashes whose input file is not in the storage."""
+    wanted = sorted(set(sha256s))
+    heads = each(lambda sha256: store.head(Paths.input(sha256)), wanted, threads=16)
+    return {sha256 for sha256, found in zip(wanted, heads, strict=True) if found is None}
+
+
+def put_input(store: ObjectStore, data: bytes | Path) -> str:
+    """Store an input file and return its hash; one that is there already is not sent again.
+
+    Raises:
+        InputDamaged: the file changed while it was read.
+    """
+    sha256 = hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else _hash_of(data)
+    key = Paths.input(sha256)
+    if store.head(key) is None:
+        if isinstance(data, bytes):
+            store.put(key, data)
+        else:
+            error = InputDamaged(f"{data} changed while it was read.", fix="Send it again.")
+            size = data.stat().st_size
+            store.put(key, verified(pieces_of(data), sha256, size, error), size=size)
+    return sha256
+
+
+def stage(
+    store: ObjectStore,
+    files: Sequence[InputFile],
+    folder: Path,
+    *,
+    stopped: Callable[[], bool] = never,
+    retries: Retries | None = None,
+) -> None:
+    """Bring input files into a folder, with their modes; every byte is checked against the file's hash.
+
+    Raises:
+        InputMissing: a file was never uploaded.
+        InputDamaged: the storage holds other bytes than the hash says.
+        UnsafePath: a path would leave the folder.
+        DiskFull: the folder's disk cannot take them.
+        StorageUnavailable: the storage, or the folder's disk, failed.
+        Stopped: the work was told to stop; the folder is then incomplete.
+    """
+    for file in files:
+        try:
+            check_relative(file.path)
+        except ValueError as error:
+            raise UnsafePath(str(error)) from None
+    target, patience = Folder(folder), retries or Retries()
+
+    def bring(file: InputFile) -> None:
+        patience.run(lambda: _bring(store, file, target, stopped), stopped)
+
+    for _ in each(bring, files, stopped=stopped):
+        pass
+
+
+def _bring(store: ObjectStore, file: InputFile, target: Folder, stopped: Callable[[], bool]) -> None:
+    damaged = InputDamaged(
+        f"the storage holds other bytes for {file.path} than its hash {file.sha256} says.",
+        field="inputs",
+        fix="Ask the operator to delete that object and upload the file again.",
+    )
+    try:
+        pieces = store.stream(Paths.input(file.sha256))
+        body = verified(_stoppable(pieces, stopped), file.sha256, file.size, damaged)
+        target.write(file.path, body, mode=file.mode)
+    except ObjectNotFound:
+        raise InputMissing(
+            f"{file.path} ({file.sha256}) was never uploaded.", field="inputs", fix="Upload it, then submit again."
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "Free space on the machine, or choose another one."
+            raise DiskFull(f"The machine's disk is full: {file.path} does not fit on it.", fix=fix) from error
+        raise StorageUnavailable(f"{file.path} could not be written: {error.strerror}.") from error
+
+
+def _stoppable(pieces: Iterable[bytes], stopped: Callable[[], bool]) -> Iterator[bytes]:
+    for piece in pieces:
+        check_stopped(stopped)
+        yield piece
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,73 @@
+"""What the operator sets: read once from `SIMYARD_*` variables; unknown ones are refused."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from simyard.errors import InvalidInput
+
+PREFIX = "SIMYARD_"
+# Read by the client, not by the server; they may stand in the same environment.
+_CLIENT = {"SIMYARD_URL", "SIMYARD_KEY", "SIMYARD_CONFIG"}
+# Marks that Simyard itself puts on the processes it starts.
+_MARKS = {"SIMYARD_SERVER", "SIMYARD_BOX"}
+
+
+class Settings(BaseSettings):
+    """The server's settings."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("simyard"))
+    """Folder for the database, the embedded storage, environments and scratch."""
+    storage: str | None = None
+    """URI of the storage; by default a folder below `data_dir`."""
+    lease_seconds: float = Field(default=30.0, ge=1)
+    """How long an attempt may go without renewing its lease before it counts as lost."""
+    warm_seconds: float = Field(default=60.0, ge=0)
+    """How long an idle Simulator actor is kept for the next task."""
+
+    @property
+    def storage_uri(self) -> str:
+        """The URI of the storage."""
+        return self.storage or (self.data_dir / "storage").resolve().as_uri()
+
+    @property
+    def database(self) -> Path:
+        """The file of the durable store."""
+        return self.data_dir / "simyard.db"
+
+    @property
+    def scratch(self) -> Path:
+        """The folder in which attempts run."""
+        return self.data_dir / "scratch"
+
+    @property
+    def environments(self) -> Path:
+        """The folder of the cached environments of native simulators."""
+        return self.data_dir / "environments"
+
+    @property
+    def server_dir(self) -> Path:
+        """The folder with the running server's own files: its state, keys for signing and logs."""
+        return self.data_dir / "server"
+
+
+@cache
+def load_settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        InvalidInput: the environment has an unknown `SIMYARD_*` variable.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _CLIENT | _MARKS
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            raise InvalidInput("is not a setting.", field=name, fix=f"Known: {', '.join(sorted(known - _MARKS))}.")
+    return Settings()

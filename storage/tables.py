@@ -1,0 +1,74 @@
+"""Tables that tasks' outputs hold, one Parquet object for each task, laid out as one dataset."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from storage.errors import ObjectNotFound, OutputDamaged
+from storage.objects import ObjectStore
+from storage.parallel import each
+from storage.paths import Paths
+from storage.retries import Retries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def write_table(
+    store: ObjectStore,
+    name: str,
+    table: pa.Table,
+    *,
+    simulator: str,
+    project: str,
+    task: str,
+    retries: Retries | None = None,
+) -> None:
+    """Keep a task's rows of a table; rows of an earlier attempt are replaced."""
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    key, data = Paths.table(name, simulator, project, task), out.getvalue()
+    (retries or Retries()).run(lambda: store.put(key, data))
+
+
+def read_table(store: ObjectStore, name: str, *, simulator: str, project: str, task: str) -> pa.Table:
+    """Return a task's rows of a table.
+
+    Raises:
+        ObjectNotFound: the task gave no such table.
+        OutputDamaged: the table cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = read_table_bytes(store, name, simulator=simulator, project=project, task=task)
+    try:
+        # Without partitioning: the folders' names are not columns of this one table.
+        return pq.read_table(io.BytesIO(data), partitioning=None)
+    except pa.ArrowInvalid as error:
+        raise OutputDamaged(f"the table {name} of {task} cannot be read: {error}") from error
+
+
+def read_table_bytes(store: ObjectStore, name: str, *, simulator: str, project: str, task: str) -> bytes:
+    """Return the same table as the Parquet file it is kept as.
+
+    Raises:
+        ObjectNotFound: the task gave no such table.
+    """
+    try:
+        return store.get(Paths.table(name, simulator, project, task))
+    except ObjectNotFound:
+        raise ObjectNotFound(f"The task {task} gave no table {name}.") from None
+
+
+def list_tables(
+    store: ObjectStore, names: Iterable[str], *, simulator: str, project: str, task: str
+) -> tuple[str, ...]:
+    """Return those of the names (the simulator's tables) of which the task has rows."""
+    asked = tuple(names)
+    heads = each(lambda name: store.head(Paths.table(name, simulator, project, task)), asked)
+    return tuple(name for name, found in zip(asked, heads, strict=True) if found is not None)

@@ -1,0 +1,40 @@
+"""What a store answers to a draft that it knows already, and to a batch that goes in whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simyard.errors import Conflict
+from tasks.record import Draft, Submission
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """From which request a stored task came."""
+
+    task: str
+    user: str
+    key: str | None
+    digest: str
+
+
+def conflict_of(draft: Draft, known: Origin) -> Conflict | None:
+    """Return None when the draft repeats the request that made the known task, else the error that says so."""
+    if (draft.user, draft.key, draft.digest) == (known.user, known.key, known.digest):
+        return None
+    if draft.key is not None and (draft.user, draft.key) == (known.user, known.key):
+        return Conflict(
+            f"The idempotency key {draft.key!r} was used for another request, which made task {known.task}.",
+            field="idempotency_key",
+            fix="Send the same request again, or give this one a key of its own.",
+        )
+    return Conflict(f"There is a task {known.task} already.", field="id", fix="Submit again; a new id is drawn.")
+
+
+def none_accepted(answers: list[Submission]) -> list[Submission]:
+    """Return the answers to an atomic batch of which at least one draft was refused: nothing was created."""
+    error = Conflict(
+        "Nothing was accepted: another task of this batch was refused, and the batch goes in whole or not at all.",
+        fix="Correct the task that was refused and send the batch again.",
+    )
+    return [Submission(error=error) if answer.created else answer for answer in answers]

@@ -1,0 +1,200 @@
+"""Says in words why a task stands where it stands, from the same reasons that the code branches on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import assert_never
+
+from simyard.event import Event, EventKind
+from simyard.group import MachineGroup
+from simyard.reason import Reason, ReasonCode
+from simyard.resources import GIB, MIB
+from simyard.status import Status
+from simyard.task import Attempt, Explanation, Task
+from tasks.record import TaskRecord
+
+_SHOWN = 50
+"""An explanation has the newest events; a longer story is read as events."""
+
+
+def explain(
+    record: TaskRecord, events: Sequence[Event], position: int | None, groups: Sequence[MachineGroup]
+) -> Explanation:
+    """Return why the task stands where it stands, what was observed, and what its user may do.
+
+    `events` are the task's, oldest first; `position` says how many queued tasks come before it, None when it is not
+    queued; `groups` are the machine groups as they are now.
+    """
+    summary, hint = _summary(record, position, groups)
+    details = (*_attempts(record.task), *(_told(event) for event in events[-_SHOWN:]))
+    return Explanation(task=record.id, status=record.status, summary=summary, details=details, next=hint)
+
+
+def _summary(record: TaskRecord, position: int | None, groups: Sequence[MachineGroup]) -> tuple[str, str | None]:
+    task, attempt = record.task, f"Attempt {record.attempt}"
+    where = f" on {task.attempts[-1].machine}" if task.attempts else ""
+    stopping = " A cancel was asked for and is on its way." if task.cancel_requested else ""
+    watch = f"Follow it with `simyard tasks logs {task.id} --follow`."
+    match task.status:
+        case Status.WAITING:
+            return f"It waits{_because(task.reason)}", None
+        case Status.QUEUED:
+            return _queued(record, position, groups)
+        case Status.PREPARING:
+            text = f"{attempt} brings inputs and the {task.simulator} {task.version} environment in place{where}."
+            return text + stopping, None
+        case Status.RUNNING:
+            return f"{attempt} runs{where} since {_time(task.started_at)}.{stopping}", watch
+        case Status.FINALIZING:
+            return f"The commands of attempt {record.attempt} have ended{where}; its outputs are being stored.", None
+        case Status.SUCCEEDED:
+            text = f"It succeeded with attempt {record.attempt}{where} at {_time(task.ended_at)}."
+            return text, f"Get the outputs with `simyard tasks download {task.id}`."
+        case Status.FAILED | Status.TIMED_OUT:
+            word = "failed" if task.status is Status.FAILED else "ran into its time limit"
+            return f"It {word} at {_time(task.ended_at)}{_because(task.reason)}", _after_failure(task)
+        case Status.CANCELLED:
+            kept = f"What it had written is kept: `simyard tasks download {task.id}`." if task.result else None
+            return f"A user cancelled it; it ended at {_time(task.ended_at)}.", kept
+        case _:
+            assert_never(task.status)
+
+
+def _queued(record: TaskRecord, position: int | None, groups: Sequence[MachineGroup]) -> tuple[str, str | None]:
+    task = record.task
+    ahead = "" if position is None else " It is the next one." if position == 0 else f" {_tasks(position)} before it."
+    again = f" as attempt {record.attempt + 1}" if record.attempt else ""
+    text = f"It is queued{again} in group {task.group}"
+    if task.reason is not None:
+        text += f", because: {_sentence(task.reason.message)}"
+    else:
+        text += "."
+    backed_off = f" It does not start before {_time(record.ready_at)}." if record.failures or record.losses else ""
+    hint = _place_hint(task, next((group for group in groups if group.name == task.group), None), groups)
+    return text + backed_off + ahead, hint
+
+
+def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[MachineGroup]) -> str | None:
+    need = task.resources
+    asked = f"{need.cpus:g} cpus, {_bytes(need.memory)}" + (f" and {need.gpus} GPUs" if need.gpus else "")
+    if group is None:
+        known = ", ".join(sorted(other.name for other in groups)) or "none"
+        return f"There is no group {task.group} now (known: {known}). Start its machines, or submit to another group."
+    if not group.machines:
+        return f"Group {group.name} has no machine yet. It starts when one has joined."
+    large = [m for m in group.machines if m.cpus >= need.cpus and m.memory >= need.memory and m.gpus >= need.gpus]
+    if not large:
+        cpus, memory = max(m.cpus for m in group.machines), max(m.memory for m in group.machines)
+        gpus = max(m.gpus for m in group.machines)
+        has = f"{cpus:g} cpus, {_bytes(memory)} and {gpus} GPUs"
+        return f"It asks for {asked}; the machines of {group.name} have at most {has}. Cancel it and ask for less."
+    if any(m.cpus_free >= need.cpus and m.memory_free >= need.memory and m.gpus_free >= need.gpus for m in large):
+        return "A machine has room for it; it starts when its turn comes."
+    return f"It asks for {asked}, and every machine of {group.name} that is large enough is taken now."
+
+
+def _after_failure(task: Task) -> str | None:
+    logs = f"Read what it printed: `simyard tasks logs {task.id}`."
+    if task.reason is None:
+        return logs
+    match task.reason.code:
+        case ReasonCode.EXIT_CODE | ReasonCode.SIGNAL:
+            return logs
+        case ReasonCode.OUT_OF_MEMORY:
+            more = f"--memory {2 * task.resources.memory // MIB}MiB"
+            return f"It had {_bytes(task.resources.memory)}. Submit it again with more, such as {more}."
+        case ReasonCode.DISK_FULL:
+            return f"It had {_bytes(task.resources.disk)} of disk. Submit it again with more --disk, or write less."
+        case ReasonCode.TIME_LIMIT:
+            return f"Submit it again with a longer limit, or without one. {logs}"
+        case ReasonCode.MACHINE_LOST | ReasonCode.PREEMPTED:
+            return "Submit it again. If its machines are lost again, ask for more memory or for another group."
+        case ReasonCode.IMAGE_ERROR:
+            return f"See whether the environment can be made: `simyard images build {task.simulator}`."
+        case ReasonCode.INPUT_ERROR:
+            return "Submit it again; inputs that the storage lacks are sent anew."
+        case ReasonCode.OUTPUT_ERROR:
+            return "See whether the storage can be reached and has room, then submit it again."
+        case ReasonCode.INTERNAL:
+            return "This is a defect of Simyard: report it with the output of this command."
+        case (
+            ReasonCode.CANCELLED_BY_USER
+            | ReasonCode.DEPENDENCY_FAILED
+            | ReasonCode.NO_MACHINE_YET
+            | ReasonCode.GROUP_FULL
+            | ReasonCode.QUOTA
+            | ReasonCode.NO_SUCH_CAPACITY
+            | ReasonCode.LAUNCH_FAILED
+        ):
+            return None
+        case _:
+            assert_never(task.reason.code)
+
+
+def _attempts(task: Task) -> list[str]:
+    return [_attempt(attempt) for attempt in task.attempts[-_SHOWN:]]
+
+
+def _attempt(attempt: Attempt) -> str:
+    parts = [f"Attempt {attempt.number} on {attempt.machine} from {_time(attempt.created_at)}"]
+    if attempt.ended_at is None:
+        parts.append("goes on")
+    else:
+        parts.append(f"ended {_time(attempt.ended_at)}")
+    if attempt.exit_code is not None:
+        parts.append(f"exit code {attempt.exit_code}")
+    if attempt.cpu_seconds is not None:
+        parts.append(f"{attempt.cpu_seconds:.1f} s of cpu")
+    if attempt.peak_memory is not None:
+        parts.append(f"at most {_bytes(attempt.peak_memory)} of memory")
+    text = ", ".join(parts)
+    return f"{text}: {_sentence(attempt.reason.message)}{_evidence(attempt.reason)}" if attempt.reason else f"{text}."
+
+
+def _told(event: Event) -> str:
+    message = event.message or (event.reason.message if event.reason else "")
+    said = f": {_sentence(message)}" if message else "."
+    number = f" (attempt {event.attempt})" if event.attempt is not None else ""
+    match event.kind:
+        case EventKind.SUBMITTED:
+            what = "submitted"
+        case EventKind.STATUS:
+            what = f"became {event.status}"
+        case EventKind.ATTEMPT_LOST:
+            what = "lost its machine"
+        case EventKind.CANCEL_REQUESTED:
+            what = "a cancel was asked for"
+        case EventKind.REPORT_REFUSED:
+            what = "a report was refused"
+        case EventKind.NOTE:
+            what = "note"
+        case _:
+            assert_never(event.kind)
+    return f"{_time(event.at)} {what}{number}{said}"
+
+
+def _because(reason: Reason | None) -> str:
+    return f": {_sentence(reason.message)}{_evidence(reason)}" if reason else "."
+
+
+def _evidence(reason: Reason) -> str:
+    shown = [f"{name.replace('_', ' ')} {value}" for name, value in reason.evidence.items() if value is not None]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _tasks(count: int) -> str:
+    return "1 task comes" if count == 1 else f"{count} tasks come"
+
+
+def _time(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+
+
+def _bytes(size: int) -> str:
+    return f"{size / GIB:.4g} GiB" if size >= GIB else f"{size / MIB:.4g} MiB"

@@ -1,0 +1,340 @@
+"""The life of a task as a pure function: what each stimulus makes of a record, without clock, network or disk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from simulators.outcome import Outcome
+from simyard.errors import InvalidInput
+from simyard.event import EventKind
+from simyard.reason import Reason, ReasonCode
+from simyard.status import MOVES, Status
+from simyard.task import Attempt, Task
+from tasks.errors import Refused
+from tasks.record import Draft, TaskRecord
+from tasks.stimulus import Cancel, Dispatch, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
+
+__all__ = [
+    "LOSS_BUDGET",
+    "Cancel",
+    "Dispatch",
+    "End",
+    "Happened",
+    "Lost",
+    "Progress",
+    "Refused",
+    "Renew",
+    "Step",
+    "Stimulus",
+    "Undelivered",
+    "Wait",
+    "backoff",
+    "new_record",
+    "step",
+]
+
+LOSS_BUDGET = 5
+"""How many attempts a task may lose with their machines before it fails."""
+KEPT_ATTEMPTS = 100
+"""A task shows its newest attempts; preemptions alone could make any number of them."""
+RETRYABLE = frozenset(
+    {
+        ReasonCode.EXIT_CODE,
+        ReasonCode.SIGNAL,
+        ReasonCode.OUT_OF_MEMORY,
+        ReasonCode.DISK_FULL,
+        ReasonCode.IMAGE_ERROR,
+        ReasonCode.INPUT_ERROR,
+        ReasonCode.OUTPUT_ERROR,
+    }
+)
+"""Failures that the user's `retries` pay for."""
+_INFRASTRUCTURE = frozenset({ReasonCode.MACHINE_LOST, ReasonCode.PREEMPTED})
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """An event before the store gives it a number."""
+
+    kind: EventKind
+    status: Status
+    """The task's status after the event."""
+    attempt: int | None = None
+    reason: Reason | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """The record after a stimulus, and what happened on the way."""
+
+    record: TaskRecord
+    events: tuple[Happened, ...] = ()
+
+
+def backoff(task: str, tries: int) -> timedelta:
+    """Return how long to wait after the given number of tries (from 1): 2 s doubling to 300 s, less up to half.
+
+    The part that is taken off differs from task to task and from try to try, so that tasks that failed together do
+    not come back together; it is derived from both, so that the same input gives the same answer.
+    """
+    full = min(_FIRST_BACKOFF * 2.0 ** min(tries - 1, 32), _LONGEST_BACKOFF)
+    draw = int.from_bytes(hashlib.sha256(f"{task}:{tries}".encode()).digest()[:8]) / 2**64
+    return timedelta(seconds=full * (1.0 - draw / 2))
+
+
+def new_record(draft: Draft, seq: int, now: datetime) -> Step:
+    """Return the record of a task that was just submitted: queued and ready.
+
+    Raises:
+        InvalidInput: the spec names no version.
+    """
+    spec = draft.spec
+    if spec.version is None:
+        raise InvalidInput("The version must be resolved before a task is stored.", field="version")
+    task = Task(
+        id=draft.id,
+        name=spec.name,
+        project=spec.project,
+        simulator=spec.simulator,
+        version=spec.version,
+        runtime=spec.runtime,
+        status=Status.QUEUED,
+        reason=None,
+        parameters=spec.parameters,
+        commands=spec.commands,
+        resources=spec.resources,
+        limits=spec.limits,
+        group=spec.group,
+        priority=spec.priority,
+        metadata=spec.metadata,
+        created_at=now,
+        started_at=None,
+        ended_at=None,
+        cancel_requested=False,
+        attempts=(),
+        result=None,
+    )
+    record = TaskRecord(task=task, seq=seq, user=draft.user, retries=spec.retries, ready_at=now)
+    return Step(record, (Happened(kind=EventKind.SUBMITTED, status=Status.QUEUED),))
+
+
+def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
+    """Return what the stimulus makes of the record.
+
+    Raises:
+        Refused: the stimulus is late, doubled, out of order, or asks for a move that is not allowed.
+    """
+    match stimulus:
+        case Dispatch():
+            return _dispatch(record, stimulus, now)
+        case Progress():
+            return _progress(record, stimulus, now)
+        case Renew(attempt, lease_until):
+            _require_current(record, attempt)
+            held = record.lease_until
+            return Step(replace(record, lease_until=lease_until if held is None else max(held, lease_until)))
+        case End(attempt, outcome):
+            return _end(record, attempt, _checked(outcome, record), now)
+        case Lost(attempt, reason):
+            _require_current(record, attempt, Outcome(status=Status.FAILED, reason=reason))
+            return _lost(record, _closed(record, now, reason=reason), reason, now)
+        case Undelivered(attempt):
+            return _undelivered(record, attempt, now)
+        case Cancel():
+            return _cancel(record, now)
+        case Wait(reason):
+            return _wait(record, reason)
+        case _:
+            assert_never(stimulus)
+
+
+def _dispatch(record: TaskRecord, stimulus: Dispatch, now: datetime) -> Step:
+    if record.status is not Status.QUEUED:
+        raise Refused(f"The task is {record.status}; only a queued one can be dispatched.")
+    attempt = Attempt(number=record.attempt + 1, machine=stimulus.machine, runtime=stimulus.runtime, created_at=now)
+    return _move(
+        record,
+        Status.PREPARING,
+        task={
+            "attempts": (*record.task.attempts, attempt)[-KEPT_ATTEMPTS:],
+            "runtime": stimulus.runtime,
+            "reason": None,
+            "started_at": None,
+        },
+        queue={"holder": stimulus.holder, "lease_until": stimulus.lease_until},
+    )
+
+
+def _progress(record: TaskRecord, stimulus: Progress, now: datetime) -> Step:
+    status = stimulus.status
+    if status not in {Status.RUNNING, Status.FINALIZING}:
+        raise Refused(f"An attempt cannot report that it is {status}.")
+    _require_current(record, stimulus.attempt)
+    if status is record.status:
+        raise Refused(f"The attempt has reported before that it is {status}.", duplicate=True)
+    task: dict[str, Any] = {}
+    if status is Status.RUNNING:
+        task = {"attempts": _with_last(record, started_at=now), "started_at": now}
+    return _move(record, status, task=task)
+
+
+def _end(record: TaskRecord, attempt: int, outcome: Outcome, now: datetime) -> Step:
+    _require_current(record, attempt, outcome)
+    closed = _closed(
+        record,
+        now,
+        reason=outcome.reason,
+        exit_code=outcome.exit_code,
+        peak_memory=outcome.peak_memory,
+        cpu_seconds=outcome.cpu_seconds,
+    )
+    reason = outcome.reason
+    if reason is not None and reason.code in _INFRASTRUCTURE:
+        return _lost(record, closed, reason, now)
+    if outcome.status is Status.FAILED and reason is not None and reason.code in RETRYABLE:
+        failures = record.failures + 1
+        if failures <= record.retries and not record.task.cancel_requested:
+            ready_at = now + backoff(record.id, failures)
+            message = f"It is tried again, {failures} of {record.retries}."
+            queue = {"failures": failures, "ready_at": ready_at}
+            return _move(closed, Status.QUEUED, task={"reason": reason}, queue=queue, reason=reason, message=message)
+        closed = replace(closed, failures=failures)
+    end = {"reason": reason, "ended_at": now, "result": attempt if outcome.stored else None}
+    if outcome.status in MOVES[record.status]:
+        return _move(closed, outcome.status, task=end, reason=reason)
+    # A report on the way may have been lost with the network: the end itself says that the outputs are stored.
+    between = _move(closed, Status.FINALIZING)
+    last = _move(between.record, outcome.status, task=end, reason=reason)
+    return Step(last.record, between.events + last.events)
+
+
+def _lost(record: TaskRecord, closed: TaskRecord, reason: Reason, now: datetime) -> Step:
+    losses = record.losses + (reason.code is not ReasonCode.PREEMPTED)
+    closed = replace(closed, losses=losses)
+    if record.task.cancel_requested:
+        after = _ended(closed, Status.CANCELLED, _CANCELLED, now)
+    elif losses > LOSS_BUDGET:
+        after = _ended(closed, Status.FAILED, reason, now)
+    else:
+        # The first loss is mostly the machine's fault and costs no time; a task that goes on losing may be the cause.
+        pause = backoff(record.id, losses - 1) if losses > 1 else timedelta(0)
+        after = _move(closed, Status.QUEUED, task={"reason": reason}, queue={"ready_at": now + pause}, reason=reason)
+    lost = Happened(kind=EventKind.ATTEMPT_LOST, status=after.record.status, attempt=record.attempt, reason=reason)
+    return Step(after.record, (lost, *after.events))
+
+
+def _undelivered(record: TaskRecord, attempt: int, now: datetime) -> Step:
+    _require_current(record, attempt, Outcome(status=Status.FAILED, reason=_UNDELIVERED))
+    if record.status is not Status.PREPARING:
+        raise Refused(f"The attempt is {record.status}, so it was delivered.")
+    closed = _closed(record, now, reason=_UNDELIVERED)
+    if record.task.cancel_requested:
+        return _ended(closed, Status.CANCELLED, _CANCELLED, now)
+    return _move(closed, Status.QUEUED, queue={"ready_at": now}, reason=_UNDELIVERED)
+
+
+def _cancel(record: TaskRecord, now: datetime) -> Step:
+    if record.status.is_end or record.task.cancel_requested:
+        return Step(record)
+    asked = replace(record, task=record.task.model_copy(update={"cancel_requested": True}))
+    if not record.status.is_active:
+        return _ended(asked, Status.CANCELLED, _CANCELLED, now)
+    event = Happened(kind=EventKind.CANCEL_REQUESTED, status=record.status, attempt=record.attempt)
+    return Step(asked, (event,))
+
+
+def _wait(record: TaskRecord, reason: Reason) -> Step:
+    if record.status is not Status.QUEUED or record.task.reason == reason:
+        return Step(record)
+    waiting = replace(record, task=record.task.model_copy(update={"reason": reason}))
+    if record.task.reason is not None and record.task.reason.code is reason.code:
+        return Step(waiting)
+    return Step(waiting, (Happened(kind=EventKind.NOTE, status=record.status, reason=reason),))
+
+
+_CANCELLED = Reason(code=ReasonCode.CANCELLED_BY_USER, message="It was cancelled.")
+_UNDELIVERED = Reason(
+    code=ReasonCode.MACHINE_LOST,
+    message="The attempt could not be handed to its machine; it does not count as a loss.",
+    evidence={"delivered": False},
+)
+
+
+def _move(
+    record: TaskRecord,
+    status: Status,
+    *,
+    task: dict[str, Any] | None = None,
+    queue: dict[str, Any] | None = None,
+    reason: Reason | None = None,
+    message: str | None = None,
+) -> Step:
+    """Return the record in another status, when the table allows the move."""
+    if status not in MOVES[record.status]:
+        raise Refused(f"A task that is {record.status} cannot become {status}.")
+    moved = replace(record, task=record.task.model_copy(update={"status": status, **(task or {})}), **(queue or {}))
+    number = moved.attempt if status.is_active or record.status.is_active else None
+    event = Happened(kind=EventKind.STATUS, status=status, attempt=number, reason=reason, message=message)
+    return Step(moved, (event,))
+
+
+def _ended(record: TaskRecord, status: Status, reason: Reason, now: datetime) -> Step:
+    return _move(record, status, task={"reason": reason, "ended_at": now}, reason=reason)
+
+
+def _closed(record: TaskRecord, now: datetime, **ending: Any) -> TaskRecord:
+    """Return the record with its attempt ended and nobody holding it; its status is yet to be moved."""
+    task = record.task.model_copy(update={"attempts": _with_last(record, ended_at=now, **ending)})
+    return replace(record, task=task, holder=None, lease_until=None)
+
+
+def _with_last(record: TaskRecord, **changes: Any) -> tuple[Attempt, ...]:
+    *earlier, last = record.task.attempts
+    return (*earlier, last.model_copy(update=changes))
+
+
+def _checked(outcome: Outcome, record: TaskRecord) -> Outcome:
+    """Return the outcome in the only forms that the rest needs to know."""
+    if not outcome.status.is_end:
+        raise Refused(f"{outcome.status} is no end.")
+    if outcome.status is Status.SUCCEEDED:
+        if outcome.stored:
+            return outcome.model_copy(update={"reason": None})
+        message = "The attempt reported success, but its outputs were not stored."
+        reason = Reason(code=ReasonCode.INTERNAL, message=message)
+        return outcome.model_copy(update={"status": Status.FAILED, "reason": reason})
+    if outcome.status is Status.CANCELLED and not record.task.cancel_requested:
+        # Nobody asked for it: whoever stopped the attempt was not the user, so the task itself goes on.
+        message = "The attempt was stopped although nobody had cancelled the task."
+        return outcome.model_copy(update={"reason": Reason(code=ReasonCode.MACHINE_LOST, message=message)})
+    if outcome.reason is None:
+        reason = Reason(code=ReasonCode.INTERNAL, message="The attempt gave no reason for its end.")
+        if outcome.status is Status.CANCELLED:
+            reason = _CANCELLED
+        return outcome.model_copy(update={"reason": reason})
+    return outcome
+
+
+def _require_current(record: TaskRecord, attempt: int, end: Outcome | None = None) -> None:
+    """Refuse a report of any attempt but the one that goes on; `end` is the end that it reports, if it does."""
+    if record.status.is_active and attempt == record.attempt:
+        return
+    known = next((a for a in record.task.attempts if a.number == attempt), None)
+    if known is None:
+        raise Refused(f"There is no attempt {attempt}; the newest is {record.attempt}.")
+    if end is not None and _is_same_end(record, known, end):
+        raise Refused(f"Attempt {attempt} has reported this end before.", duplicate=True)
+    now = "goes on" if record.status.is_active else f"is {record.status}"
+    raise Refused(f"Attempt {attempt} is over: the task {now}, and its newest attempt is {record.attempt}.")
+
+
+def _is_same_end(record: TaskRecord, known: Attempt, end: Outcome) -> bool:
+    if record.status.is_end and known.number == record.attempt and end.stored != (record.task.result == known.number):
+        return False
+    was = (known.reason, known.exit_code, known.peak_memory, known.cpu_seconds)
+    return was == (end.reason, end.exit_code, end.peak_memory, end.cpu_seconds)

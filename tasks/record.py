@@ -1,0 +1,88 @@
+"""What the durable store keeps of a task, and what goes in and comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from simulators.outcome import Outcome
+from simyard.errors import Conflict
+from simyard.status import Status
+from simyard.task import Task, TaskSpec
+from simyard.words import TaskId
+
+__all__ = ["Draft", "Outcome", "Submission", "TaskQuery", "TaskRecord"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A task that is to be submitted; its spec names the version, the runtime and the commands."""
+
+    id: TaskId
+    spec: TaskSpec
+    user: str
+    key: str | None = None
+    """Idempotency key, unique for a user."""
+    digest: str
+    """Hash of the request as the user sent it: the same key with another digest is a conflict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """A task with what only the queue itself needs to know."""
+
+    task: Task
+    seq: int
+    """Grows with each submission: the age of the task."""
+    user: str
+    retries: int
+    """How many failures of its own the user lets the task try again."""
+    failures: int = 0
+    losses: int = 0
+    """Attempts lost with their machine; preempted ones do not count."""
+    ready_at: datetime
+    """A queued task is not dispatched before."""
+    lease_until: datetime | None = None
+    """Until when the current attempt counts as alive; None without one."""
+    holder: str | None = None
+    """Name of the Ray actor that carries the current attempt; None without one."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.task.id
+
+    @property
+    def status(self) -> Status:
+        """Where the task stands."""
+        return self.task.status
+
+    @property
+    def attempt(self) -> int:
+        """The number of the newest attempt; 0 before the first."""
+        return self.task.attempts[-1].number if self.task.attempts else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """The answer to one draft: either a record or an error."""
+
+    record: TaskRecord | None = None
+    created: bool = False
+    """False where the same request had been accepted before."""
+    error: Conflict | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskQuery:
+    """Which tasks to list; None asks nothing of a field."""
+
+    status: Status | None = None
+    simulator: str | None = None
+    project: str | None = None
+    name: str | None = None
+    group: str | None = None
+    user: str | None = None
+    before: int | None = None
+    """Only tasks whose `seq` is smaller: the cursor of the next page."""
+    limit: int = 100

@@ -1,0 +1,159 @@
+"""How tasks, events, keys and lists of input files lie in rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from simyard.event import Event, EventKind
+from simyard.files import InputFile
+from simyard.reason import Reason
+from simyard.status import Status
+from simyard.task import Task
+from tasks.keys import StoredKey
+from tasks.lifecycle import Happened
+from tasks.record import TaskRecord
+
+Row = Sequence[Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_INPUTS = TypeAdapter(tuple[InputFile, ...])
+_LARGEST = 2**63 - 1
+_SHORT = 4096
+"""Longest body in characters that is worth remembering."""
+
+
+def integer(value: int) -> int:
+    """Return the number, or the nearest one that SQLite can hold."""
+    return max(-_LARGEST, min(value, _LARGEST))
+
+
+def micros(moment: datetime) -> int:
+    """Return microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def optional_micros(moment: datetime | None) -> int | None:
+    """Return microseconds since 1970, or None for None."""
+    return None if moment is None else micros(moment)
+
+
+def moment_of(value: int) -> datetime:
+    """Return the moment of microseconds since 1970."""
+    return _EPOCH + value * _MICROSECOND
+
+
+def _optional_moment(value: int | None) -> datetime | None:
+    return None if value is None else moment_of(value)
+
+
+@lru_cache(maxsize=2048)
+def _short_task(body: str) -> Task:
+    """Return the task of a body; each turn of a dispatcher reads the same queue again, and tasks are frozen."""
+    return Task.model_validate_json(body)
+
+
+def record_of(row: Row) -> TaskRecord:
+    """Return the record of a row: seq, body, user, retries, failures, losses, ready_at, lease_until, holder, …."""
+    seq, body, user, retries, failures, losses, ready_at, lease_until, holder = row[:9]
+    return TaskRecord(
+        task=_short_task(body) if len(body) <= _SHORT else Task.model_validate_json(body),
+        seq=seq,
+        user=user,
+        retries=retries,
+        failures=failures,
+        losses=losses,
+        ready_at=moment_of(ready_at),
+        lease_until=_optional_moment(lease_until),
+        holder=holder,
+    )
+
+
+def changing_columns(record: TaskRecord) -> dict[str, Any]:
+    """Return the columns that stimuli change."""
+    return {
+        "seq": record.seq,
+        "status": record.status.value,
+        "ready_at": micros(record.ready_at),
+        "lease_until": optional_micros(record.lease_until),
+        "holder": record.holder,
+        "failures": record.failures,
+        "losses": record.losses,
+        "body": record.task.model_dump_json(),
+    }
+
+
+def fixed_columns(record: TaskRecord) -> dict[str, Any]:
+    """Return the columns that stay as they were at the submission."""
+    task = record.task
+    return {
+        "id": task.id,
+        "priority": task.priority,
+        "retries": record.retries,
+        "user": record.user,
+        "simulator": task.simulator,
+        "project": task.project,
+        "name": task.name,
+        "machine_group": task.group,
+    }
+
+
+def pack_inputs(inputs: tuple[InputFile, ...]) -> bytes:
+    """Return a list of input files as text; compress() makes it small."""
+    return _INPUTS.dump_json(inputs)
+
+
+def compress(packed: bytes) -> bytes:
+    """Return a packed list as it lies in its row."""
+    return zlib.compress(packed, 1)
+
+
+def inputs_of(row: Row) -> tuple[InputFile, ...]:
+    """Return the list of input files of a row."""
+    return _INPUTS.validate_json(zlib.decompress(row[0]))
+
+
+def event_columns(seq: int, happened: Happened, now: datetime) -> dict[str, Any]:
+    """Return the columns of what happened to the task with that seq."""
+    return {
+        "task": seq,
+        "at": micros(now),
+        "kind": happened.kind.value,
+        "status": happened.status.value,
+        "attempt": None if happened.attempt is None else integer(happened.attempt),
+        "reason": None if happened.reason is None else happened.reason.model_dump_json(),
+        "message": happened.message,
+    }
+
+
+def event_of_row(row: Row) -> Event:
+    """Return the event of a row."""
+    seq, task, at, kind, status, attempt, reason, message = row
+    return Event(
+        seq=seq,
+        task=task,
+        at=moment_of(at),
+        kind=EventKind(kind),
+        status=Status(status),
+        attempt=attempt,
+        reason=None if reason is None else Reason.model_validate_json(reason),
+        message=message,
+    )
+
+
+def key_of(row: Row) -> StoredKey:
+    """Return the API key of a row."""
+    key, hashed, user, created_at, expires_at = row
+    return StoredKey(
+        id=key,
+        hash=hashed,
+        user=user,
+        created_at=moment_of(created_at),
+        expires_at=_optional_moment(expires_at),
+    )

@@ -1,0 +1,76 @@
+"""What can come to a task from outside: requests of users, decisions of the dispatcher, reports of attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from simulators.outcome import Outcome
+from simyard.reason import Reason
+from simyard.simulator import RuntimeName
+from simyard.status import Status
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """The dispatcher gives the task a place: the next attempt begins."""
+
+    machine: str
+    holder: str
+    """Name of the Ray actor that carries the attempt."""
+    runtime: RuntimeName
+    lease_until: datetime
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The attempt says that it is `running` or `finalizing`."""
+
+    attempt: int
+    status: Status
+
+
+@dataclass(frozen=True)
+class Renew:
+    """The attempt says that it is alive; a lease never becomes shorter by it."""
+
+    attempt: int
+    lease_until: datetime
+
+
+@dataclass(frozen=True)
+class End:
+    """The attempt says how it ended."""
+
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The attempt's machine or process has gone, or its lease has run out."""
+
+    attempt: int
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Undelivered:
+    """The attempt could not be handed to its actor: it never began and costs the task nothing."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """A user wants the task to end; asking twice, or after the end, changes nothing."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The dispatcher says why a queued task has no place yet; for any other task it changes nothing."""
+
+    reason: Reason
+
+
+Stimulus = Dispatch | Progress | Renew | End | Lost | Undelivered | Cancel | Wait

@@ -1,0 +1,111 @@
+"""Any one process of ours is killed with SIGKILL while tasks run: nothing is lost and nothing is there twice."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.running_server import RunningServer, running_server, until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server of its own: others would notice what is done to it."""
+    with running_server(tmp_path_factory.mktemp("killed")) as running:
+        yield running
+
+
+def kill_one(server: RunningServer, title: str) -> None:
+    found = until(lambda: server.processes(title), what=f"a process {title}")
+    found[0].kill()
+    psutil.wait_procs(found[:1], timeout=10)
+
+
+def running(server: RunningServer, task: str) -> bool:
+    return bool(server.task(task)["status"] == "running")
+
+
+@pytest.mark.timeout(400)
+def test_200_tasks_survive_the_death_of_the_dispatcher_and_of_an_actor(server: RunningServer, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    tasks = server.submit(("sleep", "1"), ("sh", "-c", f"echo $SIMYARD_BOX >> {journal}"), count=200)
+    assert len(set(tasks)) == 200
+    until(lambda: journal.exists() and len(journal.read_text().splitlines()) > 10, what="some ends")
+    kill_one(server, "ray::DispatcherActor")
+    until(lambda: len(journal.read_text().splitlines()) > 80, what="more ends")
+    kill_one(server, "ray::SimulatorActor")
+
+    ended = server.ended(*tasks, seconds=300)
+
+    assert {task["status"] for task in ended} == {"succeeded"}
+    # Exactly one attempt of each is the result, and only what was killed was done again.
+    assert all(task["result"] == len(task["attempts"]) for task in ended)
+    again = [task for task in ended if len(task["attempts"]) > 1]
+    assert len(again) <= 2
+    boxes = journal.read_text().split()
+    assert len(set(boxes)) == len(boxes)
+    assert len(boxes) <= 200 + len(again)
+
+
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "ray::SimulatorActor.carry",
+        "ray::DispatcherActor",
+        "ray::ServeReplica",
+        "ray::ServeController",
+        "ray::ProxyActor",
+    ],
+)
+def test_a_task_outlives_the_death_of_any_process_of_the_server(server: RunningServer, victim: str) -> None:
+    (task,) = server.submit(("sleep", "3"))
+    until(lambda: running(server, task), what="a running task")
+    kill_one(server, victim)
+    (ended,) = server.ended(task, seconds=150)
+    assert (ended["status"], ended["result"]) == ("succeeded", len(ended["attempts"]))
+    assert len(ended["attempts"]) == (2 if "carry" in victim else 1)
+
+
+def test_a_task_outlives_the_death_of_its_supervisor(server: RunningServer) -> None:
+    (task,) = server.submit(("sleep", "3"))
+    until(lambda: running(server, task), what="a running task")
+    [supervisor] = [
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if "simulators/supervisor/" in " ".join(p.info["cmdline"] or ()) and task in " ".join(p.info["cmdline"])
+    ]
+    supervisor.kill()
+    (ended,) = server.ended(task)
+    assert (ended["status"], len(ended["attempts"])) == ("succeeded", 2)
+    assert ended["attempts"][0]["reason"]["code"] == "machine-lost"
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+@pytest.mark.timeout(400)
+def test_the_keeper_brings_a_dead_head_back_and_the_task_is_done_again(server: RunningServer, victim: str) -> None:
+    (task,) = server.submit(("sleep", "2"))
+    until(lambda: running(server, task), what="a running task")
+    [process] = [p for p in server.processes() if p.name() == victim]
+    process.kill()
+    (ended,) = server.ended(task, seconds=200)
+    assert (ended["status"], ended["result"]) == ("succeeded", len(ended["attempts"]))
+
+
+def test_a_server_whose_keeper_was_killed_goes_on_and_can_be_stopped_and_started(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    server = RunningServer(tmp_path_factory.mktemp("unkept"))
+    try:
+        server.start()
+        kill_one(server, f"{sys.executable} -m serve.keeper")
+        (task,) = server.submit(("true",))
+        assert server.ended(task)[0]["status"] == "succeeded"
+        server.stop()
+        server.start()
+        assert server.task(task)["status"] == "succeeded"
+    finally:
+        server.stop()

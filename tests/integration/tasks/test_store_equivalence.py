@@ -1,0 +1,142 @@
+"""Whatever is asked of them, the store in memory and the one on disk give the same answers."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+
+from simulators.outcome import Outcome
+from simyard.errors import SimyardError
+from simyard.reason import ReasonCode
+from simyard.status import Status
+from tasks.lifecycle import Cancel, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
+from tasks.memory import MemoryStore
+from tasks.record import TaskQuery
+from tasks.sqlite.store import SqliteStore
+from tests.unit.tasks.samples import NOW, dispatch, draft, failed, later, reason
+
+# A stimulus names its attempt by its distance from the newest one.
+ATTEMPTS = st.sampled_from([0, 0, 0, 0, -1, 1])
+REASONS = st.sampled_from([ReasonCode.EXIT_CODE, ReasonCode.MACHINE_LOST, ReasonCode.PREEMPTED]).map(reason)
+STIMULI: st.SearchStrategy[Stimulus] = st.one_of(
+    st.just(dispatch()),
+    st.builds(Progress, ATTEMPTS, st.sampled_from(list(Status))),
+    st.builds(Renew, ATTEMPTS, st.integers(0, 100).map(later)),
+    st.builds(
+        End,
+        ATTEMPTS,
+        st.builds(Outcome, status=st.sampled_from(list(Status)), reason=REASONS, stored=st.booleans()),
+    ),
+    st.builds(Lost, ATTEMPTS, REASONS),
+    st.builds(Undelivered, ATTEMPTS),
+    st.just(Cancel()),
+    st.builds(Wait, REASONS),
+)
+
+
+class Stores(RuleBasedStateMachine):
+    ids = Bundle("ids")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.memory = MemoryStore()
+        self.sqlite = SqliteStore(Path(self.folder.name) / "simyard.db")
+        self.now = NOW
+
+    def teardown(self) -> None:
+        self.sqlite.close()
+        self.folder.cleanup()
+
+    def both(self, name: str, *arguments: Any, **more: Any) -> Any:
+        answers = []
+        for store in (self.memory, self.sqlite):
+            try:
+                answer = getattr(store, name)(*arguments, **more)
+            except SimyardError as error:
+                answer = (type(error), str(error), getattr(error, "duplicate", None))
+            answers.append(_comparable(answer))
+        assert answers[0] == answers[1]
+        return answers[0]
+
+    @rule(
+        target=ids,
+        fields=st.lists(
+            st.fixed_dictionaries(
+                {
+                    "key": st.sampled_from([None, "k1", "k2"]),
+                    "digest": st.sampled_from(["d1", "d2"]),
+                    "user": st.sampled_from(["ada", "bob"]),
+                    "priority": st.integers(-1, 1),
+                    "retries": st.integers(0, 2),
+                    "name": st.sampled_from([None, "n", "m"]),
+                }
+            ),
+            max_size=4,
+        ),
+        atomic=st.booleans(),
+    )
+    def submit(self, fields: list[dict[str, Any]], atomic: bool) -> Any:
+        drafts = [draft(**one) for one in fields]
+        self.both("submit", drafts, self.now, atomic=atomic)
+        return multiple(*(one.id for one in drafts))
+
+    @rule(task=ids, stimulus=STIMULI, seconds=st.integers(0, 5))
+    def apply(self, task: str, stimulus: Stimulus, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        if hasattr(stimulus, "attempt") and task in {record.id for record in self.memory.list(TaskQuery())}:
+            stimulus = replace(stimulus, attempt=self.memory.get(task).attempt + stimulus.attempt)
+        self.both("apply", task, stimulus, self.now)
+
+    @rule(task=ids, outcome=st.sampled_from([None, failed(), failed(ReasonCode.MACHINE_LOST)]))
+    def attempt(self, task: str, outcome: Outcome | None) -> None:
+        self.both("apply", task, dispatch(), self.now)
+        self.apply(task, Progress(0, Status.RUNNING), 1)
+        if outcome is not None:
+            self.apply(task, End(0, outcome), 1)
+
+    @rule(task=ids)
+    def look(self, task: str) -> None:
+        self.both("get", task)
+        self.both("inputs", task)
+        self.both("position", task)
+        self.both("events", task=task, after=3, limit=4)
+
+    @rule(
+        status=st.none() | st.sampled_from(list(Status)),
+        name=st.sampled_from([None, "n"]),
+        user=st.sampled_from([None, "ada"]),
+        before=st.none() | st.integers(0, 20),
+        limit=st.integers(-1, 5),
+    )
+    def page(self, status: Status | None, name: str | None, user: str | None, before: int | None, limit: int) -> None:
+        self.both("list", TaskQuery(status=status, name=name, user=user, before=before, limit=limit))
+
+    @invariant()
+    def same(self) -> None:
+        self.both("list", TaskQuery())
+        self.both("queue", self.now, 100)
+        self.both("next_ready", self.now)
+        self.both("active")
+        self.both("counts")
+        self.both("events")
+
+
+def _comparable(answer: Any) -> Any:
+    """Errors that stand in answers are equal when they say the same."""
+    if isinstance(answer, list):
+        return [_comparable(one) for one in answer]
+    if hasattr(answer, "created"):
+        return (answer.record, answer.created, type(answer.error), str(answer.error))
+    return answer
+
+
+Stores.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestStores = Stores.TestCase

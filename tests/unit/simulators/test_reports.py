@@ -1,0 +1,103 @@
+"""How an attempt's reports reach whoever takes them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from simulators.outcome import Outcome
+from simulators.reports import Reports
+from simulators.work import Superseded, Work
+from simyard.errors import Unavailable
+from simyard.resources import Limits, Resources
+from simyard.simulator import RuntimeName
+from simyard.status import Status
+
+WORK = Work(
+    task="t000000000001",
+    attempt=1,
+    simulator="none",
+    version="1",
+    runtime=RuntimeName.NATIVE,
+    parameters={},
+    commands=(),
+    inputs=(),
+    resources=Resources(),
+    limits=Limits(),
+    project="default",
+    storage="memory://none",
+)
+DONE = Outcome(status=Status.SUCCEEDED, stored=True)
+
+
+class Desk:
+    """Takes reports, failing as often as it is told to."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.taken: list[object] = []
+        self.renewed = threading.Event()
+        self._failures = iter(failures)
+
+    def _take(self, report: object) -> None:
+        failure = next(self._failures, None)
+        if failure is not None:
+            raise failure
+        self.taken.append(report)
+
+    def moved(self, work: Work, status: Status) -> None:
+        self._take(status)
+
+    def renew(self, work: Work) -> None:
+        self._take("renewal")
+        self.renewed.set()
+
+    def ended(self, work: Work, outcome: Outcome) -> None:
+        self._take(outcome)
+
+
+@pytest.fixture
+def superseded() -> threading.Event:
+    return threading.Event()
+
+
+def reports(desk: Desk, superseded: threading.Event, lease: float = 3000.0) -> Iterator[Reports]:
+    sender = Reports(WORK, desk, lease, superseded.set)
+    sender.start()
+    yield sender
+    sender.close()
+
+
+def test_moves_arrive_in_order_and_before_the_end(superseded: threading.Event) -> None:
+    desk = Desk()
+    for sender in reports(desk, superseded):
+        sender.moved(Status.RUNNING)
+        sender.moved(Status.FINALIZING)
+        sender.end(DONE)
+    assert desk.taken == [Status.RUNNING, Status.FINALIZING, DONE]
+
+
+def test_a_report_is_offered_until_somebody_takes_it(superseded: threading.Event) -> None:
+    desk = Desk(Unavailable(), Unavailable(), Unavailable())
+    for sender in reports(desk, superseded):
+        sender.moved(Status.RUNNING)
+        sender.end(DONE)
+    assert desk.taken == [Status.RUNNING, DONE]
+
+
+def test_the_lease_is_renewed_while_nothing_else_happens(superseded: threading.Event) -> None:
+    desk = Desk()
+    for _ in reports(desk, superseded, lease=0.03):
+        assert desk.renewed.wait(10)
+    assert not superseded.is_set()
+
+
+def test_a_superseded_attempt_is_told_and_its_end_is_refused(superseded: threading.Event) -> None:
+    desk = Desk(Superseded())
+    for sender in reports(desk, superseded):
+        sender.moved(Status.RUNNING)
+        assert superseded.wait(10)
+        with pytest.raises(Superseded):
+            sender.end(DONE)
+    assert desk.taken == []

@@ -1,0 +1,431 @@
+"""What every store of tasks must do, whatever it is made of."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from simyard.errors import Conflict, InvalidInput, NotFound
+from simyard.event import EventKind
+from simyard.files import InputFile
+from simyard.reason import ReasonCode
+from simyard.status import Status
+from tasks.errors import Refused, StoreUnavailable
+from tasks.history import MAX_EVENTS, MAX_REFUSALS
+from tasks.keys import new_key
+from tasks.lifecycle import Cancel, End, Lost, Progress, Renew, Wait
+from tasks.record import Draft, TaskQuery, TaskRecord
+from tasks.store import Store
+from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, dispatch, draft, failed, later, reason, succeeded
+
+UNKNOWN = "t000000000000"
+ENDLESS = 10**6
+
+
+def accept(store: Store, *drafts: Draft) -> list[TaskRecord]:
+    records = []
+    for answer in store.submit(drafts, NOW):
+        assert answer.record is not None
+        assert answer.created
+        records.append(answer.record)
+    return records
+
+
+def make(store: Store, **fields: Any) -> TaskRecord:
+    [record] = accept(store, draft(**fields))
+    return record
+
+
+def ids(records: list[TaskRecord]) -> list[str]:
+    return [record.id for record in records]
+
+
+class StoreSuite:
+    """Subclasses give a fixture `store` that is empty and closes it."""
+
+    def test_a_submitted_task_can_be_read_with_all_that_was_said(self, store: Store) -> None:
+        want = draft(name=WEIRD, priority=-7, retries=2, group="big", project="p.1")
+        [record] = accept(store, want)
+        assert store.get(want.id) == record
+        assert (record.task.name, record.task.metadata, record.user) == (WEIRD, {"note": WEIRD}, "ada")
+        assert record.task.parameters == want.spec.parameters
+        kinds = {name: type(value) for name, value in store.get(want.id).task.parameters.items()}
+        assert kinds == {name: type(value) for name, value in want.spec.parameters.items()}
+        assert (record.ready_at, record.retries, record.task.created_at) == (NOW, 2, NOW)
+        assert store.inputs(want.id) == INPUTS
+        [event] = store.events(task=want.id)
+        assert (event.kind, event.status, event.at, event.task) == (EventKind.SUBMITTED, Status.QUEUED, NOW, want.id)
+
+    def test_seqs_grow_in_the_order_of_submission(self, store: Store) -> None:
+        seqs = [record.seq for record in [make(store), *accept(store, draft(), draft(), draft()), make(store)]]
+        assert seqs == sorted(set(seqs))
+
+    def test_nothing_is_submitted_by_an_empty_batch(self, store: Store) -> None:
+        assert store.submit([], NOW) == []
+        assert store.submit([], NOW, atomic=True) == []
+        assert store.events() == []
+
+    def test_many_input_files_come_back_as_they_were(self, store: Store) -> None:
+        inputs = tuple(InputFile(path=f"d{i % 7}/f {i}", sha256=f"{i:064x}", size=i) for i in range(5000))
+        assert store.inputs(make(store, inputs=inputs).id) == inputs
+        assert store.inputs(make(store, inputs=inputs).id) == inputs
+        assert store.inputs(make(store).id) == INPUTS
+
+    def test_what_is_not_there_is_not_found(self, store: Store) -> None:
+        for ask in (store.get, store.inputs, store.position, lambda task: store.apply(task, Cancel(), NOW)):
+            for task in (UNKNOWN, "", "x' OR '1'='1", "\0"):
+                with pytest.raises(NotFound):
+                    ask(task)
+        assert store.events(task=UNKNOWN) == []
+
+    # Idempotency
+
+    def test_the_same_request_gives_the_same_task(self, store: Store) -> None:
+        first = make(store, key="k")
+        after = store.apply(first.id, Cancel(), later(1))
+        [again] = store.submit([draft(key="k")], later(2))
+        assert (again.record, again.created, again.error) == (after, False, None)
+        assert len(store.events()) == 2
+
+    def test_another_request_with_the_same_key_is_a_conflict(self, store: Store) -> None:
+        first = make(store, key="k")
+        [again] = store.submit([draft(key="k", digest="d2")], NOW)
+        assert isinstance(again.error, Conflict)
+        assert first.id in again.error.reason
+        assert again.record is None
+        assert ids(store.list(TaskQuery())) == [first.id]
+
+    def test_keys_belong_to_their_user(self, store: Store) -> None:
+        assert make(store, key="k").id != make(store, key="k", user="bob", digest="d2").id
+
+    def test_tasks_without_a_key_are_never_the_same(self, store: Store) -> None:
+        assert make(store).id != make(store).id
+
+    def test_a_key_counts_within_one_batch_too(self, store: Store) -> None:
+        first, same, other, third = store.submit(
+            [draft(key="k"), draft(key="k"), draft(key="k", digest="d2"), draft()], NOW
+        )
+        assert first.created
+        assert third.created
+        assert (same.record, same.created) == (first.record, False)
+        assert isinstance(other.error, Conflict)
+        assert len(store.list(TaskQuery())) == 2
+
+    def test_a_draft_sent_again_gives_the_same_task_and_another_one_does_not_take_its_id(self, store: Store) -> None:
+        sent = draft()
+        [record] = accept(store, sent)
+        [again] = store.submit([sent], NOW)
+        assert (again.record, again.created) == (record, False)
+        for thief in (replace(sent, digest="d2"), replace(sent, user="bob"), replace(sent, key="k")):
+            [answer] = store.submit([thief], NOW)
+            assert isinstance(answer.error, Conflict)
+        assert store.get(sent.id) == record
+
+    def test_an_atomic_batch_goes_in_whole(self, store: Store) -> None:
+        answers = store.submit([draft(key="a"), draft(key="b"), draft()], NOW, atomic=True)
+        assert [answer.created for answer in answers] == [True] * 3
+        assert len(store.queue(NOW, 10)) == 3
+
+    def test_an_atomic_batch_with_a_conflict_leaves_nothing(self, store: Store) -> None:
+        known = make(store, key="known")
+        before = store.events()
+        batch = [draft(key="new"), draft(key="known"), draft(key="known", digest="d2"), draft()]
+        answers = store.submit(batch, NOW, atomic=True)
+        assert [answer.created for answer in answers] == [False] * 4
+        assert [answer.error is None for answer in answers] == [False, True, False, False]
+        assert answers[1].record == known
+        assert ids(store.list(TaskQuery())) == [known.id]
+        assert store.events() == before
+        [record] = accept(store, draft(key="new", digest="d3"))
+        assert record.seq == known.seq + 1
+
+    def test_a_batch_that_cannot_be_stored_leaves_nothing(self, store: Store) -> None:
+        with pytest.raises(InvalidInput):
+            store.submit([draft(key="a"), draft(version=None)], NOW)
+        assert store.list(TaskQuery()) == []
+        assert store.events() == []
+        make(store, key="a")
+
+    # Lists and the queue
+
+    def test_tasks_are_listed_newest_first_page_by_page(self, store: Store) -> None:
+        made = [make(store).id for _ in range(7)]
+        found, before = list[str](), None
+        while page := store.list(TaskQuery(limit=3, before=before)):
+            assert len(page) <= 3
+            found += ids(page)
+            before = page[-1].seq
+        assert found == made[::-1]
+        assert store.list(TaskQuery(limit=0)) == []
+        assert store.list(TaskQuery(limit=-1)) == []
+        assert len(store.list(TaskQuery(before=10**30, limit=10**30))) == 7
+
+    @pytest.mark.parametrize(
+        ("field", "fields"),
+        [
+            ("simulator", {"simulator": "other"}),
+            ("project", {"project": "other"}),
+            ("group", {"group": "other"}),
+            ("name", {"name": "other"}),
+            ("user", {"user": "other"}),
+        ],
+    )
+    def test_a_list_has_only_what_was_asked_for(self, store: Store, field: str, fields: dict[str, Any]) -> None:
+        make(store)
+        want = make(store, **fields)
+        make(store, name="Other", project="another")
+        assert ids(store.list(TaskQuery(**{field: "other"}))) == [want.id]
+        assert store.list(TaskQuery(**{field: "o' OR '1'='1"})) == []
+        both = {field: "other"} | {"status": Status.QUEUED}
+        assert ids(store.list(TaskQuery(**both))) == [want.id]
+        assert store.list(TaskQuery(**(both | {"status": Status.FAILED}))) == []
+
+    def test_the_queue_is_ordered_by_priority_and_then_by_age(self, store: Store) -> None:
+        a, b, c, d = (make(store, priority=p).id for p in (0, 5, 0, -5))
+        assert ids(store.queue(NOW, 10)) == [b, a, c, d]
+        assert ids(store.queue(NOW, 2)) == [b, a]
+        assert store.queue(NOW, 0) == []
+        assert store.queue(NOW, -1) == []
+        assert [store.position(task) for task in (b, a, c, d)] == [0, 1, 2, 3]
+        store.apply(a, dispatch(), NOW)
+        store.apply(c, Cancel(), NOW)
+        assert ids(store.queue(NOW, 10)) == [b, d]
+        assert [store.position(task) for task in (b, a, c, d)] == [0, None, None, 1]
+
+    def test_a_task_that_backs_off_is_queued_again_when_its_time_has_come(self, store: Store) -> None:
+        task = make(store, retries=1, priority=9).id
+        other = make(store).id
+        assert store.next_ready(NOW) is None
+        store.apply(task, dispatch(), NOW)
+        ready_at = store.apply(task, End(1, failed()), NOW).ready_at
+        assert ready_at > NOW
+        assert ids(store.queue(NOW, 10)) == [other]
+        assert store.next_ready(NOW) == ready_at
+        assert ids(store.queue(ready_at - timedelta(microseconds=1), 10)) == [other]
+        assert ids(store.queue(ready_at, 10)) == [task, other]
+        assert store.next_ready(ready_at) is None
+
+    def test_active_tasks_are_those_that_hold_a_machine(self, store: Store) -> None:
+        a, b, c, d = (make(store).id for _ in range(4))
+        for task in (d, c, b):
+            store.apply(task, dispatch(holder=f"sim-{task}"), NOW)
+        store.apply(c, Progress(1, Status.RUNNING), NOW)
+        store.apply(b, Progress(1, Status.FINALIZING), NOW)
+        assert ids(store.active()) == [b, c, d]
+        assert [record.holder for record in store.active()] == [f"sim-{task}" for task in (b, c, d)]
+        store.apply(b, End(1, succeeded()), NOW)
+        assert ids(store.active()) == [c, d]
+        assert store.get(a).status is Status.QUEUED
+
+    def test_every_status_is_counted(self, store: Store) -> None:
+        assert store.counts() == dict.fromkeys(Status, 0)
+        a, b, _ = (make(store).id for _ in range(3))
+        store.apply(a, dispatch(), NOW)
+        store.apply(b, Cancel(), NOW)
+        want = {Status.PREPARING: 1, Status.CANCELLED: 1, Status.QUEUED: 1}
+        assert store.counts() == dict.fromkeys(Status, 0) | want
+
+    # Stimuli and events
+
+    def test_a_stimulus_is_stored_with_what_happened(self, store: Store) -> None:
+        task = make(store).id
+        for stimulus in (dispatch(), Progress(1, Status.RUNNING), Progress(1, Status.FINALIZING), End(1, succeeded())):
+            record = store.apply(task, stimulus, later(1))
+            assert store.get(task) == record
+        assert (record.status, record.task.result) == (Status.SUCCEEDED, 1)
+        assert [e.status for e in store.events(task=task)] == [
+            Status.QUEUED,
+            Status.PREPARING,
+            Status.RUNNING,
+            Status.FINALIZING,
+            Status.SUCCEEDED,
+        ]
+
+    def test_what_failures_and_losses_have_cost_is_kept(self, store: Store) -> None:
+        task = make(store, retries=3).id
+        ends = [failed(), failed(ReasonCode.MACHINE_LOST), failed(), failed(ReasonCode.PREEMPTED)]
+        costs = []
+        for number, outcome in enumerate(ends, 1):
+            store.apply(task, dispatch(holder=f"sim-{number}"), NOW)
+            record = store.apply(task, End(number, outcome), later(number))
+            assert store.get(task) == record
+            costs.append((record.failures, record.losses, record.holder, record.lease_until))
+        assert costs == [(1, 0, None, None), (1, 1, None, None), (2, 1, None, None), (2, 1, None, None)]
+
+    def test_reasons_come_back_as_they_were(self, store: Store) -> None:
+        task = make(store).id
+        why = reason(ReasonCode.GROUP_FULL, WEIRD)
+        store.apply(task, Wait(why), NOW)
+        assert store.get(task).task.reason == why
+        assert store.events(task=task)[-1].reason == why
+
+    def test_a_renewed_lease_is_kept_and_makes_no_event(self, store: Store) -> None:
+        task = make(store).id
+        store.apply(task, dispatch(), NOW)
+        before = store.events()
+        record = store.apply(task, Renew(1, later(99)), NOW)
+        assert store.get(task) == record
+        assert record.lease_until == later(99)
+        assert store.apply(task, Renew(1, later(50)), NOW).lease_until == later(99)
+        assert store.events() == before
+
+    def test_a_refused_report_changes_nothing_and_is_recorded_within_bounds(self, store: Store) -> None:
+        task, other = make(store).id, make(store).id
+        store.apply(task, dispatch(), NOW)
+        record = store.get(task)
+        for attempt in (2, 10**30):
+            with pytest.raises(Refused):
+                store.apply(task, End(attempt, succeeded()), later(1))
+        [_, _, event, _] = store.events(task=task)
+        assert (event.kind, event.attempt, event.status) == (EventKind.REPORT_REFUSED, 2, Status.PREPARING)
+        for _ in range(MAX_REFUSALS + 5):
+            with pytest.raises(Refused):
+                store.apply(task, Renew(7, later(1)), later(1))
+        assert store.get(task) == record
+        told = [e for e in store.events(task=task) if e.kind is EventKind.REPORT_REFUSED]
+        assert len(told) == MAX_REFUSALS
+        with pytest.raises(Refused):
+            store.apply(other, Renew(7, later(1)), later(1))
+        assert len(store.events(task=other)) == 2
+
+    def test_a_doubled_end_is_told_apart(self, store: Store) -> None:
+        task = make(store).id
+        store.apply(task, dispatch(), NOW)
+        store.apply(task, End(1, succeeded()), NOW)
+        with pytest.raises(Refused) as caught:
+            store.apply(task, End(1, succeeded()), NOW)
+        assert caught.value.duplicate
+
+    def test_the_latest_event_is_the_last_one_of_all(self, store: Store) -> None:
+        assert store.latest() == 0
+        make(store)
+        make(store)
+        assert store.latest() == store.events()[-1].seq
+
+    def test_events_are_read_on_from_where_one_stood(self, store: Store) -> None:
+        a, b = make(store).id, make(store).id
+        for task in (a, b, a):
+            store.apply(task, dispatch() if store.get(task).status is Status.QUEUED else Cancel(), NOW)
+        every = store.events()
+        assert [e.seq for e in every] == sorted({e.seq for e in every})
+        assert [e.task for e in every] == [a, b, a, b, a]
+        found, after = list[int](), 0
+        while page := store.events(after=after, limit=2):
+            found += [e.seq for e in page]
+            after = page[-1].seq
+        assert found == [e.seq for e in every]
+        assert store.events(task=b, after=every[1].seq) == [every[3]]
+        assert store.events(after=10**30) == []
+        assert store.events(limit=0) == []
+
+    def test_the_newest_events_of_a_task_are_kept(self, store: Store) -> None:
+        task, other = make(store).id, make(store).id
+        reasons = [reason(ReasonCode.GROUP_FULL), reason(ReasonCode.QUOTA)]
+        for i in range(MAX_EVENTS + 3):
+            store.apply(task, Wait(reasons[i % 2]), later(i))
+        events = store.events(task=task, limit=ENDLESS)
+        assert len(events) == MAX_EVENTS
+        assert events[-1].at == later(MAX_EVENTS + 2)
+        assert events[0].kind is not EventKind.SUBMITTED
+        assert len(store.events(task=other)) == 1
+        assert len(store.events(limit=ENDLESS)) == MAX_EVENTS + 1
+
+    # Keys
+
+    def test_a_key_is_found_by_its_hash_until_it_is_revoked(self, store: Store) -> None:
+        _, key = new_key("ada", NOW, later(60))
+        _, other = new_key(WEIRD, later(1))
+        store.add_key(other)
+        store.add_key(key)
+        assert store.find_key(key.hash) == key
+        assert store.find_key("0" * 64) is None
+        assert store.list_keys() == [key, other]
+        store.revoke_key(key.id)
+        assert store.find_key(key.hash) is None
+        assert store.list_keys() == [other]
+        with pytest.raises(NotFound):
+            store.revoke_key(key.id)
+
+    def test_a_key_is_there_once(self, store: Store) -> None:
+        _, key = new_key("ada", NOW)
+        _, other = new_key("bob", NOW)
+        store.add_key(key)
+        for double in (key, replace(other, hash=key.hash), replace(other, id=key.id)):
+            with pytest.raises(Conflict):
+                store.add_key(double)
+        assert store.list_keys() == [key]
+
+    # Several at once
+
+    def test_threads_that_submit_the_same_key_make_one_task(self, store: Store) -> None:
+        start = threading.Barrier(8)
+
+        def submit(_: int) -> tuple[str, bool]:
+            start.wait(30)
+            [answer] = store.submit([draft(key="k")], NOW)
+            assert answer.record is not None
+            return answer.record.id, answer.created
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(submit, range(8)))
+        assert len({task for task, _ in answers}) == 1
+        assert sum(created for _, created in answers) == 1
+
+    def test_threads_that_dispatch_the_same_task_make_one_attempt(self, store: Store) -> None:
+        task = make(store).id
+        start = threading.Barrier(8)
+
+        def send(i: int) -> bool:
+            start.wait(30)
+            try:
+                store.apply(task, dispatch(holder=f"sim-{i}"), NOW)
+            except Refused:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(send, range(8))) == 1
+        assert store.get(task).attempt == 1
+
+    def test_readers_and_writers_do_not_disturb_each_other(self, store: Store) -> None:
+        def write(i: int) -> int:
+            made = [make(store, name=f"w{i}") for _ in range(20)]
+            for record in made:
+                store.apply(record.id, dispatch(), NOW)
+                store.apply(record.id, Lost(1, reason(ReasonCode.MACHINE_LOST)), NOW)
+            return len(made)
+
+        def read(_: int) -> int:
+            for _ in range(20):
+                for record in store.list(TaskQuery(limit=5)):
+                    assert store.events(task=record.id)
+                assert sum(store.counts().values()) <= 80
+            return 0
+
+        with ThreadPoolExecutor(8) as threads:
+            done = [threads.submit(write, i) for i in range(4)] + [threads.submit(read, i) for i in range(4)]
+            assert sum(future.result(60) for future in done) == 80
+        assert store.counts()[Status.QUEUED] == 80
+        assert len(store.events(limit=ENDLESS)) == 80 * 4
+
+    # The end
+
+    def test_a_closed_store_says_so(self, store: Store) -> None:
+        task = make(store).id
+        store.close()
+        store.close()
+        for ask in (
+            lambda: store.get(task),
+            lambda: store.submit([draft()], NOW),
+            lambda: store.apply(task, Cancel(), NOW),
+            lambda: store.list(TaskQuery()),
+            lambda: store.queue(NOW, 1),
+            lambda: store.events(),
+        ):
+            with pytest.raises(StoreUnavailable):
+                ask()

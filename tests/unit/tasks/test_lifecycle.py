@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from simulators.outcome import Outcome
+from simyard.errors import InvalidInput
+from simyard.event import EventKind
+from simyard.reason import Reason, ReasonCode
+from simyard.status import ACTIVE, Status
+from tasks.errors import Refused
+from tasks.lifecycle import (
+    KEPT_ATTEMPTS,
+    LOSS_BUDGET,
+    RETRYABLE,
+    Cancel,
+    Dispatch,
+    End,
+    Lost,
+    Progress,
+    Renew,
+    Stimulus,
+    Undelivered,
+    Wait,
+    backoff,
+    new_record,
+    step,
+)
+from tasks.record import TaskRecord
+from tests.unit.tasks.samples import NOW, dispatch, draft, ended, failed, later, queued, reason, running, succeeded
+
+LOST = reason(ReasonCode.MACHINE_LOST)
+
+
+def refused(record: TaskRecord, stimulus: Stimulus) -> Refused:
+    with pytest.raises(Refused) as caught:
+        step(record, stimulus, later(9))
+    return caught.value
+
+
+def test_a_new_task_is_queued_and_ready_and_says_that_it_was_submitted() -> None:
+    first = new_record(draft(name="n", retries=2), 7, NOW)
+    assert (first.record.status, first.record.seq, first.record.ready_at) == (Status.QUEUED, 7, NOW)
+    assert first.record.retries == 2
+    assert [(e.kind, e.status) for e in first.events] == [(EventKind.SUBMITTED, Status.QUEUED)]
+
+
+def test_a_draft_without_a_version_is_no_task() -> None:
+    with pytest.raises(InvalidInput, match="version"):
+        new_record(draft(version=None), 1, NOW)
+
+
+def test_a_task_goes_its_way_to_success_and_names_the_attempt_whose_outputs_it_has() -> None:
+    record, told = queued(), []
+    for stimulus in (
+        dispatch(),
+        Progress(1, Status.RUNNING),
+        Progress(1, Status.FINALIZING),
+        End(1, succeeded()),
+    ):
+        after = step(record, stimulus, later(len(told)))
+        record = after.record
+        told += [(e.kind, e.status, e.attempt) for e in after.events]
+    assert told == [
+        (EventKind.STATUS, Status.PREPARING, 1),
+        (EventKind.STATUS, Status.RUNNING, 1),
+        (EventKind.STATUS, Status.FINALIZING, 1),
+        (EventKind.STATUS, Status.SUCCEEDED, 1),
+    ]
+    assert (record.task.result, record.holder, record.lease_until) == (1, None, None)
+    assert (record.task.started_at, record.task.ended_at) == (later(1), later(3))
+    [attempt] = record.task.attempts
+    assert (attempt.exit_code, attempt.peak_memory, attempt.cpu_seconds, attempt.reason) == (0, 1000, 1.25, None)
+
+
+def test_a_step_leaves_the_record_that_it_was_given_as_it_was() -> None:
+    record = queued()
+    step(record, dispatch(), NOW)
+    assert record.status is Status.QUEUED
+    assert record.task.attempts == ()
+
+
+def test_an_end_stands_also_when_the_reports_before_it_were_lost() -> None:
+    record = step(queued(), dispatch(), NOW).record
+    after = step(record, End(1, succeeded()), later(1))
+    assert [e.status for e in after.events] == [Status.FINALIZING, Status.SUCCEEDED]
+    assert after.record.task.result == 1
+
+
+def test_success_without_stored_outputs_is_a_failure_of_ours() -> None:
+    outcome = succeeded().model_copy(update={"stored": False})
+    after = step(running(), End(1, outcome), later(1)).record
+    assert after.status is Status.FAILED
+    assert after.task.reason is not None
+    assert after.task.reason.code is ReasonCode.INTERNAL
+    assert after.task.result is None
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.TIMED_OUT])
+def test_outputs_that_a_failure_left_are_kept_as_the_result(status: Status) -> None:
+    outcome = failed(ReasonCode.TIME_LIMIT).model_copy(update={"status": status})
+    assert ended(outcome).task.result == 1
+    assert ended(outcome.model_copy(update={"stored": False})).task.result is None
+
+
+@pytest.mark.parametrize(
+    "stimulus",
+    [
+        Progress(2, Status.FINALIZING),
+        Progress(0, Status.FINALIZING),
+        Progress(-1, Status.FINALIZING),
+        Renew(2, NOW),
+        End(2, succeeded()),
+        Lost(2, LOST),
+        Undelivered(2),
+    ],
+)
+def test_a_report_of_an_attempt_that_never_was_is_refused(stimulus: Stimulus) -> None:
+    assert not refused(running(), stimulus).duplicate
+
+
+@pytest.mark.parametrize(
+    "stimulus",
+    [
+        Progress(1, Status.FINALIZING),
+        Progress(1, Status.RUNNING),
+        Renew(1, later(60)),
+        End(1, succeeded()),
+        Lost(1, LOST),
+        Undelivered(1),
+    ],
+)
+def test_a_report_of_an_attempt_that_was_replaced_is_refused(stimulus: Stimulus) -> None:
+    assert not refused(running(attempt=2), stimulus).duplicate
+
+
+@pytest.mark.parametrize("stimulus", [Renew(1, later(60)), Progress(1, Status.FINALIZING), dispatch()])
+def test_nothing_goes_on_after_the_end(stimulus: Stimulus) -> None:
+    assert not refused(ended(succeeded()), stimulus).duplicate
+
+
+def test_the_same_end_twice_is_refused_as_a_duplicate_and_another_end_as_a_contradiction() -> None:
+    record = ended(succeeded())
+    assert refused(record, End(1, succeeded())).duplicate
+    assert not refused(record, End(1, failed())).duplicate
+    assert not refused(record, Lost(1, LOST)).duplicate
+    assert not refused(record, End(1, succeeded().model_copy(update={"cpu_seconds": 2.0}))).duplicate
+
+
+def test_the_same_end_twice_is_known_also_after_the_task_went_on() -> None:
+    record = step(running(retries=1), End(1, failed()), later(1)).record
+    assert record.status is Status.QUEUED
+    assert refused(record, End(1, failed())).duplicate
+    record = step(record, dispatch(), later(9)).record
+    assert refused(record, End(1, failed())).duplicate
+    assert not refused(record, End(1, succeeded())).duplicate
+
+
+def test_a_late_success_of_a_lost_attempt_is_no_duplicate() -> None:
+    record = step(running(), Lost(1, LOST), later(1)).record
+    assert refused(record, Lost(1, LOST)).duplicate
+    assert not refused(record, End(1, succeeded())).duplicate
+
+
+def test_the_same_progress_twice_is_a_duplicate_and_a_step_back_is_not() -> None:
+    record = running()
+    assert refused(record, Progress(1, Status.RUNNING)).duplicate
+    record = step(record, Progress(1, Status.FINALIZING), NOW).record
+    assert not refused(record, Progress(1, Status.RUNNING)).duplicate
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - {Status.RUNNING, Status.FINALIZING}))
+def test_an_attempt_cannot_report_a_status_that_is_not_its_own(status: Status) -> None:
+    refused(running(), Progress(1, status))
+
+
+@pytest.mark.parametrize("status", sorted({Status.QUEUED, Status.WAITING, *ACTIVE}))
+def test_an_end_must_be_an_end(status: Status) -> None:
+    refused(running(), End(1, Outcome(status=status)))
+
+
+def test_a_lease_grows_and_never_shrinks() -> None:
+    record = step(running(), Renew(1, later(60)), NOW).record
+    assert record.lease_until == later(60)
+    assert step(record, Renew(1, later(40)), NOW).record.lease_until == later(60)
+    assert step(record, Renew(1, later(40)), NOW).events == ()
+
+
+@pytest.mark.parametrize("code", sorted(RETRYABLE))
+def test_a_failure_is_tried_again_as_often_as_the_user_allowed(code: ReasonCode) -> None:
+    record = queued(retries=2)
+    for number in (1, 2):
+        record = step(record, dispatch(), NOW).record
+        after = step(record, End(number, failed(code)), NOW)
+        record = after.record
+        assert (record.status, record.failures, record.task.result) == (Status.QUEUED, number, None)
+        assert record.ready_at == NOW + backoff(record.id, number)
+        assert after.events[-1].reason == failed(code).reason
+    record = step(record, dispatch(), NOW).record
+    record = step(record, End(3, failed(code)), NOW).record
+    assert (record.status, record.task.result, record.task.reason) == (Status.FAILED, 3, failed(code).reason)
+
+
+@pytest.mark.parametrize("code", [ReasonCode.INTERNAL, ReasonCode.DEPENDENCY_FAILED])
+def test_a_failure_that_is_not_the_users_is_not_paid_from_the_users_budget(code: ReasonCode) -> None:
+    assert ended(failed(code), retries=5).status is Status.FAILED
+
+
+def test_a_time_limit_is_not_tried_again() -> None:
+    outcome = failed(ReasonCode.TIME_LIMIT).model_copy(update={"status": Status.TIMED_OUT})
+    assert ended(outcome, retries=5).status is Status.TIMED_OUT
+
+
+def test_a_failure_without_a_reason_gets_one() -> None:
+    record = ended(Outcome(status=Status.FAILED))
+    assert record.task.reason is not None
+    assert record.task.reason.code is ReasonCode.INTERNAL
+    assert refused(record, End(1, Outcome(status=Status.FAILED))).duplicate
+
+
+def test_backoff_doubles_to_a_bound_with_a_part_that_differs_between_tasks() -> None:
+    for tries in (1, 2, 5, 8, 30, 10**6):
+        full = min(2.0 * 2.0 ** min(tries - 1, 32), 300.0)
+        assert timedelta(seconds=full / 2) <= backoff("t1", tries) <= timedelta(seconds=full)
+    assert backoff("t1", 3) == backoff("t1", 3)
+    assert len({backoff(f"t{i}", 3) for i in range(20)}) > 10
+
+
+def test_a_lost_attempt_is_made_again_until_the_budget_of_losses_is_spent() -> None:
+    record = queued()
+    for number in range(1, LOSS_BUDGET + 1):
+        record = step(record, dispatch(), NOW).record
+        after = step(record, Lost(number, LOST), NOW)
+        record = after.record
+        assert (record.status, record.losses, record.holder) == (Status.QUEUED, number, None)
+        assert [e.kind for e in after.events] == [EventKind.ATTEMPT_LOST, EventKind.STATUS]
+        assert (record.ready_at == NOW) == (number == 1)
+    record = step(record, dispatch(), NOW).record
+    after = step(record, Lost(LOSS_BUDGET + 1, LOST), NOW)
+    assert (after.record.status, after.record.task.reason) == (Status.FAILED, LOST)
+    assert {e.status for e in after.events} == {Status.FAILED}
+    assert after.record.task.ended_at == NOW
+
+
+def test_preemptions_cost_nothing_and_the_list_of_attempts_stays_bounded() -> None:
+    record = running(attempt=KEPT_ATTEMPTS + 20)
+    assert (record.losses, record.status) == (0, Status.RUNNING)
+    assert [a.number for a in record.task.attempts] == list(range(21, KEPT_ATTEMPTS + 21))
+    assert step(record, End(KEPT_ATTEMPTS + 20, succeeded()), NOW).record.task.result == KEPT_ATTEMPTS + 20
+
+
+def test_an_end_by_the_machines_fault_is_a_loss() -> None:
+    record = step(running(retries=3), End(1, failed(ReasonCode.PREEMPTED)), NOW).record
+    assert (record.status, record.losses, record.failures) == (Status.QUEUED, 0, 0)
+    record = step(running(), End(1, failed(ReasonCode.MACHINE_LOST)), NOW).record
+    assert (record.status, record.losses) == (Status.QUEUED, 1)
+
+
+def test_a_cancel_ends_a_queued_task_at_once() -> None:
+    after = step(queued(), Cancel(), later(3))
+    assert (after.record.status, after.record.task.ended_at) == (Status.CANCELLED, later(3))
+    assert after.record.task.reason is not None
+    assert after.record.task.reason.code is ReasonCode.CANCELLED_BY_USER
+    assert [e.status for e in after.events] == [Status.CANCELLED]
+
+
+def test_a_cancel_of_an_active_task_is_asked_for_once() -> None:
+    after = step(running(), Cancel(), NOW)
+    assert (after.record.status, after.record.task.cancel_requested) == (Status.RUNNING, True)
+    assert [e.kind for e in after.events] == [EventKind.CANCEL_REQUESTED]
+    again = step(after.record, Cancel(), NOW)
+    assert again.record == after.record
+    assert again.events == ()
+
+
+def test_a_cancel_after_the_end_changes_nothing() -> None:
+    record = ended(succeeded())
+    assert step(record, Cancel(), NOW).record == record
+    assert step(record, Cancel(), NOW).events == ()
+
+
+CANCELLED = Outcome(status=Status.CANCELLED, reason=reason(ReasonCode.CANCELLED_BY_USER), stored=True)
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "status", "result"),
+    [
+        (End(1, CANCELLED), Status.CANCELLED, 1),
+        (End(1, Outcome(status=Status.CANCELLED)), Status.CANCELLED, None),
+        (End(1, succeeded()), Status.SUCCEEDED, 1),
+        (End(1, failed()), Status.FAILED, 1),
+        (Lost(1, LOST), Status.CANCELLED, None),
+        (End(1, failed(ReasonCode.PREEMPTED)), Status.CANCELLED, None),
+    ],
+)
+def test_what_ends_a_task_whose_cancel_was_asked_for(stimulus: Stimulus, status: Status, result: int | None) -> None:
+    record = step(running(retries=3), Cancel(), NOW).record
+    record = step(record, stimulus, NOW).record
+    assert (record.status, record.task.result) == (status, result)
+
+
+def test_an_attempt_that_was_stopped_without_a_cancel_is_made_again() -> None:
+    record = step(running(), End(1, CANCELLED), NOW).record
+    assert (record.status, record.losses) == (Status.QUEUED, 1)
+
+
+def test_an_undelivered_attempt_costs_nothing_but_its_number() -> None:
+    record = step(queued(), dispatch(), NOW).record
+    record = step(record, Undelivered(1), later(1)).record
+    assert (record.status, record.losses, record.failures, record.ready_at) == (Status.QUEUED, 0, 0, later(1))
+    assert refused(record, Undelivered(1)).duplicate
+    record = step(record, dispatch(), later(2)).record
+    assert record.attempt == 2
+    refused(record, End(1, succeeded()))
+
+
+def test_an_undelivered_attempt_of_a_cancelled_task_ends_it() -> None:
+    record = step(step(queued(), dispatch(), NOW).record, Cancel(), NOW).record
+    assert step(record, Undelivered(1), NOW).record.status is Status.CANCELLED
+
+
+def test_an_attempt_that_runs_was_delivered() -> None:
+    refused(running(), Undelivered(1))
+
+
+def test_a_task_is_dispatched_only_from_the_queue_and_its_next_attempt_starts_afresh() -> None:
+    refused(running(), dispatch())
+    record = step(running(), Lost(1, LOST), NOW).record
+    assert record.task.reason == LOST
+    record = step(record, Dispatch("node-2", "sim-9", dispatch().runtime, later(99)), later(2)).record
+    assert (record.holder, record.lease_until, record.attempt) == ("sim-9", later(99), 2)
+    assert (record.task.reason, record.task.started_at) == (None, None)
+    assert record.task.attempts[-1].machine == "node-2"
+
+
+def test_why_a_task_waits_is_told_once_for_each_kind_of_reason() -> None:
+    full = Reason(code=ReasonCode.GROUP_FULL, message="All places are taken.")
+    after = step(queued(), Wait(full), NOW)
+    assert (after.record.status, after.record.task.reason) == (Status.QUEUED, full)
+    assert [e.kind for e in after.events] == [EventKind.NOTE]
+    fuller = full.model_copy(update={"message": "Still."})
+    assert step(after.record, Wait(fuller), NOW).events == ()
+    assert step(after.record, Wait(fuller), NOW).record.task.reason == fuller
+    assert step(running(), Wait(full), NOW).record.task.reason is None

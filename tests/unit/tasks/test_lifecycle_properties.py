@@ -1,0 +1,167 @@
+"""Whatever comes, in whatever order: what must always be true of a task."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from simulators.outcome import Outcome
+from simyard.reason import ReasonCode
+from simyard.status import MOVES, Status
+from tasks.errors import Refused
+from tasks.lifecycle import (
+    LOSS_BUDGET,
+    Cancel,
+    Dispatch,
+    End,
+    Lost,
+    Progress,
+    Renew,
+    Step,
+    Stimulus,
+    Undelivered,
+    Wait,
+    new_record,
+    step,
+)
+from tests.unit.tasks.samples import NOW, dispatch, draft, reason
+
+CODES = st.sampled_from(
+    [
+        ReasonCode.EXIT_CODE,
+        ReasonCode.OUT_OF_MEMORY,
+        ReasonCode.MACHINE_LOST,
+        ReasonCode.PREEMPTED,
+        ReasonCode.INTERNAL,
+        ReasonCode.CANCELLED_BY_USER,
+    ]
+)
+OUTCOMES = st.builds(
+    Outcome,
+    status=st.sampled_from(list(Status)),
+    reason=st.none() | CODES.map(reason),
+    exit_code=st.none() | st.integers(0, 2),
+    stored=st.booleans(),
+)
+# Mostly the newest attempt; sometimes one of the past, of the future, or none at all.
+OFFSETS = st.sampled_from([0, 0, 0, 0, -1, -2, 1, -99, 10**12])
+SECONDS = st.integers(-100, 1000)
+
+
+class Life(RuleBasedStateMachine):
+    @initialize(retries=st.integers(0, 3))
+    def submit(self, retries: int) -> None:
+        self.now = NOW
+        self.record = new_record(draft(retries=retries), 1, self.now).record
+        self.results = 0
+
+    def send(self, stimulus: Stimulus) -> Step | None:
+        before = self.record
+        self.now += timedelta(seconds=1)
+        try:
+            after = step(before, stimulus, self.now)
+        except Refused:
+            return None
+        assert step(before, stimulus, self.now) == after, "the same input gives the same answer"
+        status = before.status
+        for event in after.events:
+            if event.status is not status:
+                # An attempt-lost event tells the status that the next event moves to.
+                assert event.status in MOVES[status]
+                status = event.status
+        assert status is after.record.status, "no move without an event"
+        if before.status.is_end:
+            assert after.record == before, "an end is for ever"
+            assert after.events == ()
+        grown = after.record.attempt - before.attempt
+        assert grown == (1 if isinstance(stimulus, Dispatch) else 0), "only a dispatch makes an attempt, and one"
+        attempt = getattr(stimulus, "attempt", None)
+        if attempt is not None and not (before.status.is_active and attempt == before.attempt):
+            raise AssertionError("a report of a stale attempt must be refused")
+        if isinstance(stimulus, End) and after.record.status is Status.SUCCEEDED:
+            assert stimulus.outcome.stored
+        if before.task.result != after.record.task.result:
+            assert before.task.result is None
+            self.results += 1
+        earlier = after.record.task.attempts[: len(before.task.attempts)]
+        for old, new in zip(before.task.attempts, earlier, strict=True):
+            assert old.ended_at is None or old == new, "an attempt that ended does not change"
+        self.record = after.record
+        return after
+
+    @rule(until=SECONDS)
+    def dispatch(self, until: int) -> None:
+        was = self.record.status
+        after = self.send(dispatch(until=until))
+        assert (after is not None) == (was is Status.QUEUED)
+
+    @rule(offset=OFFSETS, status=st.sampled_from(list(Status)))
+    def progress(self, offset: int, status: Status) -> None:
+        self.send(Progress(self.record.attempt + offset, status))
+
+    @rule(offset=OFFSETS, seconds=SECONDS)
+    def renew(self, offset: int, seconds: int) -> None:
+        before = self.record.lease_until
+        if self.send(Renew(self.record.attempt + offset, NOW + timedelta(seconds=seconds))):
+            assert before is not None
+            assert self.record.lease_until is not None
+            assert self.record.lease_until >= before
+
+    @rule(offset=OFFSETS, outcome=OUTCOMES)
+    def end(self, offset: int, outcome: Outcome) -> None:
+        attempt = self.record.attempt + offset
+        if self.send(End(attempt, outcome)):
+            try:
+                step(self.record, End(attempt, outcome), self.now)
+            except Refused:
+                pass
+            else:
+                raise AssertionError("an end must be taken once")
+
+    @rule(offset=OFFSETS, code=CODES)
+    def lose(self, offset: int, code: ReasonCode) -> None:
+        self.send(Lost(self.record.attempt + offset, reason(code)))
+
+    @rule(offset=OFFSETS)
+    def undelivered(self, offset: int) -> None:
+        before = self.record
+        if self.send(Undelivered(self.record.attempt + offset)):
+            assert (self.record.losses, self.record.failures) == (before.losses, before.failures)
+
+    @rule()
+    def cancel(self) -> None:
+        before = self.record
+        assert self.send(Cancel()) is not None, "a cancel is never refused"
+        assert self.record.task.cancel_requested or before.status.is_end
+
+    @rule(code=CODES)
+    def wait(self, code: ReasonCode) -> None:
+        assert self.send(Wait(reason(code))) is not None
+        assert self.record.status is not Status.WAITING
+
+    @invariant()
+    def holds(self) -> None:
+        record, task = self.record, self.record.task
+        assert self.results <= 1
+        assert (task.ended_at is not None) == record.status.is_end
+        assert (task.result is not None) <= record.status.is_end
+        assert task.result in {None, record.attempt}
+        assert (record.holder is not None) == (record.lease_until is not None) == record.status.is_active
+        assert [a.number for a in task.attempts] == list(range(1, record.attempt + 1))
+        assert all(a.ended_at is not None for a in task.attempts[:-1])
+        if task.attempts:
+            assert (task.attempts[-1].ended_at is None) == record.status.is_active
+        assert record.losses <= LOSS_BUDGET + 1
+        assert record.losses <= LOSS_BUDGET or record.status.is_end
+        assert record.failures <= record.retries + 1
+        assert (task.reason is None) or record.status is not Status.SUCCEEDED
+        assert (task.reason is not None) or record.status not in {Status.FAILED, Status.CANCELLED, Status.TIMED_OUT}
+        if record.status is Status.CANCELLED:
+            assert task.cancel_requested
+
+
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLife = Life.TestCase
