@@ -63,7 +63,7 @@ def read_manifest(
     entries: list[ManifestEntry] = []
     try:
         # In batches, and built only where wanted: a manifest may have 100,000 rows.
-        for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(4096):
+        for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches(4096, use_threads=False):
             paths = batch.column("path").to_pylist()
             rows = [i for i, path in enumerate(paths) if wanted is None or wanted(str(path))]
             chosen = batch if len(rows) == len(paths) else batch.take(pa.array(rows, pa.int64()))
