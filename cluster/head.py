@@ -20,7 +20,8 @@ from simyard.resources import GIB, MIB
 MARK = "SIMYARD_SERVER"
 """The environment variable that every process of a server carries, with the server's id."""
 
-_START_SECONDS = 90.0
+_START_SECONDS = 180.0
+"""A first start compiles Ray's thousands of modules: on a busy machine that took more than 90 s."""
 _STOP_SECONDS = 3.0
 
 

@@ -26,7 +26,9 @@ from tasks.keys import hash_key, new_key
 from tasks.store import open_store
 
 DEFAULT_PORT = 8470
-_START_SECONDS = 200.0
+_START_SECONDS = 900.0
+"""More than the keeper itself gives all of its steps together."""
+_SILENT_SECONDS = 20.0
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP endpoint on 127.0.0.1.")]
 Storage = Annotated[
@@ -86,12 +88,17 @@ def _start_detached(settings: Settings, port: int) -> ServerState:
             start_new_session=True,
             cwd="/",
         )
-    shown, deadline = 0, time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
+    began = told = time.monotonic()
+    shown = 0
+    while time.monotonic() < began + _START_SECONDS:
         lines = log.read_text(errors="replace").splitlines()
         for line in lines[shown:]:
             if line.startswith("simyard: "):
                 typer.echo(line, err=True)
+        if len(lines) > shown or time.monotonic() - told > _SILENT_SECONDS:
+            told = time.monotonic()
+            if len(lines) == shown:
+                _say(f"still at it after {told - began:.0f} s; a first start on a busy machine is slow")
         shown = len(lines)
         state = read_state(settings)
         if state is not None and state.keeper == keeper.pid:

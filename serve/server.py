@@ -34,7 +34,8 @@ from tasks.recovery import settle
 from tasks.store import open_store as open_task_store
 
 HOST = "127.0.0.1"
-_READY_SECONDS = 90.0
+_READY_SECONDS = 180.0
+_RETRY_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
 _FAILURES = 5
 
@@ -123,12 +124,14 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
         signal.signal(number, lambda *_: stopping.set())
     try:
         with FileLock(settings.server_dir / "lock", timeout=0):
+            failed = True
             try:
                 ready(start(settings, port, say))
                 _watch(settings, port, say, stopping)
+                failed = False
             finally:
                 say("stopping")
-                _stop(settings)
+                _stop(settings, keep_logs=failed)
     except Timeout:
         raise Conflict(
             "The server of this data folder is running already.", fix="Stop it with `simyard down`."
@@ -148,8 +151,8 @@ def _watch(settings: Settings, port: int, say: Callable[[str], None], stopping: 
             start(settings, port, say)
             failures = 0
         except (ServerFailed, Conflict) as error:
-            say(f"{error} The next try is in {_READY_SECONDS / 3:.0f} s.")
-            stopping.wait(_READY_SECONDS / 3)
+            say(f"{error} The next try is in {_RETRY_SECONDS:.0f} s.")
+            stopping.wait(_RETRY_SECONDS)
 
 
 def stop(settings: Settings) -> bool:
@@ -168,12 +171,14 @@ def stop(settings: Settings) -> bool:
     return found
 
 
-def _stop(settings: Settings) -> None:
+def _stop(settings: Settings, *, keep_logs: bool = False) -> None:
+    """End all of the server; Ray's logs stay where an error points to them."""
     plan = _plan(settings)
     stop_head(plan.server)
     sweep(settings.scratch)
     _give_back(settings)
-    shutil.rmtree(plan.temp_dir, ignore_errors=True)
+    if not keep_logs:
+        shutil.rmtree(plan.temp_dir, ignore_errors=True)
     _state_file(settings).unlink(missing_ok=True)
 
 

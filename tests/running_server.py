@@ -19,7 +19,7 @@ import psutil
 from cluster.head import free_port, server_processes
 
 SIMYARD = str(Path(sys.executable).with_name("simyard"))
-UP_SECONDS = 120
+UP_SECONDS = 280
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0, *, what: str = "the condition") -> Any:
