@@ -27,10 +27,13 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._records: dict[str, TaskRecord] = {}
+        # What the dispatcher asks for in every turn must not cost more for every task that has ended.
+        self._queued: dict[str, TaskRecord] = {}
+        self._active: dict[str, TaskRecord] = {}
         self._inputs: dict[str, tuple[InputFile, ...]] = {}
         self._origins: dict[str, Origin] = {}
         self._by_key: dict[tuple[str, str], str] = {}
-        self._events: dict[int, Event] = {}
+        self._events: dict[int, tuple[str, Happened, datetime]] = {}
         self._own: defaultdict[str, deque[int]] = defaultdict(deque)
         self._next_event = 1
         self._next_seq = 1
@@ -62,7 +65,7 @@ class MemoryStore:
         first = new_record(draft, self._next_seq, now)
         made.append(draft.id)
         self._next_seq += 1
-        self._records[draft.id] = first.record
+        self._keep(first.record)
         self._inputs[draft.id] = draft.spec.inputs
         self._origins[draft.id] = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
         if draft.key is not None:
@@ -75,7 +78,7 @@ class MemoryStore:
             origin = self._origins.pop(task)
             if origin.key is not None:
                 del self._by_key[origin.user, origin.key]
-            del self._records[task], self._inputs[task], self._own[task]
+            del self._records[task], self._queued[task], self._inputs[task], self._own[task]
         for number in range(event, self._next_event):
             del self._events[number]
         self._next_seq, self._next_event = seq, event
@@ -103,7 +106,9 @@ class MemoryStore:
 
     def queue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""
-        ready = [record for record in self._queued() if record.ready_at <= now]
+        with self._lock:
+            self._check_open()
+            ready = [record for record in self._queued.values() if record.ready_at <= now]
         return sorted(ready, key=_place)[: max(limit, 0)]
 
     def position(self, task: str) -> int | None:
@@ -112,17 +117,19 @@ class MemoryStore:
             record = self.get(task)
             if record.status is not Status.QUEUED:
                 return None
-            return sum(_place(other) < _place(record) for other in self._queued())
+            return sum(_place(other) < _place(record) for other in self._queued.values())
 
     def next_ready(self, now: datetime) -> datetime | None:
         """See Store."""
-        return min((record.ready_at for record in self._queued() if record.ready_at > now), default=None)
+        with self._lock:
+            self._check_open()
+            return min((record.ready_at for record in self._queued.values() if record.ready_at > now), default=None)
 
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
         with self._lock:
             self._check_open()
-            return [record for record in self._records.values() if record.status.is_active]
+            return sorted(self._active.values(), key=_age)
 
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         """See Store."""
@@ -135,7 +142,7 @@ class MemoryStore:
                     self._refusals[task] += 1
                     self._note(task, (refusal_of(record, stimulus, refused),), now)
                 raise
-            self._records[task] = after.record
+            self._keep(after.record)
             self._note(task, after.events, now)
             return after.record
 
@@ -144,13 +151,14 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             numbers = self._events if task is None else self._own.get(task, ())
-            return [self._events[number] for number in numbers if number > after][: max(limit, 0)]
+            wanted = [number for number in numbers if number > after][: max(limit, 0)]
+            return [event_of(number, *self._events[number]) for number in wanted]
 
     def latest(self) -> int:
         """See Store."""
         with self._lock:
             self._check_open()
-            return max(self._events, default=0)
+            return next(reversed(self._events), 0)
 
     def counts(self) -> dict[Status, int]:
         """See Store."""
@@ -194,18 +202,26 @@ class MemoryStore:
         if self._closed:
             raise StoreUnavailable("The store is closed.")
 
-    def _queued(self) -> builtins.list[TaskRecord]:
-        with self._lock:
-            self._check_open()
-            return [record for record in self._records.values() if record.status is Status.QUEUED]
+    def _keep(self, record: TaskRecord) -> None:
+        self._records[record.task.id] = record
+        self._queued.pop(record.task.id, None)
+        self._active.pop(record.task.id, None)
+        if record.status is Status.QUEUED:
+            self._queued[record.task.id] = record
+        elif record.status.is_active:
+            self._active[record.task.id] = record
 
     def _note(self, task: str, events: tuple[Happened, ...], now: datetime) -> None:
         for happened in events:
-            self._events[self._next_event] = event_of(self._next_event, task, happened, now)
+            self._events[self._next_event] = (task, happened, now)
             self._own[task].append(self._next_event)
             self._next_event += 1
             if len(self._own[task]) > MAX_EVENTS:
                 del self._events[self._own[task].popleft()]
+
+
+def _age(record: TaskRecord) -> int:
+    return record.seq
 
 
 def _place(record: TaskRecord) -> tuple[int, int]:

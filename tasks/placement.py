@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from simyard.resources import Resources
@@ -24,6 +24,8 @@ class Host:
     """A machine and all that it offers to tasks."""
 
     id: str
+    name: str = ""
+    """What people call it."""
     group: str
     cpus: float
     memory: int
@@ -99,12 +101,13 @@ class _Room:
 
 
 def plan(
-    queue: Sequence[Candidate], hosts: Sequence[Host], holders: Sequence[Holder], *, now: float, warm: float
+    queue: Iterable[Candidate], hosts: Sequence[Host], holders: Sequence[Holder], *, now: float, warm: float
 ) -> list[Action]:
     """Return what to do now, in order, for a queue that stands in the order in which tasks may start.
 
     A task that fits nowhere reserves the machine that could hold it soonest, so that smaller tasks behind it cannot
-    keep it waiting for ever. Idle actors end when their room is needed or after `warm` seconds.
+    keep it waiting for ever. Idle actors end when their room is needed or after `warm` seconds. Of the queue only as
+    much is taken as can matter.
     """
     rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, []) for h in hosts}
     actions: list[Action] = []
@@ -156,6 +159,8 @@ def _place(candidate: Candidate, rooms: list[_Room]) -> list[Action]:
 
 def _make_room(room: _Room, need: Resources) -> list[Holder] | None:
     """Return the idle actors to end, longest idle first, so that the need fits; None when that is not enough."""
+    if not room.idle:
+        return None
     trial = replace(room)
     retired: list[Holder] = []
     for holder in sorted(room.idle, key=lambda h: h.idle_since or 0.0):

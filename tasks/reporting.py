@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any
 
 import ray
@@ -13,17 +12,11 @@ from simulators.outcome import Outcome
 from simulators.work import Superseded, Work
 from simyard.errors import Unavailable
 from simyard.status import Status
+from tasks.holders import Verdict
 
 NAMESPACE = "simyard"
 DISPATCHER = "dispatcher"
 _TIMEOUT = 10.0
-
-
-class Verdict(StrEnum):
-    """What the dispatcher says to a report."""
-
-    TAKEN = "taken"
-    SUPERSEDED = "superseded"
 
 
 class DispatcherReporter:

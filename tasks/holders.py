@@ -1,0 +1,82 @@
+"""What the dispatcher needs of machines and of the Simulator actors on them, in its own words and without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from simulators.work import Work
+from tasks.placement import Host, Kind
+
+
+class Verdict(StrEnum):
+    """What the dispatcher says to a report."""
+
+    TAKEN = "taken"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The actor has ended before what it was asked for had."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The actor lives, and could not carry the attempt."""
+
+    why: str
+
+
+Left = Gone | Broken | None
+"""Why an attempt is not carried any more; None where its end was reported, or another attempt has taken over."""
+OnLeft = Callable[[Left], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HolderState:
+    """What an actor says of itself."""
+
+    host: str
+    kind: Kind
+    carries: tuple[str, int] | None
+    """Task and attempt."""
+
+
+class Holders(Protocol):
+    """The Simulator actors of a cluster, by their names, and the machines that they stand on.
+
+    Only `ask` waits for an actor. Any other call may be lost with its actor, and then nothing else is heard of it but
+    what `left` tells; a name that nobody has is as good as an actor that has gone. `left` is called once for each
+    attempt, from any thread, and not at all when the process that asked for it has ended meanwhile.
+    """
+
+    def machines(self) -> tuple[Host, ...]:
+        """Return the machines that are alive and belong to a group, by id."""
+        ...
+
+    def start(self, kind: Kind, host: str) -> str:
+        """Start an actor on the machine and return its name."""
+        ...
+
+    def hand_over(self, name: str, work: Work, left: OnLeft) -> None:
+        """Give the actor an attempt to carry."""
+        ...
+
+    def watch(self, name: str, task: str, attempt: int, left: OnLeft) -> None:
+        """Ask to be told when the actor does not carry the attempt any more, which it was given by another process."""
+        ...
+
+    def cancel(self, name: str, task: str, attempt: int) -> None:
+        """Tell the actor to end the attempt."""
+        ...
+
+    def end(self, name: str) -> None:
+        """End the actor at once, whatever it does."""
+        ...
+
+    def ask(self) -> Mapping[str, HolderState]:
+        """Return all actors that live and answer, those of earlier dispatchers too; the ones that do not are ended."""
+        ...

@@ -1,0 +1,138 @@
+"""The Simulator actors of a Ray cluster, as the dispatcher's core sees them."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.machines import list_machines
+from simulators.actor import ActorState, Simulator
+from simulators.work import Superseded, Work
+from tasks.holders import Broken, Gone, HolderState, Left, OnLeft
+from tasks.placement import Host, Kind
+from tasks.reporting import NAMESPACE, DispatcherReporter
+
+log = logging.getLogger(__name__)
+
+_PREFIX = "sim-"
+_ASK_SECONDS = 15.0
+
+
+class RayHolders:
+    """The Holders of a cluster: detached actors with names, so that the next dispatcher finds them.
+
+    Args:
+        woken: called after each `left`: what it has changed is worth a look.
+    """
+
+    def __init__(self, woken: Callable[[], None]) -> None:
+        self._woken = woken
+        self._reporter = DispatcherReporter()
+        self._handles: dict[str, Any] = {}
+
+    def machines(self) -> tuple[Host, ...]:
+        """See Holders."""
+        return tuple(
+            Host(id=m.id, name=m.name, group=m.group, cpus=m.cpus, memory=m.memory, gpus=m.gpus)
+            for m in list_machines()
+        )
+
+    def start(self, kind: Kind, host: str) -> str:
+        """See Holders."""
+        name = f"{_PREFIX}{uuid.uuid4().hex[:12]}"
+        need = kind.resources
+        self._handles[name] = Simulator.options(
+            name=name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=need.cpus,
+            num_gpus=need.gpus,
+            memory=need.memory,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(host, soft=False),
+        ).remote(kind.simulator, kind.version, kind.runtime, need)
+        return name
+
+    def hand_over(self, name: str, work: Work, left: OnLeft) -> None:
+        """See Holders."""
+        handle = self._handles.get(name)
+        if handle is None:
+            left(Gone())
+        else:
+            self._follow(name, handle.carry.remote(work, self._reporter), left)
+
+    def watch(self, name: str, task: str, attempt: int, left: OnLeft) -> None:
+        """See Holders."""
+        handle = self._handles.get(name)
+        if handle is None:
+            left(Gone())
+        else:
+            self._follow(name, handle.watch.remote(task, attempt), left)
+
+    def cancel(self, name: str, task: str, attempt: int) -> None:
+        """See Holders."""
+        handle = self._handles.get(name)
+        if handle is not None:
+            handle.cancel.remote(task, attempt)
+
+    def end(self, name: str) -> None:
+        """See Holders."""
+        handle = self._handles.pop(name, None)
+        if handle is not None:
+            ray.kill(handle)
+
+    def ask(self) -> Mapping[str, HolderState]:
+        """See Holders."""
+        calls: dict[str, tuple[Any, Any]] = {}
+        for item in ray.util.list_named_actors(all_namespaces=True):
+            name = item["name"]
+            if item["namespace"] != NAMESPACE or not name.startswith(_PREFIX):
+                continue
+            try:
+                handle = ray.get_actor(name, namespace=NAMESPACE)
+            except ValueError:
+                continue
+            calls[name] = (handle, handle.state.remote())
+        if calls:
+            ray.wait([call for _, call in calls.values()], num_returns=len(calls), timeout=_ASK_SECONDS)
+        states: dict[str, HolderState] = {}
+        for name, (handle, call) in calls.items():
+            try:
+                state: ActorState = ray.get(call, timeout=0.1)
+            except Exception as error:  # noqa: BLE001 - dead, frozen or of an older release: it is of no use
+                log.warning("the Simulator actor %s does not answer and is ended: %r", name, error)
+                ray.kill(handle)
+                continue
+            if state.resources is None:
+                continue
+            kind = Kind(
+                simulator=state.simulator, version=state.version, runtime=state.runtime, resources=state.resources
+            )
+            self._handles[name] = handle
+            states[name] = HolderState(host=state.node, kind=kind, carries=state.current)
+        return states
+
+    def _follow(self, name: str, call: Any, left: OnLeft) -> None:
+        def done(future: Future[Any]) -> None:
+            why = _left(future.exception())
+            if isinstance(why, Gone):
+                self._handles.pop(name, None)
+            left(why)
+            self._woken()
+
+        call.future().add_done_callback(done)
+
+
+def _left(error: BaseException | None) -> Left:
+    """Return what the error of a call that lasts as long as an attempt says of the attempt."""
+    if isinstance(error, RayActorError):
+        return Gone()
+    if isinstance(error, RayTaskError) and not isinstance(error.cause, Superseded):
+        return Broken(repr(error.cause))
+    return None
