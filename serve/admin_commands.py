@@ -18,7 +18,7 @@ from cluster.head import server_processes
 from serve.secret import load_server_id
 from simulators import catalogue
 from simyard.cli.options import Json
-from simyard.cli.show import console
+from simyard.cli.show import console, is_terminal
 from simyard.cli.text import size
 from simyard.errors import Conflict, InvalidInput, NotFound, SimyardError
 from simyard.status import Status
@@ -241,7 +241,7 @@ def _stopped(settings: Settings) -> Iterator[None]:
 def _bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
     """Give a function that is told how much is done, of how much; a person sees a bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True, disable=not shown) as progress:
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=not (shown and is_terminal())) as progress:
         row = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(row, completed=done, total=total)
 

@@ -332,10 +332,12 @@ def test_tasks_that_wait_and_run_outlive_a_stop_of_the_server(brief: RunningServ
 
 
 def test_a_store_that_is_restored_finds_what_ended_after_its_backup(brief: RunningServer, tmp_path: Path) -> None:
-    journal, copy = tmp_path / "journal", tmp_path / "copy.db"
-    [task] = brief.submit(("sh", "-c", f"echo $SIMYARD_BOX >> {journal}; sleep 2; echo done > made.txt"))
+    journal, copy, go = tmp_path / "journal", tmp_path / "copy.db", tmp_path / "go"
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    [task] = brief.submit(("sh", "-c", f"echo $SIMYARD_BOX >> {journal}; {wait}; echo done > made.txt"))
     until(journal.exists, what="the task to run")
     assert brief.simyard("admin", "backup", str(copy)).returncode == 0
+    go.touch()
     assert brief.ended(task)[0]["status"] == "succeeded"
     refused = brief.simyard("admin", "restore", str(copy))
     assert (refused.returncode, "simyard down" in refused.stderr) == (2, True)
