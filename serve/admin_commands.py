@@ -241,7 +241,8 @@ def _stopped(settings: Settings) -> Iterator[None]:
 def _bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
     """Give a function that is told how much is done, of how much; a person sees a bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True, disable=not (shown and is_terminal())) as progress:
+    hidden = not (shown and is_terminal())
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=hidden) as progress:
         row = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(row, completed=done, total=total)
 
