@@ -1,4 +1,4 @@
-"""The server's commands of the `simyard` program: `up`, `down` and `images`."""
+"""The server's commands of the `simyard` program: `up`, `down`, `admin` and `images`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from pydantic import SecretStr
 
 from cluster.head import MARK
-from serve import image_commands
+from serve import admin_commands, image_commands
 from serve.errors import ServerFailed
 from serve.secret import load_server_id
 from serve.server import ServerState, is_healthy, keep, read_state
@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     """Add the server's commands to the program."""
     app.command("up")(up)
     app.command("down")(down)
+    app.add_typer(admin_commands.commands, name="admin")
     app.add_typer(image_commands.commands, name="images")
 
 

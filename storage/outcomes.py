@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from storage.errors import ObjectNotFound
 from storage.objects import ObjectStore
 from storage.paths import Paths
@@ -25,3 +27,22 @@ def read_outcome(store: ObjectStore, task: str, attempt: int) -> bytes | None:
         return store.get(Paths.outcome(task, attempt))
     except ObjectNotFound:
         return None
+
+
+def attempts_of(store: ObjectStore, task: str) -> set[int]:
+    """Return the numbers of the attempts of which anything is stored."""
+    numbers = (Paths.attempt_of(info.key) for info in store.list(Paths.task(task)))
+    return {number for number in numbers if number is not None}
+
+
+def remove_task(store: ObjectStore, task: str, tables: Iterable[str], *, simulator: str, project: str) -> int:
+    """Remove all that a task's attempts stored, and its rows of the tables; returns the bytes that the former had.
+
+    Manifests go first, so that a result is never there in part.
+    """
+    found = list(store.list(Paths.task(task)))
+    manifests = {Paths.manifest(task, number) for info in found if (number := Paths.attempt_of(info.key)) is not None}
+    store.delete(sorted(manifests))
+    store.delete(Paths.table(name, simulator, project, task) for name in tables)
+    store.delete(info.key for info in found if info.key not in manifests)
+    return sum(info.size for info in found)

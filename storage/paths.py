@@ -50,9 +50,20 @@ class Paths:
         return f"uploads/{_hash(sha256)}/object"
 
     @staticmethod
+    def task(task: str) -> str:
+        """Return the prefix of everything that a task's attempts give out."""
+        return f"tasks/{_name(task)}"
+
+    @staticmethod
     def attempt(task: str, attempt: int) -> str:
         """Return the prefix of everything that an attempt gives out."""
-        return f"tasks/{_name(task)}/{attempt:d}"
+        return f"{Paths.task(task)}/{attempt:d}"
+
+    @staticmethod
+    def attempt_of(key: str) -> int | None:
+        """Return the number of the attempt that a key below a task's prefix belongs to; None where it tells none."""
+        number = key.split("/")[2:3]
+        return int(number[0]) if number and number[0].isdecimal() else None
 
     @staticmethod
     def below(task: str, attempt: int, name: str) -> str:

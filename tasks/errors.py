@@ -44,3 +44,8 @@ class StoreTooNew(StoreUnavailable):
     """A newer version of Simyard has written the database; install that version or a later one."""
 
     kind = "store-too-new"
+
+
+def still_going(task: str) -> Conflict:
+    """Return the error for somebody who wants to forget a task that has not ended."""
+    return Conflict(f"Task {task} has not ended.", fix="Cancel it first.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import threading
+from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +14,7 @@ from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
 from tasks.admission import Origin, conflict_of, none_accepted
-from tasks.errors import Refused, StoreUnavailable
+from tasks.errors import Refused, StoreUnavailable, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, event_of, refusal_of
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened, new_record, step
@@ -131,6 +132,27 @@ class MemoryStore:
             self._check_open()
             return sorted(self._active.values(), key=_age)
 
+    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            records = sorted((r for r in self._records.values() if r.status.is_end), key=_ended)
+        start = 0 if after is None else bisect_right(records, _ended(after), key=_ended)
+        found = [record for record in records[start:] if _ended(record)[0] < before]
+        return found[: max(limit, 0)]
+
+    def forget(self, task: str) -> None:
+        """See Store."""
+        with self._lock:
+            if not self.get(task).status.is_end:
+                raise still_going(task)
+            origin = self._origins.pop(task)
+            if origin.key is not None:
+                del self._by_key[origin.user, origin.key]
+            for number in self._own.pop(task, ()):
+                del self._events[number]
+            del self._records[task], self._inputs[task], self._refusals[task]
+
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         """See Store."""
         with self._lock:
@@ -222,6 +244,11 @@ class MemoryStore:
 
 def _age(record: TaskRecord) -> int:
     return record.seq
+
+
+def _ended(record: TaskRecord) -> tuple[datetime, int]:
+    assert record.task.ended_at is not None
+    return (record.task.ended_at, record.seq)
 
 
 def _place(record: TaskRecord) -> tuple[int, int]:

@@ -79,6 +79,19 @@ class Store(Protocol):
         """Return the tasks whose attempt holds a machine, oldest first."""
         ...
 
+    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+        """Return the tasks that ended before a moment, the oldest end first; `after` is the last of the page before."""
+        ...
+
+    def forget(self, task: str) -> None:
+        """Forget an ended task with its events and its idempotency key.
+
+        Raises:
+            NotFound: there is no such task.
+            Conflict: it has not ended.
+        """
+        ...
+
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         """Return the record that the stimulus makes of a task, once it and its events are stored.
 

@@ -14,17 +14,17 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 
 --- add_task: Keep a new task.
 INSERT INTO tasks (
-    seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses,
+    seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
     user, simulator, project, name, machine_group, key, digest, inputs, body
 ) VALUES (
-    :seq, :id, :status, :priority, :ready_at, :lease_until, :holder, :retries, :failures, :losses,
+    :seq, :id, :status, :priority, :ready_at, :lease_until, :holder, :retries, :failures, :losses, :ended_at,
     :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :body
 )
 
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
 SET status = :status, ready_at = :ready_at, lease_until = :lease_until, holder = :holder,
-    failures = :failures, losses = :losses, body = :body
+    failures = :failures, losses = :losses, ended_at = :ended_at, body = :body
 WHERE seq = :seq
 
 --- save_lease: Keep a renewed lease.
@@ -77,6 +77,26 @@ SELECT min(ready_at) FROM tasks INDEXED BY tasks_ready WHERE status = 'queued' A
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE status IN ('preparing', 'running', 'finalizing')
 ORDER BY seq
+
+--- ended: The tasks that ended before a moment, oldest end first.
+SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq)
+ORDER BY ended_at, seq LIMIT :limit
+
+--- forget: Forget an ended task with its events.
+DELETE FROM tasks WHERE id = :id AND ended_at IS NOT NULL
+
+--- drop_unused_inputs: Forget the lists of input files that no task names.
+DELETE FROM input_lists WHERE sha256 NOT IN (SELECT inputs FROM tasks)
+
+--- check.status: Tasks whose column and body differ.
+SELECT id FROM tasks WHERE status IS NOT json_extract(body, '$.status')
+
+--- check.held: Active tasks without a holder, and others with one.
+SELECT id FROM tasks WHERE (status IN ('preparing', 'running', 'finalizing')) IS NOT (holder IS NOT NULL)
+
+--- check.story: Tasks whose last event tells another status.
+SELECT id FROM tasks WHERE status IS NOT (SELECT status FROM events WHERE task = tasks.seq ORDER BY seq DESC LIMIT 1)
 
 --- counts: How many tasks stand in each status.
 SELECT status, count(*) FROM tasks GROUP BY status

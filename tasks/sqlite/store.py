@@ -16,7 +16,7 @@ from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
 from tasks.admission import Origin, conflict_of, none_accepted
-from tasks.errors import Refused
+from tasks.errors import Refused, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened, new_record, step
@@ -133,6 +133,20 @@ class SqliteStore:
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
         return [rows.record_of(row) for row in self._read("active")]
+
+    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+        """See Store."""
+        at = None if after is None else rows.optional_micros(after.task.ended_at)
+        cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
+        found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
+        return [rows.record_of(row) for row in found]
+
+    def forget(self, task: str) -> None:
+        """See Store."""
+        with self._database.write() as connection:
+            if connection.execute(self._sql["forget"], {"id": task}).rowcount == 0:
+                known = connection.execute(self._sql["place"], {"id": task}).fetchone()
+                raise still_going(task) if known else NotFound(f"There is no task {task!r}.")
 
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         """See Store."""

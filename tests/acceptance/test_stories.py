@@ -329,3 +329,26 @@ def test_tasks_that_wait_and_run_outlive_a_stop_of_the_server(brief: RunningServ
     boxes = journal.read_text().split()
     assert len(set(boxes)) == len(boxes) == sum(len(task["attempts"]) for task in ended) <= 4
     assert b"succeeded" in followed[0]
+
+
+def test_a_store_that_is_restored_finds_what_ended_after_its_backup(brief: RunningServer, tmp_path: Path) -> None:
+    journal, copy, go = tmp_path / "journal", tmp_path / "copy.db", tmp_path / "go"
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    [task] = brief.submit(("sh", "-c", f"echo $SIMYARD_BOX >> {journal}; {wait}; echo done > made.txt"))
+    until(journal.exists, what="the task to run")
+    assert brief.simyard("admin", "backup", str(copy)).returncode == 0
+    go.touch()
+    assert brief.ended(task)[0]["status"] == "succeeded"
+    refused = brief.simyard("admin", "restore", str(copy))
+    assert (refused.returncode, "simyard down" in refused.stderr) == (2, True)
+    brief.stop()
+    restored = brief.simyard("admin", "restore", str(copy), "--json")
+    assert json.loads(restored.stdout)["found"] == 1, restored.stderr
+    brief.start()
+    told = brief.task(task)
+    assert (told["status"], told["result"], len(told["attempts"])) == ("succeeded", 1, 1)
+    assert brief.simyard("tasks", "download", task, str(tmp_path / "made")).returncode == 0
+    assert (tmp_path / "made" / "made.txt").read_text() == "done\n"
+    assert len(journal.read_text().split()) == 1
+    checked = brief.simyard("admin", "check")
+    assert checked.returncode == 0, checked.stdout

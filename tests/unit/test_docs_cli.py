@@ -15,8 +15,9 @@ HEAD = """# Command line
 
 Every command and every option of `simyard`. `simyard COMMAND --help` says the same.
 
-`up`, `down` and `images` are there where the server is installed. `--json` prints one JSON document on standard output
-(`tasks logs` one for each piece of the log), and nothing else; messages for people go to standard error.
+`up`, `down`, `admin` and `images` are there where the server is installed. `--json` prints one JSON document on
+standard output (`tasks logs` one for each piece of the log), and nothing else; messages for people go to standard
+error.
 
 | exit status | meaning |
 |---|---|

@@ -276,6 +276,7 @@ def test_the_same_inputs_are_kept_once(store: SqliteStore) -> None:
         ("find_by_key", {"user": "u", "key": "k"}),
         ("read_task_events", {"id": "t", "after": 0, "limit": 5}),
         ("count_refused", {"task": 1}),
+        ("ended", {"before": 2**60, "at": 0, "seq": 0, "limit": 10}),
     ],
 )
 def test_no_question_reads_or_sorts_the_whole_table(

@@ -335,6 +335,47 @@ class StoreSuite:
         assert len(store.events(task=other)) == 1
         assert len(store.events(limit=ENDLESS)) == MAX_EVENTS + 1
 
+    # Forgetting
+
+    def test_ended_tasks_are_found_by_their_end_oldest_first(self, store: Store) -> None:
+        first, second, third = make(store).id, make(store).id, make(store).id
+        make(store)
+        for task, at in ((second, 1.0), (first, 2.0), (third, 3.0)):
+            store.apply(task, Cancel(), later(at))
+        assert ids(store.ended(later(3), 10)) == [second, first]
+        assert ids(store.ended(later(60), 2)) == [second, first]
+        assert ids(store.ended(later(60), 10)) == [second, first, third]
+        assert ids(store.ended(later(60), 1, store.get(second))) == [first]
+        assert ids(store.ended(later(3), 10, store.get(first))) == []
+        assert store.ended(NOW, 10) == []
+
+    def test_a_task_is_forgotten_with_its_events_and_its_key(self, store: Store) -> None:
+        other, gone = make(store).id, make(store, key="k").id
+        store.apply(gone, Cancel(), later(1))
+        latest = store.latest()
+        store.forget(gone)
+        with pytest.raises(NotFound):
+            store.get(gone)
+        with pytest.raises(NotFound):
+            store.inputs(gone)
+        assert ids(store.list(TaskQuery())) == [other]
+        assert {event.task for event in store.events()} == {other}
+        assert store.ended(later(60), 10) == []
+        again = make(store, key="k", digest="d2")
+        assert again.id != gone
+        assert store.events(task=again.id)[0].seq > latest
+        with pytest.raises(NotFound):
+            store.forget(gone)
+
+    def test_a_task_that_goes_on_is_not_forgotten(self, store: Store) -> None:
+        task = make(store).id
+        for _ in range(2):
+            with pytest.raises(Conflict):
+                store.forget(task)
+            if store.get(task).status is Status.QUEUED:
+                store.apply(task, dispatch(), NOW)
+        assert store.get(task).attempt == 1
+
     # Keys
 
     def test_a_key_is_found_by_its_hash_until_it_is_revoked(self, store: Store) -> None:

@@ -1,0 +1,254 @@
+"""`simyard admin`: keeping the store of this machine's server safe and small."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from filelock import FileLock, Timeout
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cluster.head import server_processes
+from serve.secret import load_server_id
+from simulators import catalogue
+from simyard.cli.options import Json
+from simyard.cli.show import console, is_terminal
+from simyard.cli.text import size
+from simyard.errors import Conflict, InvalidInput, NotFound, SimyardError
+from simyard.status import Status
+from storage.objects import ObjectStore, open_store
+from storage.outcomes import remove_task
+from storage.parallel import each
+from storage.paths import Paths
+from storage.settings import Settings, load_settings
+from tasks.record import TaskQuery, TaskRecord
+from tasks.recovery import reclaim
+from tasks.sqlite import upkeep
+from tasks.store import Store
+from tasks.store import open_store as open_task_store
+
+commands = typer.Typer(help="Keep the store of this machine's server safe and small.", no_args_is_help=True)
+
+_PAGE = 500
+_AGE = re.compile(r"(\d+)([dhw])")
+_HOURS = {"h": 1, "d": 24, "w": 168}
+
+
+@commands.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.", show_default=False)], json_: Json = False
+) -> None:
+    """Copy the store into a new file, also while the server runs; outputs stay where they are, in the storage."""
+    with _bar("copying", shown=not json_) as step:
+        count = upkeep.backup(load_settings().database, file, step)
+    _say(json_, {"file": str(file), "bytes": count}, f"The store is in {file} ({size(count)}).")
+
+
+@commands.command("restore")
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `backup` has written.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Put a backup in the place of the store; results that were stored since then are found again, not computed.
+
+    The server must be stopped. What was there is kept beside it.
+    """
+    settings = load_settings()
+    if not file.is_file():
+        raise InvalidInput(f"{file} is no file.", field="FILE", fix="Give a file that `simyard admin backup` wrote.")
+    if trouble := list(upkeep.check(file)):
+        raise InvalidInput(f"{file} cannot be restored: {trouble[0]}", field="FILE", fix="Take another backup.")
+    with _stopped(settings):
+        aside = settings.database.with_name(f"simyard-before-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db")
+        with _bar("copying", shown=not json_) as step:
+            upkeep.replace(settings.database, file, aside, step)
+        ended = _reclaim(settings, shown=not json_)
+    kept = str(aside) if aside.exists() else None
+    said = f"The store is the one of {file}. {ended} tasks had ended since then; their results were found."
+    _say(
+        json_,
+        {"file": str(file), "kept": kept, "found": ended},
+        said + (f"\nThe store that was there is {kept}." if kept else ""),
+    )
+
+
+@commands.command("check")
+def check(json_: Json = False) -> None:
+    """Look whether the store is sound, and whether the storage has the result that each task names."""
+    settings = load_settings()
+    if not settings.database.exists():
+        raise InvalidInput(f"There is no database {settings.database}.", fix="Start the server once.")
+    troubles = [*upkeep.check(settings.database), *_missing_results(settings, shown=not json_)]
+    for trouble in troubles if not json_ else ():
+        typer.echo(trouble)
+    _say(json_, {"troubles": troubles}, "" if troubles else "The store is sound, and every result is in the storage.")
+    if troubles:
+        raise typer.Exit(1)
+
+
+@commands.command("vacuum")
+def vacuum(json_: Json = False) -> None:
+    """Give room that the store does not need back to the disk. The server must be stopped."""
+    settings = load_settings()
+    if not settings.database.exists():
+        raise InvalidInput(f"There is no database {settings.database}.", fix="Start the server once.")
+    with _stopped(settings):
+        before, after = upkeep.vacuum(settings.database)
+    _say(json_, {"before": before, "after": after}, f"The store had {size(before)} and has {size(after)}.")
+
+
+@commands.command("retention")
+def retention(
+    older: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Such as 90d, 12w or 36h; counted from a task's end.")
+    ],
+    project: Annotated[str | None, typer.Option(metavar="P", help="Only tasks of this project.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    json_: Json = False,
+) -> None:
+    """Remove tasks that ended long ago, with their outputs, tables and events; the server may run meanwhile.
+
+    Input files stay, since other tasks may share them.
+    """
+    settings = load_settings()
+    before = datetime.now(UTC) - _age(older)
+    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
+    try:
+        gone, count = 0, 0
+        for record in _old(store, before, project):
+            if not dry_run:
+                tables = _tables(record)
+                task = record.task
+                count += remove_task(objects, task.id, tables, simulator=task.simulator, project=task.project)
+                store.forget(task.id)
+            gone += 1
+    finally:
+        store.close()
+    told = f"{gone} tasks would go." if dry_run else f"{gone} tasks and {size(count)} of outputs are gone."
+    _say(json_, {"tasks": gone, "bytes": None if dry_run else count, "dry_run": dry_run}, told)
+
+
+def _old(store: Store, before: datetime, project: str | None) -> Iterator[TaskRecord]:
+    """Give the ended tasks, the oldest end first; each may be forgotten once it was given."""
+    last: TaskRecord | None = None
+    while page := store.ended(before, _PAGE, last):
+        yield from (record for record in page if project is None or record.task.project == project)
+        last = page[-1]
+
+
+def _tables(record: TaskRecord) -> tuple[str, ...]:
+    try:
+        return tuple(catalogue.find(record.task.simulator).tables)
+    except SimyardError:
+        return ()
+
+
+def _age(text: str) -> timedelta:
+    match = _AGE.fullmatch(text)
+    if match is None or int(match[1]) > 10**6:
+        raise InvalidInput(f"{text!r} is no age.", field="--older-than", fix="Write 90d, 12w or 36h.")
+    return timedelta(hours=int(match[1]) * _HOURS[match[2]])
+
+
+def _reclaim(settings: Settings, *, shown: bool) -> int:
+    """Return how many tasks the storage knows the end of and the restored store did not."""
+    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
+    try:
+        todo = [r.id for status in Status if not status.is_end for r in _all(store, status)]
+        ended = 0
+        with _bar("looking for results", shown=shown) as step:
+            for i, task in enumerate(todo, 1):
+                ended += reclaim(store, objects, task, datetime.now(UTC)).status.is_end
+                step(i, len(todo))
+        return ended
+    finally:
+        store.close()
+
+
+def _missing_results(settings: Settings, *, shown: bool) -> Iterator[str]:
+    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
+    try:
+        total = sum(store.counts().values())
+        seen = 0
+        with _bar("asking the storage", shown=shown) as step:
+            for page in _pages(store, None):
+                named = [(r.id, r.task.result) for r in page if r.task.result is not None]
+                there = each(lambda found: _has_result(objects, *found), named)
+                for (task, number), present in zip(named, there, strict=True):
+                    if not present and _still_there(store, task):
+                        yield f"The storage has no result of attempt {number} of task {task}."
+                seen += len(page)
+                step(seen, total)
+    finally:
+        store.close()
+
+
+def _has_result(objects: ObjectStore, task: str, number: int) -> bool:
+    return objects.head(Paths.manifest(task, number)) is not None
+
+
+def _still_there(store: Store, task: str) -> bool:
+    """Say whether a task is still known: retention may have removed it meanwhile, result first."""
+    try:
+        store.get(task)
+    except NotFound:
+        return False
+    return True
+
+
+def _all(store: Store, status: Status) -> Iterator[TaskRecord]:
+    for page in _pages(store, status):
+        yield from page
+
+
+def _pages(store: Store, status: Status | None) -> Iterator[list[TaskRecord]]:
+    before: int | None = None
+    while page := store.list(TaskQuery(status=status, before=before, limit=_PAGE)):
+        yield page
+        before = page[-1].seq
+
+
+@contextmanager
+def _stopped(settings: Settings) -> Iterator[None]:
+    """Keep the server from starting meanwhile.
+
+    Raises:
+        Conflict: it runs.
+    """
+    settings.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(settings.server_dir / "lock")
+    running = Conflict("The server of this data folder is running.", fix="Stop it with `simyard down`.")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise running from None
+    try:
+        # A server whose keeper was killed has nobody who holds the lock.
+        if server_processes(load_server_id(settings)):
+            raise running
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that is told how much is done, of how much; a person sees a bar on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    hidden = not (shown and is_terminal())
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=hidden) as progress:
+        row = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(row, completed=done, total=total)
+
+
+def _say(json_: bool, document: dict[str, object], text: str) -> None:
+    if json_:
+        typer.echo(json.dumps(document))
+    elif text:
+        typer.echo(text)
