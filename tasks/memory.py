@@ -101,12 +101,14 @@ class MemoryStore:
                 return SweepSubmission(record=known, created=False)
             first_seq, first_event, made = self._next_seq, self._next_event, builtins.list[str]()
             try:
-                for draft in drafts:
-                    if error := case_conflict_of(self._submit(draft, now, made)):
-                        raise error
+                conflicts = (case_conflict_of(self._submit(draft, now, made)) for draft in drafts)
+                error = next((conflict for conflict in conflicts if conflict), None)
             except BaseException:
                 self._forget(made, first_seq, first_event)
                 raise
+            if error is not None:
+                self._forget(made, first_seq, first_event)
+                raise error
             record = SweepRecord(draft=sweep, seq=len(self._sweeps) + 1, cases=len(drafts), created_at=now)
             self._sweeps[sweep.id] = record
             return SweepSubmission(record=record, created=True)

@@ -123,7 +123,7 @@ class Store(Protocol):
     def events(
         self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000
     ) -> builtins.list[Event]:
-        """Return the events of one task, of one sweep's tasks or of all whose `seq` is larger than `after`, oldest first.
+        """Return the events of one task, of a sweep's tasks or of all whose `seq` is larger than `after`, oldest first.
 
         At most one of `task` and `sweep` is given.
         """
