@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from serve.admission import check_inputs, check_spec, digest_of, find_simulator, stored_sizes
-from serve.parameter_tables import check_table_size, read_table_file
+from serve.parameter_tables import read_table_file
 from serve.rendering import Renderer, Template
 from simulators import catalogue
-from simyard.cases import Cases, cases_of
+from simyard.cases import Cases, cases_of, check_table_size
 from simyard.errors import InputsMissing, InvalidInput, SimyardError
 from simyard.files import InputFile, check_relative
 from simyard.group import MachineGroup
@@ -172,7 +172,7 @@ class _Plan:
         if spec.table is not None:
             if spec.rows:
                 raise InvalidInput("There are rows and a table.", field="table", fix="Send one of them.")
-            check_table_size(spec.table)
+            check_table_size(spec.table.size)
             return
         cases_of(spec.rows, spec.grid)
 

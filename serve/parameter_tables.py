@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from simyard.cases import MAX_CASES, MAX_COLUMNS, MAX_TEXT, check_name, read_csv
+from simyard.cases import MAX_CASES, MAX_COLUMNS, MAX_TEXT, check_name, check_table_size, read_csv
 from simyard.errors import InvalidInput
 from simyard.resources import MIB
 from simyard.sweep import TableFile, TableForm
@@ -13,8 +13,6 @@ from simyard.task import Value
 from storage.objects import ObjectStore
 from storage.paths import Paths
 
-MAX_TABLE = 32 * MIB
-"""Bytes of the largest table of parameters."""
 _MAX_UNPACKED = 256 * MIB
 _FIX = "Write it anew, for example with pyarrow or pandas."
 
@@ -26,22 +24,11 @@ def read_table_file(storage: ObjectStore, table: TableFile) -> list[dict[str, Va
         InvalidInput: the file is too large, is not what its form says, or has a value that no case can have.
         ObjectNotFound: it is not there.
     """
-    check_table_size(table)
+    check_table_size(table.size)
     data = storage.get(Paths.input(table.sha256))
     if table.form is TableForm.CSV:
         return read_csv(data)
     return _read_parquet(data)
-
-
-def check_table_size(table: TableFile) -> None:
-    """Refuse a table that is too large to be read.
-
-    Raises:
-        InvalidInput: it has more than MAX_TABLE bytes.
-    """
-    if table.size > MAX_TABLE:
-        reason = f"The table has {table.size:,} bytes; a sweep takes at most {MAX_TABLE:,}."
-        raise InvalidInput(reason, field="table", fix="Leave out what no template uses.")
 
 
 def _read_parquet(data: bytes) -> list[dict[str, Value]]:

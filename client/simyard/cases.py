@@ -18,6 +18,8 @@ from simyard.task import Value
 MAX_CASES = 20_000
 """The most cases of one sweep."""
 MAX_COLUMNS = 1000
+MAX_TABLE = 32 * 1024 * 1024
+"""Bytes of the largest file with a table of parameters."""
 MAX_TEXT = 10_000
 """Characters of the longest value."""
 
@@ -99,6 +101,17 @@ def check_name(name: str, field: str) -> None:
         raise InvalidInput(reason, field=field, fix=fix)
     if keyword.iskeyword(name) or name.lower() in _TAKEN or name in OWN:
         raise InvalidInput(f"{name!r} has a meaning of its own.", field=field, fix="Choose another name.")
+
+
+def check_table_size(size: int) -> None:
+    """Refuse a file with a table of parameters that is too large to be read.
+
+    Raises:
+        InvalidInput: it has more than MAX_TABLE bytes.
+    """
+    if size > MAX_TABLE:
+        reason = f"The table has {size:,} bytes; a sweep takes at most {MAX_TABLE:,}."
+        raise InvalidInput(reason, field="table", fix="Leave out what no template uses.")
 
 
 def read_csv(data: bytes, field: str = "table") -> list[dict[str, Value]]:
