@@ -7,7 +7,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from simulators import catalogue
+from simulators.spec import SimulatorSpec
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
 from simyard.task import LOCAL_GROUP, TaskSpec
@@ -44,7 +47,7 @@ def admit(
     ]
 
 
-def digest_of(spec: TaskSpec) -> str:
+def digest_of(spec: BaseModel) -> str:
     """Return the hash of a request as it was meant: the order of fields and the spelling of sizes do not matter."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -63,11 +66,7 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
     Raises:
         SimyardError: the simulator, a parameter, a command, the group or the resources cannot be had.
     """
-    try:
-        simulator = catalogue.find(spec.simulator)
-    except NotFound as error:
-        # The address of the request does exist: it is its field that is wrong.
-        raise InvalidInput(error.reason, field="simulator", fix=error.fix) from None
+    simulator = find_simulator(spec)
     version, runtime = catalogue.resolve(simulator, spec.version, spec.runtime)
     for field, text in _texts(spec):
         if "\0" in text:
@@ -79,6 +78,19 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
     return spec.model_copy(update={"version": version.version, "runtime": runtime, "commands": commands})
 
 
+def find_simulator(spec: TaskSpec) -> SimulatorSpec:
+    """Return the simulator that a task names.
+
+    Raises:
+        InvalidInput: there is none of that name.
+    """
+    try:
+        return catalogue.find(spec.simulator)
+    except NotFound as error:
+        # The address of the request does exist: it is its field that is wrong.
+        raise InvalidInput(error.reason, field="simulator", fix=error.fix) from None
+
+
 def _checked(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec | SimyardError:
     try:
         return check_spec(spec, groups)
@@ -88,7 +100,7 @@ def _checked(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec 
 
 def _draft(one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None]) -> Draft | SimyardError:
     try:
-        _check_inputs(spec, sizes)
+        check_inputs(spec, sizes)
     except InvalidInput as error:
         return error
     return Draft(id=new_task_id(), spec=spec, user=user, key=one.key, digest=digest_of(one.spec))
@@ -132,7 +144,13 @@ def _too_large(spec: TaskSpec, machines: Sequence[Machine]) -> InvalidInput:
     return InvalidInput(reason, field="resources", fix="Ask for less, or choose another group.")
 
 
-def _check_inputs(spec: TaskSpec, sizes: Mapping[str, int | None]) -> None:
+def check_inputs(spec: TaskSpec, sizes: Mapping[str, int | None]) -> None:
+    """Refuse a task whose input files are not in the storage as it says; `sizes` has what is there by hash.
+
+    Raises:
+        InputsMissing: some are not there.
+        InvalidInput: one has another size.
+    """
     absent = [file.path for file in spec.inputs if sizes[file.sha256] is None]
     if absent:
         more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""

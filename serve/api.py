@@ -18,6 +18,9 @@ from serve import (
     problems,
     shelf,
     submissions,
+    sweep_events,
+    sweep_tables,
+    sweeps,
     tables,
     uploads,
     working_files,
@@ -27,11 +30,16 @@ from serve.context import Context
 from serve.machines import GroupMemory
 from serve.news import Feed
 from serve.openapi import describe
+from serve.sweep_events import Glances
+from serve.sweeps import Turns
 
 # One line for each topic of the API, in the order in which its documentation shows them.
 _TOPICS = (
     submissions,
     listing,
+    sweeps,
+    sweep_events,
+    sweep_tables,
     events,
     logs,
     outputs,
@@ -53,6 +61,8 @@ def build_app(context: Context) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(context)
     app.state.feed = Feed(context)
     app.state.groups = GroupMemory(context)
+    app.state.turns = Turns()
+    app.state.glances = Glances(context)
     for topic in _TOPICS:
         app.include_router(topic.router)
     problems.install(app)

@@ -18,7 +18,7 @@ from simyard.event import Event
 from simyard.words import Word
 
 router = APIRouter(tags=["events and logs"])
-_LARGEST = 2**62
+LARGEST = 2**62
 
 
 class Events(Word):
@@ -48,9 +48,9 @@ async def follow_events(
     record: OwnTask,
     accept: Annotated[str, Header()] = "*/*",
     last_event_id: Annotated[
-        int | None, Header(alias="Last-Event-ID", ge=0, le=_LARGEST, description="Resume after this event")
+        int | None, Header(alias="Last-Event-ID", ge=0, le=LARGEST, description="Resume after this event")
     ] = None,
-    after: Annotated[int, Query(ge=0, le=_LARGEST, description="Resume after this event")] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST, description="Resume after this event")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most events of the JSON answer")] = 1000,
 ) -> Response:
     """Return the task's events as server-sent events: `id` is the number to resume after, `event` the kind.
@@ -74,7 +74,7 @@ async def _stream(context: Context, feed: Feed, task: str, after: int) -> AsyncI
             ended, events = await to_thread.run_sync(_read, context, task, watcher.after)
             if events:
                 watcher.after = events[-1].seq
-                yield "".join(_text(event) for event in events)
+                yield "".join(event_text(event) for event in events)
             if len(events) == PAGE:
                 continue
             if ended:
@@ -89,5 +89,6 @@ def _read(context: Context, task: str, after: int) -> tuple[bool, list[Event]]:
     return ended, context.store.events(task=task, after=after, limit=PAGE)
 
 
-def _text(event: Event) -> str:
+def event_text(event: Event) -> str:
+    """Return an event as a server-sent one."""
     return f"id: {event.seq}\nevent: {event.kind.value}\ndata: {event.model_dump_json()}\n\n"

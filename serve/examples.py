@@ -22,5 +22,11 @@ BATCH: dict[str, Any] = {
     ],
     "atomic": True,
 }
+SWEEP: dict[str, Any] = {
+    "task": SWMM_TASK
+    | {"inputs": [{"path": "town.inp.jinja", "sha256": _HASH, "size": 4}], "name": "n {{ roughness }}"},
+    "grid": {"roughness": [0.011, 0.013, 0.015], "diameter": [0.8, 1.0]},
+    "name": "pipes of the town",
+}
 NEGOTIATION: dict[str, Any] = {"files": [{"sha256": _HASH, "size": 4}]}
 COMPLETION: dict[str, Any] = {"etags": {"1": "098f6bcd4621d373cade4e832627b4f6"}}

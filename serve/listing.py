@@ -54,18 +54,26 @@ async def list_tasks(
     project: Filter = None,
     name: Filter = None,
     group: Filter = None,
+    sweep: Filter = None,
     cursor: Annotated[str | None, Query(max_length=200, description="From the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Return your tasks that fit all the filters, newest first, a page at a time."""
     statuses = _statuses(status)
-    before = None if cursor is None else _read_cursor(cursor)
+    before = None if cursor is None else read_cursor(cursor)
     query = TaskQuery(
-        simulator=simulator, project=project, name=name, group=group, user=user, before=before, limit=limit + 1
+        simulator=simulator,
+        project=project,
+        name=name,
+        group=group,
+        sweep=sweep,
+        user=user,
+        before=before,
+        limit=limit + 1,
     )
     found = await to_thread.run_sync(_find, context, query, statuses)
     page = found[:limit]
-    cursor = _cursor(page[-1].seq) if len(found) > limit else None
+    cursor = cursor_of(page[-1].seq) if len(found) > limit else None
     return await to_thread.run_sync(json_answer, TaskPage(tasks=tuple(r.task for r in page), cursor=cursor))
 
 
@@ -118,11 +126,17 @@ def _statuses(text: str | None) -> tuple[Status, ...]:
     return tuple(Status(part) for part in found)
 
 
-def _cursor(seq: int) -> str:
+def cursor_of(seq: int) -> str:
+    """Return the cursor of the page after the row with that number."""
     return base64.urlsafe_b64encode(f"1:{seq}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> int:
+def read_cursor(cursor: str) -> int:
+    """Return the number that a cursor holds.
+
+    Raises:
+        InvalidInput: it is no cursor.
+    """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except (ValueError, binascii.Error):

@@ -22,9 +22,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Watcher:
-    """Somebody who waits for events of a task that come after number `after`."""
+    """Somebody who waits for events of a task or a sweep that come after number `after`."""
 
-    task: str
+    subject: str
+    """The task's or the sweep's id."""
     after: int
     _flag: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -52,9 +53,9 @@ class Feed:
         self._poller: asyncio.Task[None] | None = None
 
     @contextmanager
-    def watch(self, task: str, after: int) -> Iterator[Watcher]:
+    def watch(self, subject: str, after: int) -> Iterator[Watcher]:
         """Give a watcher that is woken from now on; news from before must be read once after this."""
-        watcher = Watcher(task=task, after=after)
+        watcher = Watcher(subject=subject, after=after)
         self._watchers.add(watcher)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.get_running_loop().create_task(self._poll())
@@ -72,22 +73,23 @@ class Feed:
                     # What happened before this look is read by the watchers themselves.
                     self._wake(None)
                 elif latest > seen:
-                    self._wake(await to_thread.run_sync(self._tasks_with_news, seen))
+                    self._wake(await to_thread.run_sync(self._subjects_with_news, seen))
                 seen = latest
             except Exception:  # noqa: BLE001 - the watchers meet the same error when they read, and tell their own clients
                 _log.exception("The store could not be asked for news.")
                 seen = None
             await asyncio.sleep(self._seconds)
 
-    def _wake(self, tasks: set[str] | None) -> None:
+    def _wake(self, subjects: set[str] | None) -> None:
         for watcher in self._watchers:
-            if tasks is None or watcher.task in tasks:
+            if subjects is None or watcher.subject in subjects:
                 watcher.wake()
 
-    def _tasks_with_news(self, after: int) -> set[str]:
+    def _subjects_with_news(self, after: int) -> set[str]:
         found: set[str] = set()
         while page := self._store.events(task=None, after=after, limit=PAGE):
             found |= {event.task for event in page}
+            found |= {event.sweep for event in page if event.sweep is not None}
             after = page[-1].seq
         return found
 

@@ -13,13 +13,15 @@ from pydantic.json_schema import models_json_schema
 from serve.inputs import Negotiation
 from serve.submissions import Batch
 from serve.uploads import Completion
+from simyard.sweep import SweepSpec
 from simyard.task import TaskSpec
 
-BODIES: tuple[type[BaseModel], ...] = (TaskSpec, Batch, Negotiation, Completion)
+BODIES: tuple[type[BaseModel], ...] = (TaskSpec, Batch, SweepSpec, Negotiation, Completion)
 """The types of the JSON bodies."""
 
 TAGS = {
     "tasks": "Submit, list, look at, cancel and explain tasks.",
+    "sweeps": "Many tasks of one template and a table of parameters.",
     "events and logs": "What happens to a task, and what its commands print.",
     "outputs": "Files and tables that tasks make.",
     "inputs": "Files that tasks take, sent once each by the hash of their content.",

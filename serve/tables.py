@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Response
@@ -15,6 +12,7 @@ from serve.context import Context, HasContext
 from serve.ownership import OwnTask
 from serve.problems import PROBLEMS
 from serve.streams import attachment, json_answer, pieces
+from serve.table_formats import MEDIA_TYPES, TableFormat, encoded
 from simulators import catalogue
 from simyard.errors import NotFound
 from simyard.words import Word
@@ -23,18 +21,7 @@ from storage.paths import Paths
 from storage.tables import list_tables, read_table
 from tasks.record import TaskRecord
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 router = APIRouter(tags=["outputs"])
-_ROWS = 1000
-
-
-class TableFormat(StrEnum):
-    """How a table is sent."""
-
-    PARQUET = "parquet"
-    JSON = "json"
 
 
 class TableInfo(Word):
@@ -81,6 +68,7 @@ async def list_task_tables(context: HasContext, record: OwnTask) -> Response:
                     "schema": {"type": "object"},
                     "example": {"columns": [{"name": "flow", "type": "double"}], "rows": [{"flow": 1.5}]},
                 },
+                "text/csv": {"schema": {"type": "string"}, "example": '"flow"\n1.5\n'},
             }
         },
     },
@@ -91,18 +79,19 @@ async def get_table(
     name: Annotated[str, Path(description="As the list of tables has it", examples=["summary"])],
     format: Annotated[TableFormat, Query()] = TableFormat.PARQUET,  # noqa: A002 - the word that users know
 ) -> Response:
-    """Return one table, as a Parquet file or as JSON with its columns and its rows."""
+    """Return one table, as a Parquet file, as CSV, or as JSON with its columns and its rows."""
     key = await to_thread.run_sync(_key, context, record, name)
     if format is TableFormat.PARQUET:
         body = await pieces(lambda: context.storage.stream(key))
         headers = attachment(f"{record.id}-{name}.parquet")
-        return StreamingResponse(body, media_type="application/vnd.apache.parquet", headers=headers)
+        return StreamingResponse(body, media_type=MEDIA_TYPES[format], headers=headers)
     table = await to_thread.run_sync(
         lambda: read_table(
             context.storage, name, simulator=record.task.simulator, project=record.task.project, task=record.id
         )
     )
-    return StreamingResponse(await pieces(lambda: _as_json(table)), media_type="application/json")
+    body = await pieces(lambda: encoded(format, table.schema, table.to_batches()))
+    return StreamingResponse(body, media_type=MEDIA_TYPES[format])
 
 
 def _key(context: Context, record: TaskRecord, name: str) -> str:
@@ -114,24 +103,3 @@ def _key(context: Context, record: TaskRecord, name: str) -> str:
     except InvalidKey:
         raise missing from None
     return key
-
-
-def _as_json(table: pa.Table) -> Iterator[bytes]:
-    """Give columns and rows in pieces of some rows; what JSON has no form for, such as times, becomes a text."""
-    columns = [{"name": field.name, "type": str(field.type)} for field in table.schema]
-    yield b'{"columns":' + json.dumps(columns).encode() + b',"rows":['
-    separator = b""
-    for batch in table.to_batches(_ROWS):
-        for row in batch.to_pylist():
-            yield separator + _row(row)
-            separator = b","
-    yield b"]}"
-
-
-def _row(row: dict[str, object]) -> bytes:
-    # JSON has no NaN or infinity; None says "no value" as well.
-    plain = {name: None if isinstance(v, float) and (v != v or v in _INFINITE) else v for name, v in row.items()}
-    return json.dumps(plain, ensure_ascii=False, default=str, allow_nan=False).encode()
-
-
-_INFINITE = {float("inf"), float("-inf")}

@@ -15,6 +15,9 @@ from storage.retries import Retries
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_TAIL = 16 * 1024
+"""Bytes in which most descriptions of columns have room."""
+
 
 def write_table(
     store: ObjectStore,
@@ -64,6 +67,31 @@ def read_table_bytes(store: ObjectStore, name: str, *, simulator: str, project: 
         return store.get(Paths.table(name, simulator, project, task))
     except ObjectNotFound:
         raise ObjectNotFound(f"The task {task} gave no table {name}.") from None
+
+
+def table_schema(store: ObjectStore, name: str, *, simulator: str, project: str, task: str) -> pa.Schema | None:
+    """Return the columns of a task's table, of which only the end is read; None where there is no such table.
+
+    Raises:
+        OutputDamaged: the table cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    key = Paths.table(name, simulator, project, task)
+    found = store.head(key)
+    if found is None:
+        return None
+    # A Parquet file ends with its description, the description's length in four bytes, and four more.
+    tail = store.get(key, max(0, found.size - _TAIL))
+    needed = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < needed <= found.size:
+        tail = store.get(key, found.size - needed)
+    try:
+        with pq.ParquetFile(pa.BufferReader(tail), pre_buffer=False) as file:
+            return file.schema_arrow
+    except pa.ArrowException as error:
+        raise OutputDamaged(f"the table {name} of {task} cannot be read: {error}") from error
 
 
 def list_tables(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simyard.errors import Conflict
-from tasks.record import Draft, Submission
+from tasks.record import Draft, Submission, SweepDraft, SweepRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,27 @@ def conflict_of(draft: Draft, known: Origin) -> Conflict | None:
             fix="Send the same request again, or give this one a key of its own.",
         )
     return Conflict(f"There is a task {known.task} already.", field="id", fix="Submit again; a new id is drawn.")
+
+
+def sweep_conflict_of(draft: SweepDraft, known: SweepRecord) -> Conflict | None:
+    """Return None when the draft repeats the request that made the known sweep, else the error that says so."""
+    before = known.draft
+    if (draft.user, draft.key, draft.digest) == (before.user, before.key, before.digest):
+        return None
+    if draft.key is not None and (draft.user, draft.key) == (before.user, before.key):
+        return Conflict(
+            f"The idempotency key {draft.key!r} was used for another request, which made sweep {known.id}.",
+            field="idempotency_key",
+            fix="Send the same request again, or give this one a key of its own.",
+        )
+    return Conflict(f"There is a sweep {known.id} already.", field="id", fix="Submit again; a new id is drawn.")
+
+
+def case_conflict_of(answer: Submission) -> Conflict | None:
+    """Return None when the answer to a sweep's draft is a new task, else the error that keeps the sweep out."""
+    if answer.record is None or answer.created:
+        return answer.error
+    return Conflict(f"Task {answer.record.id} was made before, and belongs to no new sweep.", field="id")
 
 
 def none_accepted(answers: list[Submission]) -> list[Submission]:

@@ -16,7 +16,7 @@ MAX_REFUSALS = 100
 """A task keeps its first refused reports: a sender gone wild must not fill the disk."""
 
 
-def event_of(seq: int, task: str, happened: Happened, now: datetime) -> Event:
+def event_of(seq: int, task: str, happened: Happened, now: datetime, sweep: str | None = None) -> Event:
     """Return what happened to a task as the event with that number."""
     return Event(
         seq=seq,
@@ -27,6 +27,7 @@ def event_of(seq: int, task: str, happened: Happened, now: datetime) -> Event:
         attempt=happened.attempt,
         reason=happened.reason,
         message=happened.message,
+        sweep=sweep,
     )
 
 

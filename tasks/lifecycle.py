@@ -118,6 +118,7 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         cancel_requested=False,
         attempts=(),
         result=None,
+        case=draft.case,
     )
     record = TaskRecord(task=task, seq=seq, user=draft.user, retries=spec.retries, ready_at=now)
     return Step(record, (Happened(kind=EventKind.SUBMITTED, status=Status.QUEUED),))

@@ -13,12 +13,21 @@ from simyard.errors import Conflict, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
-from tasks.admission import Origin, conflict_of, none_accepted
+from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
 from tasks.errors import Refused, StoreUnavailable, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, event_of, refusal_of
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened, new_record, step
-from tasks.record import Draft, Submission, TaskQuery, TaskRecord
+from tasks.record import (
+    Draft,
+    Submission,
+    SweepDraft,
+    SweepQuery,
+    SweepRecord,
+    SweepSubmission,
+    TaskQuery,
+    TaskRecord,
+)
 from tasks.stimulus import Stimulus
 
 
@@ -34,7 +43,8 @@ class MemoryStore:
         self._inputs: dict[str, tuple[InputFile, ...]] = {}
         self._origins: dict[str, Origin] = {}
         self._by_key: dict[tuple[str, str], str] = {}
-        self._events: dict[int, tuple[str, Happened, datetime]] = {}
+        self._sweeps: dict[str, SweepRecord] = {}
+        self._events: dict[int, tuple[str, Happened, datetime, str | None]] = {}
         self._own: defaultdict[str, deque[int]] = defaultdict(deque)
         self._next_event = 1
         self._next_seq = 1
@@ -83,6 +93,56 @@ class MemoryStore:
         for number in range(event, self._next_event):
             del self._events[number]
         self._next_seq, self._next_event = seq, event
+
+    def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            known = self._known_sweep(sweep)
+            if known is not None:
+                if error := sweep_conflict_of(sweep, known):
+                    raise error
+                return SweepSubmission(record=known, created=False)
+            first_seq, first_event, made = self._next_seq, self._next_event, builtins.list[str]()
+            try:
+                conflicts = (case_conflict_of(self._submit(draft, now, made)) for draft in drafts)
+                error = next((conflict for conflict in conflicts if conflict), None)
+            except BaseException:
+                self._forget(made, first_seq, first_event)
+                raise
+            if error is not None:
+                self._forget(made, first_seq, first_event)
+                raise error
+            record = SweepRecord(draft=sweep, seq=len(self._sweeps) + 1, cases=len(drafts), created_at=now)
+            self._sweeps[sweep.id] = record
+            return SweepSubmission(record=record, created=True)
+
+    def _known_sweep(self, sweep: SweepDraft) -> SweepRecord | None:
+        if sweep.key is not None:
+            for known in self.list_sweeps(SweepQuery(user=sweep.user, key=sweep.key, limit=1)):
+                return known
+        return self._sweeps.get(sweep.id)
+
+    def get_sweep(self, sweep: str) -> SweepRecord:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            if sweep not in self._sweeps:
+                raise NotFound(f"There is no sweep {sweep!r}.")
+            return self._sweeps[sweep]
+
+    def list_sweeps(self, query: SweepQuery) -> builtins.list[SweepRecord]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            found = [
+                record
+                for record in reversed(self._sweeps.values())
+                if query.user in {None, record.draft.user}
+                and query.key in {None, record.draft.key}
+                and (query.before is None or record.seq < query.before)
+            ]
+        return found[: max(query.limit, 0)]
 
     def get(self, task: str) -> TaskRecord:
         """See Store."""
@@ -168,13 +228,15 @@ class MemoryStore:
             self._note(task, after.events, now)
             return after.record
 
-    def events(self, *, task: str | None = None, after: int = 0, limit: int = 1000) -> builtins.list[Event]:
+    def events(
+        self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000
+    ) -> builtins.list[Event]:
         """See Store."""
         with self._lock:
             self._check_open()
             numbers = self._events if task is None else self._own.get(task, ())
-            wanted = [number for number in numbers if number > after][: max(limit, 0)]
-            return [event_of(number, *self._events[number]) for number in wanted]
+            wanted = [number for number in numbers if number > after and sweep in {None, self._events[number][3]}]
+            return [event_of(number, *self._events[number]) for number in wanted[: max(limit, 0)]]
 
     def latest(self) -> int:
         """See Store."""
@@ -182,11 +244,12 @@ class MemoryStore:
             self._check_open()
             return next(reversed(self._events), 0)
 
-    def counts(self) -> dict[Status, int]:
+    def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
         """See Store."""
         with self._lock:
             self._check_open()
-            return dict.fromkeys(Status, 0) | Counter(record.status for record in self._records.values())
+            found = (record for record in self._records.values() if sweep in {None, _sweep_of(record)})
+            return dict.fromkeys(Status, 0) | Counter(record.status for record in found)
 
     def add_key(self, key: StoredKey) -> None:
         """See Store."""
@@ -235,7 +298,7 @@ class MemoryStore:
 
     def _note(self, task: str, events: tuple[Happened, ...], now: datetime) -> None:
         for happened in events:
-            self._events[self._next_event] = (task, happened, now)
+            self._events[self._next_event] = (task, happened, now, _sweep_of(self._records[task]))
             self._own[task].append(self._next_event)
             self._next_event += 1
             if len(self._own[task]) > MAX_EVENTS:
@@ -251,6 +314,10 @@ def _ended(record: TaskRecord) -> tuple[datetime, int]:
     return (record.task.ended_at, record.seq)
 
 
+def _sweep_of(record: TaskRecord) -> str | None:
+    return None if record.task.case is None else record.task.case.sweep
+
+
 def _place(record: TaskRecord) -> tuple[int, int]:
     return (-record.task.priority, record.seq)
 
@@ -264,6 +331,7 @@ def _fits(record: TaskRecord, query: TaskQuery) -> bool:
         (query.name, task.name),
         (query.group, task.group),
         (query.user, record.user),
+        (query.sweep, _sweep_of(record)),
     )
     return all(want is None or want == has for want, has in asked) and (
         query.before is None or record.seq < query.before

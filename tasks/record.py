@@ -8,10 +8,20 @@ from datetime import datetime
 from simulators.outcome import Outcome
 from simyard.errors import Conflict
 from simyard.status import Status
-from simyard.task import Task, TaskSpec
-from simyard.words import TaskId
+from simyard.task import Case, Task, TaskSpec
+from simyard.words import SweepId, TaskId
 
-__all__ = ["Draft", "Outcome", "Submission", "TaskQuery", "TaskRecord"]
+__all__ = [
+    "Draft",
+    "Outcome",
+    "Submission",
+    "SweepDraft",
+    "SweepQuery",
+    "SweepRecord",
+    "SweepSubmission",
+    "TaskQuery",
+    "TaskRecord",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,8 @@ class Draft:
     """Idempotency key, unique for a user."""
     digest: str
     """Hash of the request as the user sent it: the same key with another digest is a conflict."""
+    case: Case | None = None
+    """Which case of a sweep it is; only `submit_sweep` takes a draft that is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +95,62 @@ class TaskQuery:
     name: str | None = None
     group: str | None = None
     user: str | None = None
+    sweep: str | None = None
     before: int | None = None
     """Only tasks whose `seq` is smaller: the cursor of the next page."""
+    limit: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepDraft:
+    """A sweep that is to be submitted together with the tasks of its cases."""
+
+    id: SweepId
+    user: str
+    key: str | None = None
+    """Idempotency key, unique for a user's sweeps."""
+    digest: str
+    """Hash of the request as the user sent it: the same key with another digest is a conflict."""
+    name: str | None
+    project: str
+    simulator: str
+    version: str
+    columns: tuple[str, ...]
+    """The names of its parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """A sweep as it is stored; nothing of it ever changes."""
+
+    draft: SweepDraft
+    seq: int
+    """Grows with each sweep: its age."""
+    cases: int
+    """How many tasks it has."""
+    created_at: datetime
+
+    @property
+    def id(self) -> str:
+        """The sweep's id."""
+        return self.draft.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSubmission:
+    """The answer to a sweep that was submitted."""
+
+    record: SweepRecord
+    created: bool
+    """False where the same request had been accepted before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepQuery:
+    """Which sweeps to list; None asks nothing of a field."""
+
+    user: str | None = None
+    key: str | None = None
+    before: int | None = None
+    """Only sweeps whose `seq` is smaller: the cursor of the next page."""
     limit: int = 100

@@ -16,7 +16,16 @@ from simyard.status import Status
 from tasks.errors import Refused, StoreTooNew, StoreUnavailable
 from tasks.keys import StoredKey
 from tasks.memory import MemoryStore
-from tasks.record import Draft, Submission, TaskQuery, TaskRecord
+from tasks.record import (
+    Draft,
+    Submission,
+    SweepDraft,
+    SweepQuery,
+    SweepRecord,
+    SweepSubmission,
+    TaskQuery,
+    TaskRecord,
+)
 from tasks.sqlite.store import SqliteStore
 from tasks.stimulus import Stimulus
 
@@ -29,6 +38,10 @@ __all__ = [
     "StoreTooNew",
     "StoreUnavailable",
     "Submission",
+    "SweepDraft",
+    "SweepQuery",
+    "SweepRecord",
+    "SweepSubmission",
     "TaskQuery",
     "TaskRecord",
     "open_store",
@@ -49,6 +62,25 @@ class Store(Protocol):
         key, the id stands for it. The same key or id with another digest gives a Conflict as the answer's error. With
         `atomic`, one such conflict keeps the whole batch out.
         """
+        ...
+
+    def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
+        """Return the sweep once it and all its tasks are stored, in one step; the drafts are its cases in their order.
+
+        A sweep with the user, key and digest of an earlier one gives the earlier one with `created` False, whatever the
+        drafts are; without a key, the id stands for it.
+
+        Raises:
+            Conflict: the same key or id came with another digest, or a draft is in conflict; nothing was stored.
+        """
+        ...
+
+    def get_sweep(self, sweep: str) -> SweepRecord:
+        """Return a sweep; raises NotFound."""
+        ...
+
+    def list_sweeps(self, query: SweepQuery) -> builtins.list[SweepRecord]:
+        """Return the sweeps that the query asks for, newest first."""
         ...
 
     def get(self, task: str) -> TaskRecord:
@@ -101,16 +133,21 @@ class Store(Protocol):
         """
         ...
 
-    def events(self, *, task: str | None = None, after: int = 0, limit: int = 1000) -> builtins.list[Event]:
-        """Return the events of one task or of all whose `seq` is larger than `after`, oldest first."""
+    def events(
+        self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000
+    ) -> builtins.list[Event]:
+        """Return the events of one task, of a sweep's tasks or of all whose `seq` is larger than `after`, oldest first.
+
+        At most one of `task` and `sweep` is given.
+        """
         ...
 
     def latest(self) -> int:
         """Return the `seq` of the newest event of all, 0 where there is none; cheap enough to ask often."""
         ...
 
-    def counts(self) -> dict[Status, int]:
-        """Return how many tasks stand in each status; every status is there."""
+    def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
+        """Return how many tasks, of one sweep or of all, stand in each status; every status is there."""
         ...
 
     def add_key(self, key: StoredKey) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simyard.client import Client as Client
+    from simyard.collection import Sweep as Sweep
     from simyard.download import Downloaded as Downloaded
     from simyard.errors import Conflict as Conflict
     from simyard.errors import Damaged as Damaged
@@ -41,13 +42,19 @@ if TYPE_CHECKING:
     from simyard.simulator import RuntimeName as RuntimeName
     from simyard.simulator import SimulatorInfo as SimulatorInfo
     from simyard.status import Status as Status
+    from simyard.sweep import Sweep as SweepInfo
+    from simyard.sweep import SweepSpec as SweepSpec
+    from simyard.sweep import TableFile as TableFile
+    from simyard.sweep import TableForm as TableForm
     from simyard.task import Attempt as Attempt
+    from simyard.task import Case as Case
     from simyard.task import Explanation as Explanation
     from simyard.task import Task as TaskInfo
     from simyard.task import TaskSpec as TaskSpec
 
 __all__ = [
     "Attempt",
+    "Case",
     "Client",
     "Command",
     "Conflict",
@@ -77,6 +84,11 @@ __all__ = [
     "Stage",
     "Status",
     "StillGoing",
+    "Sweep",
+    "SweepInfo",
+    "SweepSpec",
+    "TableFile",
+    "TableForm",
     "Task",
     "TaskFile",
     "TaskInfo",
@@ -92,6 +104,7 @@ __all__ = [
 # types do not pay for an HTTP client.
 _HOMES = {
     "simyard.client": ("Client",),
+    "simyard.collection": ("Sweep",),
     "simyard.download": ("Downloaded",),
     "simyard.errors": (
         "Conflict",
@@ -116,7 +129,8 @@ _HOMES = {
     "simyard.resources": ("Limits", "Resources"),
     "simyard.simulator": ("Command", "Parameter", "RuntimeName", "SimulatorInfo"),
     "simyard.status": ("Status",),
-    "simyard.task": ("Attempt", "Explanation", "TaskSpec"),
+    "simyard.sweep": ("SweepSpec", "TableFile", "TableForm"),
+    "simyard.task": ("Attempt", "Case", "Explanation", "TaskSpec"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -124,6 +138,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name == "TaskInfo":
         return importlib.import_module("simyard.task").Task
+    if name == "SweepInfo":
+        return importlib.import_module("simyard.sweep").Sweep
     if name not in _HOME:
         raise AttributeError(f"module 'simyard' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

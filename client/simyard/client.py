@@ -11,16 +11,22 @@ import httpx
 from pydantic import BaseModel, SecretStr
 
 from simyard.backoff import Patience
+from simyard.collection import Sweep
+from simyard.commands import parse_template
 from simyard.connection import Connection
 from simyard.errors import InputsMissing
 from simyard.folder import hash_files, scan
 from simyard.handle import Task
 from simyard.listings import Groups, Simulators, Tasks
+from simyard.parameter_table import Grid, Table, gathered
 from simyard.profile import Profile, load_profile, normal_url
 from simyard.progress import Progress
 from simyard.resources import Limits, Resources
 from simyard.simulator import RuntimeName
-from simyard.submission import Commands, describe
+from simyard.submission import Commands, describe, describe_sweep
+from simyard.sweep import Sweep as SweepInfo
+from simyard.sweep import SweepSpec
+from simyard.sweeps import Sweeps
 from simyard.task import LOCAL_GROUP, TaskSpec, Value
 from simyard.task import Task as TaskInfo
 from simyard.upload import Upload
@@ -59,6 +65,7 @@ class Client:
             profile = load_profile(url, key)
         self._connection = Connection(profile, transport=transport, patience=patience)
         self.tasks = Tasks(self._connection)
+        self.sweeps = Sweeps(self._connection)
         self.simulators = Simulators(self._connection)
         self.groups = Groups(self._connection)
 
@@ -166,3 +173,87 @@ class Client:
         body = spec.model_dump_json(exclude_defaults=True).encode()
         info = self._connection.ask(TaskInfo, "POST", "/v1/tasks", body=body, headers=headers, timeout=300)
         return Task(self._connection, info)
+
+    def sweep(
+        self,
+        simulator: str,
+        template: str | os.PathLike[str],
+        *,
+        grid: Grid | None = None,
+        table: Table | None = None,
+        name: str | None = None,
+        parameters: Mapping[str, Value | os.PathLike[str]] | None = None,
+        commands: Commands = (),
+        version: str | None = None,
+        runtime: RuntimeName | str | None = None,
+        resources: Resources | None = None,
+        cpus: float | None = None,
+        memory: int | str | None = None,
+        gpus: int | None = None,
+        disk: int | str | None = None,
+        limits: Limits | None = None,
+        time_limit: float | str | None = None,
+        group: str = LOCAL_GROUP,
+        priority: int = 0,
+        project: str = "default",
+        metadata: Mapping[str, Value] | None = None,
+        retries: int = 0,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+    ) -> Sweep:
+        """Send a template folder once, and return the sweep with a task for each case, all made by the server.
+
+        `grid` has the values of each parameter, and every combination is a case; `table` has a row for each case: the
+        path of a `.csv` or `.parquet` file, a list of rows, an Arrow table or a data frame. With both, every row is
+        combined with the grid. Files of the folder that end in `.jinja` are rendered with Jinja2 and lose that ending;
+        texts of `parameters`, `commands` and `metadata` are rendered too. The rest is as in `run`.
+
+        Raises:
+            InvalidInput: the template, the parameters or a case is not valid; nothing was made.
+            NotFound: there is no such simulator.
+            Unavailable: the server cannot be reached.
+        """
+        lines = [commands] if isinstance(commands, str) else commands
+        hashed = hash_files(scan(template), progress)
+        task = describe(
+            simulator,
+            (file.input for file in hashed),
+            version=version,
+            runtime=runtime,
+            parameters=parameters,
+            commands=tuple(parse_template(line, f"commands.{i}") for i, line in enumerate(lines)),
+            resources=resources,
+            cpus=cpus,
+            memory=memory,
+            gpus=gpus,
+            disk=disk,
+            limits=limits,
+            time_limit=time_limit,
+            group=group,
+            priority=priority,
+            project=project,
+            metadata=metadata,
+            retries=retries,
+        )
+        key = idempotency_key or secrets.token_hex(16)
+        with gathered(grid, table) as given:
+            spec = describe_sweep(task, given.grid, given.rows, given.table, name)
+            try:
+                return self.submit_sweep(spec, idempotency_key=key)
+            except InputsMissing:
+                files = hashed if given.file is None else (*hashed, given.file)
+                Upload(self._connection, files, progress=progress).run()
+                return self.submit_sweep(spec, idempotency_key=key)
+
+    def submit_sweep(self, spec: SweepSpec, *, idempotency_key: str | None = None) -> Sweep:
+        """Submit a sweep whose template is in the storage already.
+
+        Raises:
+            Conflict: the idempotency key was used for another request.
+            SimyardError: the server refuses it.
+        """
+        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        body = spec.model_dump_json(exclude_defaults=True).encode()
+        # The server renders and checks every case before it answers.
+        info = self._connection.ask(SweepInfo, "POST", "/v1/sweeps", body=body, headers=headers, timeout=900)
+        return Sweep(self._connection, info)

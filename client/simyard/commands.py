@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -41,6 +42,25 @@ def parse_command(command: Command | str | Sequence[str], field: str = "commands
     if sign:
         raise InvalidInput(f"{command!r} holds {_SHELL[sign]} ({sign}).", field=field, fix=_FIX)
     return _made(words, field)
+
+
+def parse_template(command: Command | str | Sequence[str], field: str = "commands") -> Command:
+    """Return the same where `{{ … }}` may stand in a line: what is between is one word, or a part of one.
+
+    Raises:
+        InvalidInput: as `parse_command`.
+    """
+    if not isinstance(command, str):
+        return parse_command(command, field)
+    expressions = _EXPRESSION.findall(command)
+    held = iter(range(len(expressions)))
+    parsed = parse_command(_EXPRESSION.sub(lambda _: f"\ue000{next(held)}\ue001", command), field)
+    words = (_HELD.sub(lambda match: expressions[int(match[1])], word) for word in parsed.argv)
+    return parsed.model_copy(update={"argv": tuple(words)})
+
+
+_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_HELD = re.compile("\ue000(\\d+)\ue001")
 
 
 def _shell_sign(line: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from simyard.reason import Reason
 from simyard.status import Status
-from simyard.words import Moment, TaskIdText, Word
+from simyard.words import Moment, SweepIdText, TaskIdText, Word
 
 
 class EventKind(StrEnum):
@@ -39,6 +39,8 @@ class Event(Word):
     attempt: int | None = None
     reason: Reason | None = None
     message: str | None = None
+    sweep: SweepIdText | None = None
+    """The sweep that the task belongs to."""
 
 
 class LogStream(StrEnum):

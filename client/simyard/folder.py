@@ -83,6 +83,21 @@ def scan(folder: str | os.PathLike[str]) -> tuple[LocalFile, ...]:
     return tuple(files)
 
 
+def scan_file(path: Path) -> LocalFile:
+    """Return one file that is sent by itself.
+
+    Raises:
+        UnreadableInput: there is no such file, or it is none.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UnreadableInput(f"{show(path)} cannot be read: {error.strerror}.", field="table") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableInput(f"{show(path)} is no file.", field="table", fix="Give the path of a file.")
+    return _local(path.name, path, status)
+
+
 def _walk(top: Path) -> Iterator[LocalFile]:
     # Each folder with the real folders above it, which a link may not lead back to.
     open_folders: list[tuple[str, Path, frozenset[Path]]] = [("", top, frozenset({top}))]

@@ -1,15 +1,19 @@
-"""What a task says while it goes on: its events and its logs, followed through network failures."""
+"""What tasks say while they go on: their events and their logs, followed through network failures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from simyard import errors
 from simyard.connection import Connection
 from simyard.event import Event, LogStream
+from simyard.sweep import Sweep
 from simyard.task import Task
+
+M = TypeVar("M", bound=BaseModel)
 
 QUIET = 40.0
 """Seconds after which a silent event stream counts as broken: the server says something every fifteen."""
@@ -24,8 +28,49 @@ def follow_events(
     Raises:
         Unavailable: the server is away for longer than the connection's patience.
     """
-    backoff = connection.backoff()
     place = f"/v1/tasks/{task}/events"
+    for message in _follow(connection, place, after, left, lambda: _info(connection, task).status.is_end):
+        event = _read(Event, message.data)
+        if event is not None and event.seq > message.before:
+            yield event
+
+
+def follow_sweep(
+    connection: Connection, sweep: str, after: int, left: Callable[[], float] = lambda: float("inf")
+) -> Iterator[Event | Sweep]:
+    """Give the events of a sweep's tasks after one, and now and then the sweep, until all its tasks have ended.
+
+    Raises:
+        Unavailable: the server is away for longer than the connection's patience.
+    """
+    over: list[bool] = []
+    for message in _follow(connection, f"/v1/sweeps/{sweep}/events", after, left, lambda: bool(over)):
+        if message.kind == "progress":
+            told = _read(Sweep, message.data)
+            if told is not None:
+                if told.is_over:
+                    over.append(True)
+                yield told
+        else:
+            event = _read(Event, message.data)
+            if event is not None and event.seq > message.before:
+                yield event
+
+
+class _Message(NamedTuple):
+    """One server-sent event."""
+
+    kind: str
+    data: str
+    before: int
+    """The largest number of those before it."""
+
+
+def _follow(
+    connection: Connection, place: str, after: int, left: Callable[[], float], is_over: Callable[[], bool]
+) -> Iterator[_Message]:
+    """Give the messages of a stream, resumed where it breaks off, until it has ended and `is_over` agrees."""
+    backoff = connection.backoff()
     while True:
         quiet = min(QUIET, left())
         if quiet <= 0:
@@ -35,21 +80,23 @@ def follow_events(
         try:
             with connection.stream("GET", place, headers=headers, timeout=quiet) as answer:
                 backoff.keep()
-                data: list[str] = []
+                fields: dict[str, list[str]] = {}
                 for line in answer.iter_lines():
                     backoff.reset()
-                    if line.startswith("data:"):
-                        data.append(line[5:].removeprefix(" "))
-                    elif not line and data:
-                        event, data = _event("\n".join(data)), []
-                        if event is not None and event.seq > after:
-                            after = event.seq
-                            yield event
+                    name, _, value = line.partition(":")
+                    if name:
+                        fields.setdefault(name, []).append(value.removeprefix(" "))
+                    elif not line and fields:
+                        message = _message(fields, after)
+                        fields = {}
+                        if message is not None:
+                            after = max(after, message[0])
+                            yield message[1]
                     if not line and left() < quiet - 1:
                         # The next silence may be longer than what is left.
                         break
                 else:
-                    if _info(connection, task).status.is_end:
+                    if is_over():
                         return
         except errors.Unavailable:
             if left() <= 0:
@@ -61,9 +108,17 @@ def follow_events(
                 backoff.pause()
 
 
-def _event(text: str) -> Event | None:
+def _message(fields: dict[str, list[str]], before: int) -> tuple[int, _Message] | None:
+    if "data" not in fields:
+        return None
+    number = fields.get("id", ["0"])[-1]
+    kind = fields.get("event", ["message"])[-1]
+    return int(number) if number.isdecimal() else 0, _Message(kind, "\n".join(fields["data"]), before)
+
+
+def _read(model: type[M], text: str) -> M | None:
     try:
-        return Event.model_validate_json(text, extra="ignore")
+        return model.model_validate_json(text, extra="ignore")
     except ValidationError:  # a kind that this client does not know yet
         return None
 

@@ -72,6 +72,7 @@ class Tasks:
         project: str | None = None,
         name: str | None = None,
         group: str | None = None,
+        sweep: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> TaskPage:
@@ -83,6 +84,7 @@ class Tasks:
             "project": project,
             "name": name,
             "group": group,
+            "sweep": sweep,
             "cursor": cursor,
             "limit": limit,
         }
@@ -98,6 +100,7 @@ class Tasks:
         project: str | None = None,
         name: str | None = None,
         group: str | None = None,
+        sweep: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Task]:
         """Give the tasks that fit all the filters, newest first, page by page as they are needed."""
@@ -109,6 +112,7 @@ class Tasks:
                 project=project,
                 name=name,
                 group=group,
+                sweep=sweep,
                 cursor=cursor,
                 limit=_PAGE if left is None else min(left, _PAGE),
             )

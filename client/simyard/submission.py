@@ -13,6 +13,7 @@ from simyard.errors import InvalidInput
 from simyard.files import InputFile
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
+from simyard.sweep import SweepSpec, TableFile
 from simyard.task import LOCAL_GROUP, TaskSpec, Value
 
 Commands = str | Sequence[Command | str | Sequence[str]]
@@ -71,6 +72,25 @@ def describe(
     }
     try:
         return TaskSpec.model_validate(values)
+    except ValidationError as error:
+        raise refusal_of(error) from None
+
+
+def describe_sweep(
+    task: TaskSpec,
+    grid: Mapping[str, Sequence[Value]],
+    rows: Sequence[Mapping[str, Value]],
+    table: TableFile | None,
+    name: str | None,
+) -> SweepSpec:
+    """Return the request for a sweep.
+
+    Raises:
+        InvalidInput: a value is not valid; its field says which.
+    """
+    values = {"task": task, "grid": grid, "rows": tuple(rows), "table": table, "name": name}
+    try:
+        return SweepSpec.model_validate(values)
     except ValidationError as error:
         raise refusal_of(error) from None
 

@@ -11,7 +11,7 @@ from simyard.reason import Reason
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
-from simyard.words import Moment, Name, TaskIdText, Word
+from simyard.words import Moment, Name, SweepIdText, TaskIdText, Word
 
 Value = str | int | float | bool
 """What a parameter or a metadata entry may hold."""
@@ -75,6 +75,16 @@ class Attempt(Word):
     cpu_seconds: float | None = None
 
 
+class Case(Word):
+    """One row of a sweep's table of parameters, of which a task was made."""
+
+    sweep: SweepIdText
+    number: int = Field(ge=1)
+    """Counted from 1 in the order of the table."""
+    values: dict[str, Value]
+    """The row's values by their columns."""
+
+
 class Task(Word):
     """What the server says of a task."""
 
@@ -102,6 +112,8 @@ class Task(Word):
     attempts: tuple[Attempt, ...]
     result: int | None
     """The number of the attempt whose outputs are the task's result."""
+    case: Case | None = None
+    """Which case of a sweep it is; None where it was submitted by itself."""
 
 
 class Explanation(Word):

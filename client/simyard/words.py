@@ -8,6 +8,7 @@ from typing import Annotated, NewType
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 TaskId = NewType("TaskId", str)
+SweepId = NewType("SweepId", str)
 AttemptNumber = NewType("AttemptNumber", int)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -31,3 +32,11 @@ def new_task_id() -> TaskId:
 
 
 TaskIdText = Annotated[str, StringConstraints(pattern=r"^t[0-9a-hjkmnp-tv-z]{12}$"), Field(examples=["t3k9x0m2v7q4a"])]
+
+
+def new_sweep_id() -> SweepId:
+    """Return a fresh sweep id: `s` and 12 characters of Crockford's base 32, 60 random bits."""
+    return SweepId("s" + "".join(secrets.choice(_ALPHABET) for _ in range(12)))
+
+
+SweepIdText = Annotated[str, StringConstraints(pattern=r"^s[0-9a-hjkmnp-tv-z]{12}$"), Field(examples=["s3k9x0m2v7q4a"])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from simyard.status import Status
 from simyard.task import Task
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened
-from tasks.record import TaskRecord
+from tasks.record import SweepDraft, SweepRecord, TaskRecord
 
 Row = Sequence[Any]
 
@@ -102,7 +103,13 @@ def fixed_columns(record: TaskRecord) -> dict[str, Any]:
         "project": task.project,
         "name": task.name,
         "machine_group": task.group,
+        "sweep": sweep_of(record),
     }
+
+
+def sweep_of(record: TaskRecord) -> str | None:
+    """Return the sweep that a task belongs to."""
+    return None if record.task.case is None else record.task.case.sweep
 
 
 def pack_inputs(inputs: tuple[InputFile, ...]) -> bytes:
@@ -120,10 +127,11 @@ def inputs_of(row: Row) -> tuple[InputFile, ...]:
     return _INPUTS.validate_json(zlib.decompress(row[0]))
 
 
-def event_columns(seq: int, happened: Happened, now: datetime) -> dict[str, Any]:
-    """Return the columns of what happened to the task with that seq."""
+def event_columns(record: TaskRecord, happened: Happened, now: datetime) -> dict[str, Any]:
+    """Return the columns of what happened to a task."""
     return {
-        "task": seq,
+        "task": record.seq,
+        "sweep": sweep_of(record),
         "at": micros(now),
         "kind": happened.kind.value,
         "status": happened.status.value,
@@ -135,7 +143,7 @@ def event_columns(seq: int, happened: Happened, now: datetime) -> dict[str, Any]
 
 def event_of_row(row: Row) -> Event:
     """Return the event of a row."""
-    seq, task, at, kind, status, attempt, reason, message = row
+    seq, task, at, kind, status, attempt, reason, message, sweep = row
     return Event(
         seq=seq,
         task=task,
@@ -145,6 +153,7 @@ def event_of_row(row: Row) -> Event:
         attempt=attempt,
         reason=None if reason is None else Reason.model_validate_json(reason),
         message=message,
+        sweep=sweep,
     )
 
 
@@ -158,3 +167,37 @@ def key_of(row: Row) -> StoredKey:
         created_at=moment_of(created_at),
         expires_at=_optional_moment(expires_at),
     )
+
+
+def sweep_columns(sweep: SweepDraft, cases: int, now: datetime) -> dict[str, Any]:
+    """Return the columns of a sweep."""
+    return {
+        "id": sweep.id,
+        "user": sweep.user,
+        "key": sweep.key,
+        "digest": sweep.digest,
+        "name": sweep.name,
+        "project": sweep.project,
+        "simulator": sweep.simulator,
+        "version": sweep.version,
+        "columns": json.dumps(sweep.columns),
+        "cases": cases,
+        "created_at": micros(now),
+    }
+
+
+def sweep_of_row(row: Row) -> SweepRecord:
+    """Return the sweep of a row."""
+    seq, sweep, user, key, digest, name, project, simulator, version, columns, cases, created_at = row
+    draft = SweepDraft(
+        id=sweep,
+        user=user,
+        key=key,
+        digest=digest,
+        name=name,
+        project=project,
+        simulator=simulator,
+        version=version,
+        columns=tuple(json.loads(columns)),
+    )
+    return SweepRecord(draft=draft, seq=seq, cases=cases, created_at=moment_of(created_at))

@@ -15,10 +15,10 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 --- add_task: Keep a new task.
 INSERT INTO tasks (
     seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
-    user, simulator, project, name, machine_group, key, digest, inputs, body
+    user, simulator, project, name, machine_group, key, digest, inputs, sweep, body
 ) VALUES (
     :seq, :id, :status, :priority, :ready_at, :lease_until, :holder, :retries, :failures, :losses, :ended_at,
-    :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :body
+    :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :sweep, :body
 )
 
 --- save_task: Keep what a stimulus made of a task.
@@ -55,6 +55,8 @@ AND name = :name
 AND machine_group = :group
 --- list.user: Condition of a page.
 AND user = :user
+--- list.sweep: Condition of a page.
+AND sweep = :sweep
 --- list.before: Condition of a page.
 AND seq < :before
 
@@ -101,9 +103,31 @@ SELECT id FROM tasks WHERE status IS NOT (SELECT status FROM events WHERE task =
 --- counts: How many tasks stand in each status.
 SELECT status, count(*) FROM tasks GROUP BY status
 
+--- counts_of_sweep: How many tasks of a sweep stand in each status.
+SELECT status, count(*) FROM tasks WHERE sweep = :sweep GROUP BY status
+
+--- add_sweep: Keep a new sweep.
+INSERT INTO sweeps (id, user, key, digest, name, project, simulator, version, columns, cases, created_at)
+VALUES (:id, :user, :key, :digest, :name, :project, :simulator, :version, :columns, :cases, :created_at)
+
+--- known_sweep: The sweep that a user made with an idempotency key, or else the one with an id.
+SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at
+FROM sweeps WHERE (user = :user AND key = :key) OR id = :id
+ORDER BY user = :user AND key = :key DESC LIMIT 1
+
+--- find_sweep: The sweep with an id.
+SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at
+FROM sweeps WHERE id = :id
+
+--- list_sweeps: A page of sweeps, newest first.
+SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at
+FROM sweeps
+WHERE (:user IS NULL OR user = :user) AND (:key IS NULL OR key = :key) AND (:before IS NULL OR seq < :before)
+ORDER BY seq DESC LIMIT :limit
+
 --- add_event: Keep something that happened.
-INSERT INTO events (task, at, kind, status, attempt, reason, message)
-VALUES (:task, :at, :kind, :status, :attempt, :reason, :message)
+INSERT INTO events (task, at, kind, status, attempt, reason, message, sweep)
+VALUES (:task, :at, :kind, :status, :attempt, :reason, :message, :sweep)
 
 --- count_refused: How many refused reports a task has kept.
 SELECT count(*) FROM events WHERE task = :task AND kind = 'report-refused'
@@ -114,7 +138,8 @@ DELETE FROM events WHERE task = :task AND seq <= (
 )
 
 --- read_events: What happened to all tasks after an event.
-SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message
+SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message,
+       events.sweep
 FROM events JOIN tasks ON tasks.seq = events.task
 WHERE events.seq > :after ORDER BY events.seq LIMIT :limit
 
@@ -122,9 +147,16 @@ WHERE events.seq > :after ORDER BY events.seq LIMIT :limit
 SELECT coalesce(max(seq), 0) FROM events
 
 --- read_task_events: What happened to one task after an event.
-SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message
+SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message,
+       events.sweep
 FROM tasks JOIN events ON tasks.seq = events.task
 WHERE tasks.id = :id AND events.seq > :after ORDER BY events.seq LIMIT :limit
+
+--- read_sweep_events: What happened to the tasks of one sweep after an event.
+SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message,
+       events.sweep
+FROM events INDEXED BY events_by_sweep JOIN tasks ON tasks.seq = events.task
+WHERE events.sweep = :sweep AND events.seq > :after ORDER BY events.seq LIMIT :limit
 
 --- add_key: Keep an API key.
 INSERT INTO keys (id, hash, user, created_at, expires_at) VALUES (:id, :hash, :user, :created_at, :expires_at)

@@ -15,12 +15,21 @@ from simyard.errors import Conflict, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
-from tasks.admission import Origin, conflict_of, none_accepted
+from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
 from tasks.errors import Refused, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened, new_record, step
-from tasks.record import Draft, Submission, TaskQuery, TaskRecord
+from tasks.record import (
+    Draft,
+    Submission,
+    SweepDraft,
+    SweepQuery,
+    SweepRecord,
+    SweepSubmission,
+    TaskQuery,
+    TaskRecord,
+)
 from tasks.sqlite import rows
 from tasks.sqlite.database import Database
 from tasks.sqlite.statements import statements
@@ -85,8 +94,40 @@ class SqliteStore:
         columns = rows.fixed_columns(first.record) | rows.changing_columns(first.record)
         origin_columns = {"key": draft.key, "digest": draft.digest, "inputs": digest}
         connection.execute(self._sql["add_task"], columns | origin_columns)
-        self._note(connection, first.record.seq, first.events, now)
+        self._note(connection, first.record, first.events, now)
         return Submission(record=first.record, created=True)
+
+    def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
+        """See Store."""
+        lists: dict[bytes, bytes] = {}
+        digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        asked = {"id": sweep.id, "user": sweep.user, "key": sweep.key}
+        with self._database.write() as connection:
+            found = connection.execute(self._sql["known_sweep"], asked).fetchone()
+            if found is not None:
+                known = rows.sweep_of_row(found)
+                if error := sweep_conflict_of(sweep, known):
+                    raise error
+                return SweepSubmission(record=known, created=False)
+            connection.execute(self._sql["add_sweep"], rows.sweep_columns(sweep, len(drafts), now))
+            for draft, digest in zip(drafts, digests, strict=True):
+                if error := case_conflict_of(self._submit(connection, draft, digest, lists, now)):
+                    raise error
+            made = connection.execute(self._sql["find_sweep"], {"id": sweep.id}).fetchone()
+            return SweepSubmission(record=rows.sweep_of_row(made), created=True)
+
+    def get_sweep(self, sweep: str) -> SweepRecord:
+        """See Store."""
+        found = self._read("find_sweep", id=sweep)
+        if not found:
+            raise NotFound(f"There is no sweep {sweep!r}.")
+        return rows.sweep_of_row(found[0])
+
+    def list_sweeps(self, query: SweepQuery) -> builtins.list[SweepRecord]:
+        """See Store."""
+        before = None if query.before is None else rows.integer(query.before)
+        found = self._read("list_sweeps", user=query.user, key=query.key, before=before, limit=_limit(query.limit))
+        return [rows.sweep_of_row(row) for row in found]
 
     def get(self, task: str) -> TaskRecord:
         """See Store."""
@@ -105,6 +146,7 @@ class SqliteStore:
             "name": query.name,
             "group": query.group,
             "user": query.user,
+            "sweep": query.sweep,
             "before": None if query.before is None else rows.integer(query.before),
         }
         filters = {name: value for name, value in asked.items() if value is not None}
@@ -164,22 +206,29 @@ class SqliteStore:
                 refused = error
                 counted = connection.execute(self._sql["count_refused"], {"task": record.seq}).fetchone()
                 if counted[0] < MAX_REFUSALS:
-                    self._note(connection, record.seq, (refusal_of(record, stimulus, error),), now)
+                    self._note(connection, record, (refusal_of(record, stimulus, error),), now)
             else:
                 if after.record != record:
                     columns = rows.changing_columns(after.record)
                     if renewal:
                         columns = {name: columns[name] for name in ("seq", "lease_until")}
                     connection.execute(self._sql["save_lease" if renewal else "save_task"], columns)
-                self._note(connection, record.seq, after.events, now)
+                self._note(connection, record, after.events, now)
         if refused is not None:
             raise refused
         return after.record
 
-    def events(self, *, task: str | None = None, after: int = 0, limit: int = 1000) -> builtins.list[Event]:
+    def events(
+        self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000
+    ) -> builtins.list[Event]:
         """See Store."""
         page = {"after": rows.integer(after), "limit": _limit(limit)}
-        found = self._read("read_events", **page) if task is None else self._read("read_task_events", id=task, **page)
+        if task is not None:
+            found = self._read("read_task_events", id=task, **page)
+        elif sweep is not None:
+            found = self._read("read_sweep_events", sweep=sweep, **page)
+        else:
+            found = self._read("read_events", **page)
         return [rows.event_of_row(row) for row in found]
 
     def latest(self) -> int:
@@ -187,9 +236,10 @@ class SqliteStore:
         [(seq,)] = self._read("latest_event")
         return int(seq)
 
-    def counts(self) -> dict[Status, int]:
+    def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
         """See Store."""
-        return dict.fromkeys(Status, 0) | {Status(status): count for status, count in self._read("counts")}
+        found = self._read("counts") if sweep is None else self._read("counts_of_sweep", sweep=sweep)
+        return dict.fromkeys(Status, 0) | {Status(status): count for status, count in found}
 
     def add_key(self, key: StoredKey) -> None:
         """See Store."""
@@ -235,11 +285,13 @@ class SqliteStore:
             raise NotFound(f"There is no task {task!r}.")
         return found[0]
 
-    def _note(self, connection: sqlite3.Connection, seq: int, events: tuple[Happened, ...], now: datetime) -> None:
+    def _note(
+        self, connection: sqlite3.Connection, record: TaskRecord, events: tuple[Happened, ...], now: datetime
+    ) -> None:
         for happened in events:
-            connection.execute(self._sql["add_event"], rows.event_columns(seq, happened, now))
+            connection.execute(self._sql["add_event"], rows.event_columns(record, happened, now))
         if events:
-            connection.execute(self._sql["trim_events"], {"task": seq, "keep": MAX_EVENTS})
+            connection.execute(self._sql["trim_events"], {"task": record.seq, "keep": MAX_EVENTS})
 
 
 def _limit(limit: int) -> int:

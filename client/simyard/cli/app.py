@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from simyard.cli import groups, login, run, simulators, tasks
+from simyard.cli import groups, login, run, simulators, sweep, sweeps, tasks
 from simyard.cli.failures import FailureAwareGroup
 from simyard.cli.version import say_version
 
@@ -39,10 +39,12 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     app.callback()(_options)
     app.command("login")(login.login)
     app.command("run")(run.run)
+    app.command("sweep")(sweep.sweep)
     app.add_typer(tasks.commands, name="tasks")
+    app.add_typer(sweeps.commands, name="sweeps")
     app.add_typer(simulators.commands, name="simulators")
     app.add_typer(groups.commands, name="groups")
-    own = {"login", "run", "tasks", "simulators", "groups"}
+    own = {"login", "run", "sweep", "tasks", "sweeps", "simulators", "groups"}
     if next((word for word in arguments if not word.startswith("-")), None) not in own:
         _add_plugins(app)
     return app

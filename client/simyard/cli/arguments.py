@@ -34,8 +34,10 @@ def parse_pairs(texts: Iterable[str], field: str, option: str) -> dict[str, str]
     return found
 
 
-def parse_parameters(texts: Iterable[str], simulator: SimulatorInfo) -> dict[str, Value]:
+def parse_parameters(texts: Iterable[str], simulator: SimulatorInfo, *, templates: bool = False) -> dict[str, Value]:
     """Return parameters with the types that the simulator says they have.
+
+    Where `templates` may come, a text with `{{` stays as it is: what it is for a case is not known yet.
 
     Raises:
         InvalidInput: the simulator has no such parameter, or the text is not of its type.
@@ -47,6 +49,9 @@ def parse_parameters(texts: Iterable[str], simulator: SimulatorInfo) -> dict[str
             raise InvalidInput(
                 f"{simulator.name} has no such parameter.", field=f"parameters.{name}", fix=_nearest(name, known)
             )
+        if templates and ("{{" in text or "{%" in text):
+            values[name] = text
+            continue
         values[name] = _READERS.get(known[name].type.value, _text)(text, f"parameters.{name}")
     return values
 

@@ -29,3 +29,9 @@ DownloadTo = Annotated[
         "--download", metavar="DIR", callback=check_folder, help="Wait, then fetch the outputs into this folder."
     ),
 ]
+Out = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TABLE=FILE", help="Wait, then write this table of all cases: .parquet, .csv or .json; may come again."
+    ),
+]

@@ -22,7 +22,8 @@ _SIZE = "such as 2GiB"
 
 
 @contextmanager
-def _telling_of_interruption() -> Iterator[None]:
+def telling_of_interruption() -> Iterator[None]:
+    """Say on Ctrl-C, while files are sent, that nothing of them is lost."""
     try:
         yield
     except KeyboardInterrupt:
@@ -71,7 +72,7 @@ def run(
         info = client.simulators.get(simulator)
         parameters = parse_parameters(parameter or (), info)
         metadata = parse_pairs(meta or (), "metadata", "--meta")
-        with _telling_of_interruption(), bars(quiet=json_) as progress:
+        with telling_of_interruption(), bars(quiet=json_) as progress:
             task = client.run(
                 simulator,
                 folder,

@@ -32,6 +32,7 @@ def list_tasks(
     project: Annotated[str | None, typer.Option(metavar="P", help="Only of this project.")] = None,
     name: Annotated[str | None, typer.Option(metavar="N", help="Only with this name.")] = None,
     on: Annotated[str | None, typer.Option(metavar="GROUP", help="Only on this machine group.")] = None,
+    sweep: Annotated[str | None, typer.Option(metavar="ID", help="Only of this sweep.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     json_: Json = False,
@@ -39,7 +40,13 @@ def list_tasks(
     """List your tasks, newest first."""
     with session.connect() as client:
         asked = client.tasks.list(
-            status=status, simulator=simulator, project=project, name=name, group=on, limit=None if all_ else limit
+            status=status,
+            simulator=simulator,
+            project=project,
+            name=name,
+            group=on,
+            sweep=sweep,
+            limit=None if all_ else limit,
         )
         found = [task.info for task in asked]
     if json_:
@@ -53,7 +60,7 @@ def list_tasks(
             f"{info.simulator} {info.version}",
             _took(info, now),
             ago(info.created_at, now),
-            info.name or "",
+            info.name or _values(info),
         )
         for info in found
     ]
@@ -219,6 +226,10 @@ def _took(info: TaskInfo, now: datetime) -> str:
     return duration(((info.ended_at or now) - info.started_at).total_seconds())
 
 
+def _values(info: TaskInfo) -> str:
+    return "" if info.case is None else ", ".join(f"{name}={value}" for name, value in info.case.values.items())
+
+
 def _time(mtime_ns: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=mtime_ns // 1000)
 
@@ -239,6 +250,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("priority", str(info.priority) if info.priority else ""),
         ("parameters", ", ".join(f"{name}={value}" for name, value in info.parameters.items())),
         *(("command", " ".join(command.argv)) for command in info.commands),
+        ("case", f"{info.case.number} of sweep {info.case.sweep}: {_values(info)}" if info.case else ""),
         ("metadata", ", ".join(f"{name}={value}" for name, value in info.metadata.items())),
         ("created", moment(info.created_at)),
         ("started", moment(info.started_at) if info.started_at else ""),

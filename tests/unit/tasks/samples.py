@@ -10,10 +10,10 @@ from simyard.files import InputFile
 from simyard.reason import Reason, ReasonCode
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
-from simyard.task import TaskSpec
-from simyard.words import new_task_id
+from simyard.task import Case, TaskSpec
+from simyard.words import new_sweep_id, new_task_id
 from tasks.lifecycle import Dispatch, End, Lost, Progress, new_record, step
-from tasks.record import Draft, TaskRecord
+from tasks.record import Draft, SweepDraft, TaskRecord
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250, tzinfo=UTC)
 WEIRD = "a 'b' \"c\"\nd é 日本 %_; DROP TABLE tasks; --"
@@ -27,7 +27,9 @@ def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def draft(*, user: str = "ada", key: str | None = None, digest: str = "d1", **spec: Any) -> Draft:
+def draft(
+    *, user: str = "ada", key: str | None = None, digest: str = "d1", case: Case | None = None, **spec: Any
+) -> Draft:
     fields = {
         "simulator": "swmm",
         "version": "5.2.4",
@@ -37,7 +39,16 @@ def draft(*, user: str = "ada", key: str | None = None, digest: str = "d1", **sp
         "parameters": {"input_file": "model.inp", "steps": 3, "dt": 0.5, "quiet": True, "one": 1.0},
         "metadata": {"note": WEIRD},
     }
-    return Draft(id=new_task_id(), spec=TaskSpec(**(fields | spec)), user=user, key=key, digest=digest)
+    return Draft(id=new_task_id(), spec=TaskSpec(**(fields | spec)), user=user, key=key, digest=digest, case=case)
+
+
+def sweep(**fields: Any) -> SweepDraft:
+    common = {"user": "ada", "digest": "d1", "name": None, "project": "default", "simulator": "swmm"}
+    return SweepDraft(**({"id": new_sweep_id(), "version": "5.2.4", "columns": ("velocity",)} | common | fields))
+
+
+def case(of: SweepDraft, number: int) -> Case:
+    return Case(sweep=of.id, number=number, values={"velocity": 2.5 * number, "note": WEIRD, "on": True, "n": number})
 
 
 def dispatch(*, holder: str = "sim-1", until: float = 30) -> Dispatch:

@@ -15,13 +15,14 @@ from simyard.event import EventKind
 from simyard.files import InputFile
 from simyard.reason import ReasonCode
 from simyard.status import Status
+from simyard.words import new_sweep_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
 from tasks.lifecycle import Cancel, End, Lost, Progress, Renew, Wait
-from tasks.record import Draft, TaskQuery, TaskRecord
+from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
 from tasks.store import Store
-from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, dispatch, draft, failed, later, reason, succeeded
+from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
 
 UNKNOWN = "t000000000000"
 ENDLESS = 10**6
@@ -39,6 +40,14 @@ def accept(store: Store, *drafts: Draft) -> list[TaskRecord]:
 def make(store: Store, **fields: Any) -> TaskRecord:
     [record] = accept(store, draft(**fields))
     return record
+
+
+def submit_sweep(store: Store, cases: int) -> list[str]:
+    """Submit a sweep and return the ids of its tasks."""
+    sent = sweep()
+    drafts = [draft(case=case(sent, n)) for n in range(1, cases + 1)]
+    assert store.submit_sweep(sent, drafts, NOW).created
+    return [one.id for one in drafts]
 
 
 def ids(records: list[TaskRecord]) -> list[str]:
@@ -470,3 +479,107 @@ class StoreSuite:
         ):
             with pytest.raises(StoreUnavailable):
                 ask()
+
+    # Sweeps
+
+    def test_a_sweep_is_stored_with_all_its_tasks(self, store: Store) -> None:
+        other = make(store)
+        sent = sweep(name=WEIRD, columns=("velocity", "angle"))
+        cases = [draft(case=case(sent, n)) for n in (1, 2, 3)]
+        answer = store.submit_sweep(sent, cases, NOW)
+        assert (answer.created, answer.record.draft, answer.record.cases) == (True, sent, 3)
+        assert answer.record.created_at == NOW
+        assert store.get_sweep(sent.id) == answer.record
+        found = store.list(TaskQuery(sweep=sent.id))
+        assert ids(found) == [one.id for one in reversed(cases)]
+        assert [record.task.case for record in found] == [one.case for one in reversed(cases)]
+        assert store.get(other.id).task.case is None
+        assert ids(store.list(TaskQuery(sweep=sent.id, status=Status.RUNNING))) == []
+        assert store.list(TaskQuery(sweep="s' OR '1'='1")) == []
+
+    def test_a_sweep_counts_its_own_tasks(self, store: Store) -> None:
+        make(store)
+        [first, *_] = tasks = submit_sweep(store, 3)
+        store.apply(first, Cancel(), NOW)
+        record = store.get(first)
+        assert record.task.case is not None
+        counts = store.counts(sweep=record.task.case.sweep)
+        assert set(counts) == set(Status)
+        assert (counts[Status.QUEUED], counts[Status.CANCELLED]) == (2, 1)
+        assert sum(counts.values()) == len(tasks)
+        assert sum(store.counts(sweep="s000000000000").values()) == 0
+
+    def test_events_name_the_sweep_and_are_read_by_it(self, store: Store) -> None:
+        make(store)
+        [first, second] = submit_sweep(store, 2)
+        submit_sweep(store, 1)
+        store.apply(second, dispatch(), NOW)
+        with pytest.raises(Refused):
+            store.apply(second, Progress(7, Status.RUNNING), NOW)
+        case = store.get(first).task.case
+        assert case is not None
+        events = store.events(sweep=case.sweep)
+        assert [event.task for event in events] == [first, second, second, second]
+        assert {event.sweep for event in events} == {case.sweep}
+        assert store.events(sweep=case.sweep, after=events[1].seq, limit=1) == [events[2]]
+        assert store.events(task=second) == events[1:]
+        assert [event.sweep for event in store.events()].count(None) == 1
+        assert store.events(sweep="s000000000000") == []
+
+    def test_the_same_sweep_again_is_the_same_sweep(self, store: Store) -> None:
+        sent = sweep(key="k")
+        first = store.submit_sweep(sent, [draft(case=case(sent, 1))], NOW)
+        again = replace(sent, id=new_sweep_id())
+        answer = store.submit_sweep(again, [draft(case=case(again, 1)), draft(case=case(again, 2))], later(1))
+        assert (answer.record, answer.created) == (first.record, False)
+        unkeyed = sweep()
+        made = store.submit_sweep(unkeyed, [draft(case=case(unkeyed, 1))], NOW)
+        assert store.submit_sweep(unkeyed, [], later(1)).record == made.record
+        assert len(store.list(TaskQuery())) == 2
+        assert len(store.list_sweeps(SweepQuery())) == 2
+
+    def test_a_sweep_in_conflict_leaves_nothing(self, store: Store) -> None:
+        known = sweep(key="k")
+        store.submit_sweep(known, [draft(case=case(known, 1))], NOW)
+        used = make(store, key="used")
+        before = (store.events(), store.list(TaskQuery()), store.list_sweeps(SweepQuery()))
+        other = sweep(key="other")
+        for sent, drafts in (
+            (sweep(key="k", digest="d2"), [draft()]),
+            (replace(known, key=None, digest="d2"), [draft()]),
+            (other, [draft(case=case(other, 1)), draft(key="used", digest="d2")]),
+            (other, [draft(case=case(other, 1)), draft(key="used")]),
+        ):
+            with pytest.raises(Conflict):
+                store.submit_sweep(sent, drafts, NOW)
+        with pytest.raises(InvalidInput):
+            store.submit_sweep(other, [draft(case=case(other, 1)), draft(version=None)], NOW)
+        assert (store.events(), store.list(TaskQuery()), store.list_sweeps(SweepQuery())) == before
+        assert store.submit_sweep(other, [draft(case=case(other, 1))], NOW).created
+        assert store.get(used.id) == used
+
+    def test_keys_of_sweeps_belong_to_their_user(self, store: Store) -> None:
+        for user in ("ada", "bob"):
+            sent = sweep(key="k", user=user)
+            assert store.submit_sweep(sent, [draft(case=case(sent, 1), user=user)], NOW).created
+        [found] = store.list_sweeps(SweepQuery(user="bob", key="k"))
+        assert found.draft.user == "bob"
+
+    def test_sweeps_are_listed_newest_first_page_by_page(self, store: Store) -> None:
+        made = []
+        for _ in range(5):
+            sent = sweep()
+            made.append(store.submit_sweep(sent, [draft(case=case(sent, 1))], NOW).record)
+        found, before = [], None
+        while page := store.list_sweeps(SweepQuery(limit=2, before=before, user="ada")):
+            found += page
+            before = page[-1].seq
+        assert found == made[::-1]
+        assert store.list_sweeps(SweepQuery(user="bob")) == []
+        assert store.list_sweeps(SweepQuery(limit=-1)) == []
+        assert len(store.list_sweeps(SweepQuery(before=10**30, limit=10**30))) == 5
+
+    def test_an_unknown_sweep_is_not_found(self, store: Store) -> None:
+        for unknown in ("s000000000000", "", "x' OR '1'='1", "\0"):
+            with pytest.raises(NotFound):
+                store.get_sweep(unknown)
