@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from serve import (
+    batches,
     events,
     health,
     inputs,
@@ -24,6 +25,7 @@ from serve import (
 )
 from serve.auth import Doorkeeper
 from serve.context import Context
+from serve.intake import Intake
 from serve.machines import GroupMemory
 from serve.news import Feed
 from serve.openapi import describe
@@ -31,6 +33,7 @@ from serve.openapi import describe
 # One line for each topic of the API, in the order in which its documentation shows them.
 _TOPICS = (
     submissions,
+    batches,
     listing,
     events,
     logs,
@@ -53,6 +56,7 @@ def build_app(context: Context) -> FastAPI:
     app.state.doorkeeper = Doorkeeper(context)
     app.state.feed = Feed(context)
     app.state.groups = GroupMemory(context)
+    app.state.intake = Intake(context)
     for topic in _TOPICS:
         app.include_router(topic.router)
     problems.install(app)

@@ -97,13 +97,23 @@ class Guard:
             await answer(Defect("Something went wrong inside the server.", fix=fix))(scope, receive, send)
 
 
-def invalid(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], body: bytes) -> InvalidInput:
-    """Return the first of pydantic's complaints about a JSON body in our words: dotted field, reason and fix."""
+def invalid(
+    errors: Sequence[Mapping[str, Any]],
+    model: type[BaseModel],
+    body: bytes | bytearray,
+    *,
+    below: str = "",
+    what: str = "body",
+) -> InvalidInput:
+    """Return the first of pydantic's complaints about a JSON text in our words: dotted field, reason and fix.
+
+    `what` names the text in the complaint that it is no JSON; a field below `below` counts from there.
+    """
     first = errors[0]
     if first["type"] == "json_invalid":
-        reason = f"The body is not valid JSON: {first['ctx']['error']}."
+        reason = f"The {what} is not valid JSON: {first['ctx']['error']}."
         return InvalidInput(reason, fix="Send a JSON object; see /docs for an example.")
-    return _first(errors, model, json.loads(body))
+    return _from_below(_first(errors, model, json.loads(body)), below)
 
 
 def _first(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], data: Any) -> InvalidInput:
@@ -114,9 +124,12 @@ def _first(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], data: An
 
 def invalid_value(error: ValidationError, model: type[BaseModel], value: object, *, below: str) -> InvalidInput:
     """Return the first complaint about one value of many; a field below `below` counts from there."""
-    found = _first(error.errors(include_url=False), model, value)
+    return _from_below(_first(error.errors(include_url=False), model, value), below)
+
+
+def _from_below(found: InvalidInput, below: str) -> InvalidInput:
     prefix = f"{below}."
-    if found.field is not None and found.field.startswith(prefix):
+    if below and found.field is not None and found.field.startswith(prefix):
         found.field = found.field.removeprefix(prefix)
     return found
 

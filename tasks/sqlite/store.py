@@ -15,14 +15,15 @@ from simyard.errors import Conflict, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
-from tasks.admission import Origin, conflict_of, none_accepted
+from tasks.admission import none_accepted
 from tasks.errors import Refused
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
-from tasks.lifecycle import Happened, new_record, step
+from tasks.lifecycle import Happened, step
 from tasks.record import Draft, Submission, TaskQuery, TaskRecord
 from tasks.sqlite import rows
 from tasks.sqlite.database import Database
+from tasks.sqlite.intake import take_in
 from tasks.sqlite.statements import statements
 from tasks.stimulus import Renew, Stimulus
 
@@ -44,49 +45,24 @@ class SqliteStore:
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
         """See Store."""
         # Hashing and compressing may take long for many files, so it is done before the others have to wait.
-        lists: dict[bytes, bytes] = {}
+        lists: dict[bytes, bytes | None] = {}
         digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        fresh = {digest: files for digest, files in lists.items() if files is not None}
         answers: builtins.list[Submission] = []
         with suppress(_Undo), self._database.write() as connection:
-            for draft, digest in zip(drafts, digests, strict=True):
-                answers.append(self._submit(connection, draft, digest, lists, now))
+            answers = take_in(connection, self._sql, drafts, digests, fresh, now)
             if atomic and any(answer.error for answer in answers):
                 raise _Undo
             return answers
         return none_accepted(answers)
 
-    def _pack(self, inputs: tuple[InputFile, ...], lists: dict[bytes, bytes]) -> bytes:
+    def _pack(self, inputs: tuple[InputFile, ...], lists: dict[bytes, bytes | None]) -> bytes:
+        """Return the hash of a list of files after putting it into `lists`: compressed, or None where it is kept."""
         packed = rows.pack_inputs(inputs)
         digest = hashlib.sha256(packed).digest()
-        if digest not in lists and not self._read("has_inputs", sha256=digest):
-            lists[digest] = rows.compress(packed)
+        if digest not in lists:
+            lists[digest] = None if self._read("has_inputs", sha256=digest) else rows.compress(packed)
         return digest
-
-    def _submit(
-        self,
-        connection: sqlite3.Connection,
-        draft: Draft,
-        digest: bytes,
-        lists: dict[bytes, bytes],
-        now: datetime,
-    ) -> Submission:
-        known = None
-        if draft.key is not None:
-            known = connection.execute(self._sql["find_by_key"], {"user": draft.user, "key": draft.key}).fetchone()
-        known = known or connection.execute(self._sql["find_by_id"], {"id": draft.id}).fetchone()
-        if known is not None:
-            record = rows.record_of(known)
-            origin = Origin(task=record.id, user=record.user, key=known[9], digest=known[10])
-            error = conflict_of(draft, origin)
-            return Submission(error=error) if error else Submission(record=record)
-        first = new_record(draft, connection.execute(self._sql["next_seq"]).fetchone()[0], now)
-        if digest in lists:
-            connection.execute(self._sql["add_inputs"], {"sha256": digest, "files": lists[digest]})
-        columns = rows.fixed_columns(first.record) | rows.changing_columns(first.record)
-        origin_columns = {"key": draft.key, "digest": draft.digest, "inputs": digest}
-        connection.execute(self._sql["add_task"], columns | origin_columns)
-        self._note(connection, first.record.seq, first.events, now)
-        return Submission(record=first.record, created=True)
 
     def get(self, task: str) -> TaskRecord:
         """See Store."""
