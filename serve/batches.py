@@ -181,7 +181,7 @@ def _submit(
     context: Context,
     user: str,
     items: Sequence[Wanted | SimyardError],
-    atomic: bool,  # noqa: FBT001 - a thread takes its arguments by place
+    atomic: bool,
     groups: tuple[MachineGroup, ...] | None,
 ) -> BatchResults:
     good = {i: one for i, one in enumerate(items) if isinstance(one, Wanted)}

@@ -80,7 +80,7 @@ class Intake:
             return self._store_together(turn)
         except SimyardError as error:
             return [error] * len(turn)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a defect is answered to whom it concerns, and logged there
             if len(turn) == 1:
                 return [error]
             # Nothing of it was kept, so each is tried by itself: a defect that one of them meets is not the others'.

@@ -8,6 +8,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -158,7 +159,7 @@ def _dotted(location: Sequence[str | int], data: Any, *, added: bool) -> str | N
 
 def _names(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str, ...]:
     """Return the fields that exist where an unknown one was given, or nothing where that is not plain."""
-    schema: Any = model.model_json_schema()
+    schema: Any = _schema(model)
     node = schema
     for part in location:
         node = _resolved(node, schema)
@@ -166,6 +167,12 @@ def _names(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str, 
         if node is None:
             return ()
     return tuple(_resolved(node, schema).get("properties", ()))
+
+
+@cache
+def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
+    """Return the schema of a model; it takes milliseconds to make, and a batch may hold ten thousand bad tasks."""
+    return model.model_json_schema()
 
 
 def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import httpx
 from pydantic import BaseModel, SecretStr
 
 from simyard.backoff import Patience
+from simyard.batch import submit_many
 from simyard.connection import Connection
-from simyard.errors import InputsMissing
+from simyard.errors import InputsMissing, SimyardError
+from simyard.files import InputFile
 from simyard.folder import hash_files, scan
 from simyard.handle import Task
 from simyard.listings import Groups, Simulators, Tasks
@@ -154,6 +156,17 @@ class Client:
             Upload(self._connection, hashed, progress=progress).run()
             return self.submit(spec, idempotency_key=key)
 
+    def upload(self, folder: str | os.PathLike[str], *, progress: Progress | None = None) -> tuple[InputFile, ...]:
+        """Send a folder's files, as far as the storage lacks them, and return them as the inputs of any tasks.
+
+        Raises:
+            InvalidInput: the folder or a file in it cannot be sent.
+            Unavailable: the server cannot be reached.
+        """
+        hashed = hash_files(scan(folder), progress)
+        Upload(self._connection, hashed, progress=progress).run()
+        return tuple(file.input for file in hashed)
+
     def submit(self, spec: TaskSpec, *, idempotency_key: str | None = None) -> Task:
         """Submit a task whose inputs are in the storage already.
 
@@ -166,3 +179,17 @@ class Client:
         body = spec.model_dump_json(exclude_defaults=True).encode()
         info = self._connection.ask(TaskInfo, "POST", "/v1/tasks", body=body, headers=headers, timeout=300)
         return Task(self._connection, info)
+
+    def submit_many(
+        self, specs: Iterable[TaskSpec], *, idempotency_key: str | None = None
+    ) -> list[Task | SimyardError]:
+        """Submit tasks whose inputs are in the storage already, up to 10,000 in one request.
+
+        Returned is for each spec, in its order, its task or why it was refused. The same `idempotency_key` with the
+        same specs gives the same tasks again, also after a failure in between.
+
+        Raises:
+            Unavailable: the server cannot be reached.
+            SimyardError: the server refuses a whole request.
+        """
+        return submit_many(self._connection, specs, idempotency_key or secrets.token_hex(16))
