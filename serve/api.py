@@ -59,6 +59,7 @@ def build_app(context: Context) -> FastAPI:
     app.state.intake = Intake(context)
     for topic in _TOPICS:
         app.include_router(topic.router)
+    app.add_middleware(problems.Shortcut, method="POST", path="/v1/tasks", operation=submissions.submit)
     problems.install(app)
     described: list[dict[str, Any]] = []
 

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -96,6 +96,32 @@ class Guard:
             _log.exception("Request %s %s failed, reference %s", scope["method"], scope["path"], reference)
             fix = f"Tell the operator the reference {reference}."
             await answer(Defect("Something went wrong inside the server.", fix=fix))(scope, receive, send)
+
+
+class Shortcut:
+    """Answers one busy operation by itself: on the way to it, routing and injection would cost more than its work.
+
+    The operation takes the bare request and stands in the application too, which describes it.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, method: str, path: str, operation: Callable[[Request], Awaitable[Response]]
+    ) -> None:
+        self._app = app
+        self._method = method
+        self._path = path
+        self._operation = operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the operation, its refusals included, and pass every other request on."""
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != self._method:
+            await self._app(scope, receive, send)
+            return
+        try:
+            response = await self._operation(Request(scope, receive))
+        except SimyardError as error:
+            response = answer(error)
+        await response(scope, receive, send)
 
 
 def invalid(
