@@ -16,6 +16,7 @@ import json
 import os
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -106,6 +107,7 @@ def around_serve(home: Path, options: argparse.Namespace) -> Figures:
 
 def through_serve(home: Path, options: argparse.Namespace, **settings: str) -> Figures:
     """Measure a whole server as `simyard up` starts it."""
+    home.mkdir(parents=True, exist_ok=True)
     with running_server(home, **settings) as server:
         spec = spec_over(server.url, server.key)
         [busy] = server.submit(["sleep", "900"], resources=spec["resources"])
@@ -136,8 +138,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--only", nargs="*", help="names of the figures to measure")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
         todo: dict[str, Callable[[], Figures]] = {
             "sqlite_fsync": lambda: fsync_rate(home, options),
             "fastapi_alone": lambda: fastapi_alone(home / "fastapi", options),
@@ -148,7 +150,11 @@ def main() -> None:
                 home / "hao", options, **haproxy(home / "hao"), RAY_SERVE_THROUGHPUT_OPTIMIZED="1"
             ),
         }
-        found = {name: act() for name, act in todo.items() if not options.only or name in options.only}
+        found: dict[str, Figures] = {}
+        for name, act in todo.items():
+            if not options.only or name in options.only:
+                found[name] = act()
+                print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
     print(json.dumps({"benchmark": "submission_rate", "cores": os.cpu_count(), "load": os.getloadavg()[0], **found}))
 
 
