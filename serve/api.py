@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from serve import (
+    batches,
     events,
     health,
     inputs,
@@ -27,6 +28,7 @@ from serve import (
 )
 from serve.auth import Doorkeeper
 from serve.context import Context
+from serve.intake import Intake
 from serve.machines import GroupMemory
 from serve.news import Feed
 from serve.openapi import describe
@@ -36,6 +38,7 @@ from serve.sweeps import Turns
 # One line for each topic of the API, in the order in which its documentation shows them.
 _TOPICS = (
     submissions,
+    batches,
     listing,
     sweeps,
     sweep_events,
@@ -63,8 +66,10 @@ def build_app(context: Context) -> FastAPI:
     app.state.groups = GroupMemory(context)
     app.state.turns = Turns()
     app.state.glances = Glances(context)
+    app.state.intake = Intake(context)
     for topic in _TOPICS:
         app.include_router(topic.router)
+    app.add_middleware(problems.Shortcut, method="POST", path="/v1/tasks", operation=submissions.submit)
     problems.install(app)
     described: list[dict[str, Any]] = []
 

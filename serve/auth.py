@@ -16,6 +16,8 @@ from tasks.keys import StoredKey, hash_key, verify
 _REMEMBERED = timedelta(seconds=2)
 _MOST = 1024
 _bearer = HTTPBearer(auto_error=False, scheme_name="api-key", description="An API key of Simyard: `sy_…`.")
+SIGNED_IN: list[dict[str, list[str]]] = [{_bearer.scheme_name: []}]
+"""What OpenAPI says of an operation that needs a key, where it does not take `User`."""
 
 
 class Doorkeeper:
@@ -43,14 +45,24 @@ class Doorkeeper:
         return key.user
 
 
-async def _signed_in(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> str:
-    if credentials is None:
+async def signed_in(request: Request) -> str:
+    """Return the user whose key the request carries.
+
+    Raises:
+        Unauthorized: it carries none, or one that is not good.
+    """
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
         fix = "Send the header `Authorization: Bearer sy_…`."
         raise Unauthorized("The request has no API key.", field="Authorization", fix=fix)
     doorkeeper = cast(Doorkeeper, request.app.state.doorkeeper)
-    return await doorkeeper.user_of(credentials.credentials)
+    return await doorkeeper.user_of(secret)
+
+
+async def _signed_in(
+    request: Request, _described: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> str:
+    return await signed_in(request)
 
 
 User = Annotated[str, Depends(_signed_in)]

@@ -1,4 +1,4 @@
-"""Request bodies: counted while they arrive, and read as JSON away from the event loop."""
+"""Request bodies: counted while they arrive, made plain, and read as JSON; large ones away from the event loop."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from serve.encodings import DECODED_LIMIT, decoded
 from serve.problems import invalid
 from simyard.errors import TooLarge
 from simyard.resources import MIB
 
 JSON_LIMIT = 32 * MIB
-"""Bytes of the largest JSON body."""
+"""Bytes of the largest JSON body as it is sent; decoded, it may have more."""
+_SMALL = 64 * 1024
+"""Bytes of a body that is read sooner than it is handed to a thread."""
 PART_LIMIT = 16 * MIB
 """Bytes of the largest part of an upload, and of the largest input that is sent in one piece."""
 
@@ -31,15 +34,29 @@ async def read_body(request: Request, limit: int, *, fix: str) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise error
-    body = bytearray()
+    chunks: list[bytes] = []
+    size = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
             raise error
-    return bytes(body)
+    return b"".join(chunks)
 
 
-def parse(model: type[Model], body: bytes) -> Model:
+async def read_json(request: Request) -> bytes | bytearray:
+    """Return the JSON text of a request, decoded where `Content-Encoding` says so.
+
+    Raises:
+        TooLarge: it is larger than JSON_LIMIT as it was sent, or than DECODED_LIMIT once it is plain.
+        InvalidInput: it is not encoded as its header says.
+    """
+    body = await read_body(request, JSON_LIMIT, fix="Send fewer tasks or files in one request.")
+    encoding = request.headers.get("content-encoding", "")
+    return await to_thread.run_sync(decoded, body, encoding, DECODED_LIMIT) if encoding else body
+
+
+def parse(model: type[Model], body: bytes | bytearray) -> Model:
     """Return the value that a JSON text holds.
 
     Raises:
@@ -55,8 +72,8 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     """Return a dependency that gives the request's JSON body as a value of the model."""
 
     async def read(request: Request) -> Model:
-        body = await read_body(request, JSON_LIMIT, fix="Send fewer tasks or files in one request.")
-        return await to_thread.run_sync(parse, model, body)
+        body = await read_json(request)
+        return parse(model, body) if len(body) <= _SMALL else await to_thread.run_sync(parse, model, body)
 
     return read
 

@@ -30,12 +30,14 @@ MAX_REQUESTS = 2000
 def build() -> FastAPI:
     """Return the application of a replica, over the store and the storage that the settings name."""
     from serve.api import build_app
+    from serve.collector import calm
     from serve.context import Context
     from serve.secret import load_secret
 
     check_rooms()
     settings = load_settings()
     dispatcher = RayDispatcher()
+    calm()
     return build_app(
         Context(
             store=open_task_store(settings.database),

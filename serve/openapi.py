@@ -10,8 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serve.batches import Batch
 from serve.inputs import Negotiation
-from serve.submissions import Batch
 from serve.uploads import Completion
 from simyard.sweep import SweepSpec
 from simyard.task import TaskSpec

@@ -7,7 +7,8 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -97,13 +98,49 @@ class Guard:
             await answer(Defect("Something went wrong inside the server.", fix=fix))(scope, receive, send)
 
 
-def invalid(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], body: bytes) -> InvalidInput:
-    """Return the first of pydantic's complaints about a JSON body in our words: dotted field, reason and fix."""
+class Shortcut:
+    """Answers one busy operation by itself: on the way to it, routing and injection would cost more than its work.
+
+    The operation takes the bare request and stands in the application too, which describes it.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, method: str, path: str, operation: Callable[[Request], Awaitable[Response]]
+    ) -> None:
+        self._app = app
+        self._method = method
+        self._path = path
+        self._operation = operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the operation, its refusals included, and pass every other request on."""
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != self._method:
+            await self._app(scope, receive, send)
+            return
+        try:
+            response = await self._operation(Request(scope, receive))
+        except SimyardError as error:
+            response = answer(error)
+        await response(scope, receive, send)
+
+
+def invalid(
+    errors: Sequence[Mapping[str, Any]],
+    model: type[BaseModel],
+    body: bytes | bytearray,
+    *,
+    below: str = "",
+    what: str = "body",
+) -> InvalidInput:
+    """Return the first of pydantic's complaints about a JSON text in our words: dotted field, reason and fix.
+
+    `what` names the text in the complaint that it is no JSON; a field below `below` counts from there.
+    """
     first = errors[0]
     if first["type"] == "json_invalid":
-        reason = f"The body is not valid JSON: {first['ctx']['error']}."
+        reason = f"The {what} is not valid JSON: {first['ctx']['error']}."
         return InvalidInput(reason, fix="Send a JSON object; see /docs for an example.")
-    return _first(errors, model, json.loads(body))
+    return _from_below(_first(errors, model, json.loads(body)), below)
 
 
 def _first(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], data: Any) -> InvalidInput:
@@ -114,9 +151,12 @@ def _first(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], data: An
 
 def invalid_value(error: ValidationError, model: type[BaseModel], value: object, *, below: str) -> InvalidInput:
     """Return the first complaint about one value of many; a field below `below` counts from there."""
-    found = _first(error.errors(include_url=False), model, value)
+    return _from_below(_first(error.errors(include_url=False), model, value), below)
+
+
+def _from_below(found: InvalidInput, below: str) -> InvalidInput:
     prefix = f"{below}."
-    if found.field is not None and found.field.startswith(prefix):
+    if below and found.field is not None and found.field.startswith(prefix):
         found.field = found.field.removeprefix(prefix)
     return found
 
@@ -145,7 +185,7 @@ def _dotted(location: Sequence[str | int], data: Any, *, added: bool) -> str | N
 
 def _names(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str, ...]:
     """Return the fields that exist where an unknown one was given, or nothing where that is not plain."""
-    schema: Any = model.model_json_schema()
+    schema: Any = _schema(model)
     node = schema
     for part in location:
         node = _resolved(node, schema)
@@ -153,6 +193,12 @@ def _names(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str, 
         if node is None:
             return ()
     return tuple(_resolved(node, schema).get("properties", ()))
+
+
+@cache
+def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
+    """Return the schema of a model; it takes milliseconds to make, and a batch may hold ten thousand bad tasks."""
+    return model.model_json_schema()
 
 
 def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:

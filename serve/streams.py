@@ -108,4 +108,6 @@ def attachment(name: str) -> dict[str, str]:
 
 def json_answer(value: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a value as a JSON answer; called in a thread, it keeps large answers off the event loop."""
-    return Response(value.model_dump_json(), status_code=status, headers=headers, media_type="application/json")
+    return Response(
+        value.__pydantic_serializer__.to_json(value), status_code=status, headers=headers, media_type="application/json"
+    )

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, cast
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.background import BackgroundTask
 
 from serve.auth import User
@@ -19,7 +19,7 @@ from serve.machines import GroupMemory, memory_of
 from serve.ownership import OwnSweep
 from serve.problems import PROBLEMS
 from serve.streams import json_answer
-from serve.submissions import RequestKey
+from serve.submissions import KEY
 from simyard.errors import Unavailable
 from simyard.group import MachineGroup
 from simyard.sweep import Sweep, SweepSpec
@@ -28,6 +28,15 @@ from tasks.record import SweepQuery, SweepRecord, SweepSubmission, TaskQuery
 from tasks.stimulus import Cancel
 
 router = APIRouter(tags=["sweeps"])
+
+RequestKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=KEY,
+        description="1 to 200 visible characters; the same key again gives the same sweep.",
+    ),
+]
 _PAGE = 500
 _AT_ONCE = 2
 _PATIENCE = 300.0

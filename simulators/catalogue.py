@@ -24,7 +24,7 @@ from simyard.task import Value
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parent.resolve()
 
 
 def all_simulators(root: Path | None = None) -> tuple[SimulatorSpec, ...]:
@@ -33,7 +33,7 @@ def all_simulators(root: Path | None = None) -> tuple[SimulatorSpec, ...]:
     Raises:
         BrokenCatalogue: a folder's `spec.py` cannot be imported, or has no fitting SPEC.
     """
-    return _load((root or _HERE).resolve())
+    return _load(_HERE if root is None else root.resolve())
 
 
 def find(name: str, root: Path | None = None) -> SimulatorSpec:
@@ -140,7 +140,7 @@ def _load_one(folder: Path, package: str) -> SimulatorSpec:
 
 def _package(root: Path) -> str:
     """Return the name of the package that stands for a folder of simulators, so that its modules import each other."""
-    if root == _HERE.resolve():
+    if root == _HERE:
         return __package__ or "simulators"
     name = f"_simulators_{hashlib.sha256(bytes(root)).hexdigest()[:12]}"
     if name not in sys.modules:

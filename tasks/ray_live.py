@@ -78,6 +78,8 @@ class RayDispatcher:
 
     def __init__(self) -> None:
         self._handle: Any = None
+        self._waking: asyncio.Task[None] | None = None
+        self._again = False
 
     async def _dispatcher(self) -> Any:
         if self._handle is None:
@@ -85,12 +87,21 @@ class RayDispatcher:
         return self._handle
 
     async def wake(self) -> None:
-        """Wake the dispatcher; a wake-up that is lost costs a second, no more."""
-        try:
-            (await self._dispatcher()).wake.remote()
-        except (RayError, ValueError) as error:
-            self._handle = None
-            log.warning("the dispatcher could not be woken: %r", error)
+        """Wake the dispatcher; a wake-up that is lost costs a second, no more.
+
+        While one is on its way, those that come share the next one: a burst of submissions does not flood it.
+        """
+        self._again = True
+        if self._waking is None or self._waking.done():
+            self._waking = asyncio.get_running_loop().create_task(self._keep_waking())
+
+    async def _keep_waking(self) -> None:
+        while self._again:
+            self._again = False
+            try:
+                await self._ask("wake")
+            except Unavailable as error:
+                log.warning("the dispatcher could not be woken: %s", error)
 
     async def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines.

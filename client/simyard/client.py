@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import httpx
 from pydantic import BaseModel, SecretStr
 
 from simyard.backoff import Patience
+from simyard.batch import submit_many
 from simyard.collection import Sweep
 from simyard.commands import parse_template
 from simyard.connection import Connection
-from simyard.errors import InputsMissing
+from simyard.errors import InputsMissing, SimyardError
+from simyard.files import InputFile
 from simyard.folder import hash_files, scan
 from simyard.handle import Task
 from simyard.listings import Groups, Simulators, Tasks
@@ -161,6 +163,17 @@ class Client:
             Upload(self._connection, hashed, progress=progress).run()
             return self.submit(spec, idempotency_key=key)
 
+    def upload(self, folder: str | os.PathLike[str], *, progress: Progress | None = None) -> tuple[InputFile, ...]:
+        """Send a folder's files, as far as the storage lacks them, and return them as the inputs of any tasks.
+
+        Raises:
+            InvalidInput: the folder or a file in it cannot be sent.
+            Unavailable: the server cannot be reached.
+        """
+        hashed = hash_files(scan(folder), progress)
+        Upload(self._connection, hashed, progress=progress).run()
+        return tuple(file.input for file in hashed)
+
     def submit(self, spec: TaskSpec, *, idempotency_key: str | None = None) -> Task:
         """Submit a task whose inputs are in the storage already.
 
@@ -257,3 +270,17 @@ class Client:
         # The server renders and checks every case before it answers.
         info = self._connection.ask(SweepInfo, "POST", "/v1/sweeps", body=body, headers=headers, timeout=900)
         return Sweep(self._connection, info)
+
+    def submit_many(
+        self, specs: Iterable[TaskSpec], *, idempotency_key: str | None = None
+    ) -> list[Task | SimyardError]:
+        """Submit tasks whose inputs are in the storage already, up to 10,000 in one request.
+
+        Returned is for each spec, in its order, its task or why it was refused. The same `idempotency_key` with the
+        same specs gives the same tasks again, also after a failure in between.
+
+        Raises:
+            Unavailable: the server cannot be reached.
+            SimyardError: the server refuses a whole request.
+        """
+        return submit_many(self._connection, specs, idempotency_key or secrets.token_hex(16))

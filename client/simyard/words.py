@@ -28,7 +28,8 @@ class Word(BaseModel):
 
 def new_task_id() -> TaskId:
     """Return a fresh task id: `t` and 12 characters of Crockford's base 32, 60 random bits."""
-    return TaskId("t" + "".join(secrets.choice(_ALPHABET) for _ in range(12)))
+    bits = secrets.randbits(60)
+    return TaskId("t" + "".join(_ALPHABET[bits >> place & 31] for place in range(0, 60, 5)))
 
 
 TaskIdText = Annotated[str, StringConstraints(pattern=r"^t[0-9a-hjkmnp-tv-z]{12}$"), Field(examples=["t3k9x0m2v7q4a"])]

@@ -30,9 +30,14 @@ WHERE seq = :seq
 --- save_lease: Keep a renewed lease.
 UPDATE tasks SET lease_until = :lease_until WHERE seq = :seq
 
---- find_by_key: The task that a user made with an idempotency key.
-SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder, key, digest
-FROM tasks WHERE user = :user AND key = :key
+--- find_by_keys: The tasks that users made with idempotency keys, given as JSON: a list of pairs of user and key.
+SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder, tasks.key, digest
+FROM json_each(:keys) AS wanted CROSS JOIN tasks
+ON tasks.user = json_extract(wanted.value, '$[0]') AND tasks.key = json_extract(wanted.value, '$[1]')
+
+--- find_by_ids: The tasks with ids, given as a list in JSON.
+SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder, tasks.key, digest
+FROM json_each(:ids) AS wanted CROSS JOIN tasks ON tasks.id = wanted.value
 
 --- find_by_id: The task with an id.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder, key, digest

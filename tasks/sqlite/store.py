@@ -15,11 +15,11 @@ from simyard.errors import Conflict, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
-from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
+from tasks.admission import case_conflict_of, none_accepted, sweep_conflict_of
 from tasks.errors import Refused, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
-from tasks.lifecycle import Happened, new_record, step
+from tasks.lifecycle import Happened, step
 from tasks.record import (
     Draft,
     Submission,
@@ -32,6 +32,7 @@ from tasks.record import (
 )
 from tasks.sqlite import rows
 from tasks.sqlite.database import Database
+from tasks.sqlite.intake import take_in
 from tasks.sqlite.statements import statements
 from tasks.stimulus import Renew, Stimulus
 
@@ -52,55 +53,35 @@ class SqliteStore:
 
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
         """See Store."""
-        # Hashing and compressing may take long for many files, so it is done before the others have to wait.
-        lists: dict[bytes, bytes] = {}
-        digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        digests, fresh = self._pack(drafts)
         answers: builtins.list[Submission] = []
         with suppress(_Undo), self._database.write() as connection:
-            for draft, digest in zip(drafts, digests, strict=True):
-                answers.append(self._submit(connection, draft, digest, lists, now))
+            answers = take_in(connection, self._sql, drafts, digests, fresh, now)
             if atomic and any(answer.error for answer in answers):
                 raise _Undo
             return answers
         return none_accepted(answers)
 
-    def _pack(self, inputs: tuple[InputFile, ...], lists: dict[bytes, bytes]) -> bytes:
-        packed = rows.pack_inputs(inputs)
-        digest = hashlib.sha256(packed).digest()
-        if digest not in lists and not self._read("has_inputs", sha256=digest):
-            lists[digest] = rows.compress(packed)
-        return digest
+    def _pack(self, drafts: Sequence[Draft]) -> tuple[builtins.list[bytes], dict[bytes, bytes]]:
+        """Return the hash of each draft's list of files, and by hash the lists, compressed, that are not kept yet.
 
-    def _submit(
-        self,
-        connection: sqlite3.Connection,
-        draft: Draft,
-        digest: bytes,
-        lists: dict[bytes, bytes],
-        now: datetime,
-    ) -> Submission:
-        known = None
-        if draft.key is not None:
-            known = connection.execute(self._sql["find_by_key"], {"user": draft.user, "key": draft.key}).fetchone()
-        known = known or connection.execute(self._sql["find_by_id"], {"id": draft.id}).fetchone()
-        if known is not None:
-            record = rows.record_of(known)
-            origin = Origin(task=record.id, user=record.user, key=known[9], digest=known[10])
-            error = conflict_of(draft, origin)
-            return Submission(error=error) if error else Submission(record=record)
-        first = new_record(draft, connection.execute(self._sql["next_seq"]).fetchone()[0], now)
-        if digest in lists:
-            connection.execute(self._sql["add_inputs"], {"sha256": digest, "files": lists[digest]})
-        columns = rows.fixed_columns(first.record) | rows.changing_columns(first.record)
-        origin_columns = {"key": draft.key, "digest": draft.digest, "inputs": digest}
-        connection.execute(self._sql["add_task"], columns | origin_columns)
-        self._note(connection, first.record, first.events, now)
-        return Submission(record=first.record, created=True)
+        It may take long for many files, so it is done before the others have to wait.
+        """
+        digests: builtins.list[bytes] = []
+        fresh: dict[bytes, bytes] = {}
+        seen: set[bytes] = set()
+        for draft in drafts:
+            packed = rows.pack_inputs(draft.spec.inputs)
+            digest = hashlib.sha256(packed).digest()
+            digests.append(digest)
+            if digest not in seen and not self._read("has_inputs", sha256=digest):
+                fresh[digest] = rows.compress(packed)
+            seen.add(digest)
+        return digests, fresh
 
     def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
         """See Store."""
-        lists: dict[bytes, bytes] = {}
-        digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        digests, fresh = self._pack(drafts)
         asked = {"id": sweep.id, "user": sweep.user, "key": sweep.key}
         with self._database.write() as connection:
             found = connection.execute(self._sql["known_sweep"], asked).fetchone()
@@ -110,8 +91,8 @@ class SqliteStore:
                     raise error
                 return SweepSubmission(record=known, created=False)
             connection.execute(self._sql["add_sweep"], rows.sweep_columns(sweep, len(drafts), now))
-            for draft, digest in zip(drafts, digests, strict=True):
-                if error := case_conflict_of(self._submit(connection, draft, digest, lists, now)):
+            for answer in take_in(connection, self._sql, drafts, digests, fresh, now):
+                if error := case_conflict_of(answer):
                     raise error
             made = connection.execute(self._sql["find_sweep"], {"id": sweep.id}).fetchone()
             return SweepSubmission(record=rows.sweep_of_row(made), created=True)

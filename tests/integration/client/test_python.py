@@ -8,8 +8,11 @@ import pytest
 
 from simyard import errors
 from simyard.client import Client
+from simyard.errors import InvalidInput
 from simyard.event import Event
+from simyard.handle import Task
 from simyard.status import Status
+from simyard.submission import describe
 from storage.tables import write_table
 from tests.integration.client.conftest import Served
 from tests.unit.client.conftest import WEIRD
@@ -138,3 +141,21 @@ def test_outputs_of_a_task_that_goes_on_are_not_there_yet(served: Served, case: 
         served.face.live.files[task.id, 1]["now.txt"] = b"live"
         assert [file.path for file in task.files()] == ["now.txt"]
         assert task.read("now.txt") == b"live"
+
+
+def test_many_tasks_over_one_folder_come_in_order_and_a_bad_one_says_why(served: Served, case: Path) -> None:
+    with served.client as client:
+        inputs = client.upload(case)
+        assert client.upload(case) == inputs
+        case_of = {"parameters": {"input_file": "town.inp"}}
+        specs = [describe("swmm", inputs, name=f"case {i} ☃", **case_of) for i in range(50)]
+        specs[7] = describe("swmm", inputs, cpus=99, **case_of)
+        found = client.submit_many(specs, idempotency_key="sweep")
+        again = client.submit_many(specs, idempotency_key="sweep")
+        assert isinstance(found[7], InvalidInput)
+        assert found[7].field == "resources.cpus"
+        tasks = [one for one in found if isinstance(one, Task)]
+        assert [task.info.name for task in tasks] == [spec.name for i, spec in enumerate(specs) if i != 7]
+        assert [task.id for task in tasks] == [one.id for one in again if isinstance(one, Task)]
+        tasks[0].cancel()
+    assert served.face.store.counts()["queued"] == 48

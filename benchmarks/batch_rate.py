@@ -1,0 +1,235 @@
+"""How many tasks a second are accepted and durable in batches of 10,000, and does a long queue cost more?
+
+    .venv/bin/python -m benchmarks.batch_rate [--runs 5] [--queued 1000000] [--only NAME ...]
+
+`around_serve` sends the batches to the application under uvicorn, `through_serve` to a whole server, both gzipped, as
+the Python client sends them; `tasks_per_second` is over all batches of a run, from the first byte of the request to
+the last of the answer. The floor is SQLite itself: rows of the same length into one table without an index, 10,000 a
+transaction, one fsync each. `queue` fills a store and asks at both lengths what the dispatcher asks in a turn: the next
+tasks (`queue`) and their dispatch (`apply`), and what a batch costs the store; `ratio` is CPU for each task at the
+large length to that at the small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import resource
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.bare import cpu_ms, served
+from benchmarks.submission_rate import spec_over
+from serve.collector import calm
+from simyard.files import InputFile
+from simyard.simulator import Command, RuntimeName
+from simyard.task import TaskSpec
+from simyard.words import new_task_id
+from tasks.record import Draft
+from tasks.sqlite.store import SqliteStore
+from tasks.stimulus import Dispatch, Undelivered
+from tests.running_server import running_server, until
+
+SIZE = 10_000
+BATCHES = 2
+SMALL = 1000
+TURN = 100
+Figures = dict[str, Any]
+
+
+def body_of(spec: dict[str, Any], mark: str) -> bytes:
+    """Return a gzipped batch of JSON lines, each task with metadata and a key of its own."""
+    lines = (
+        json.dumps({"spec": spec | {"metadata": {"case": i}}, "idempotency_key": f"{mark}-{i}"}) for i in range(SIZE)
+    )
+    return gzip.compress("\n".join(lines).encode(), 1)
+
+
+def measure(
+    url: str, key: str, spec: dict[str, Any], processes: Callable[[], list[psutil.Process]], options: argparse.Namespace
+) -> Figures:
+    """Return the medians of the runs against one server."""
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "Content-Type": "application/x-ndjson",
+        "Content-Encoding": "gzip",
+        "Accept": "application/x-ndjson",
+    }
+    rates, costs = [], []
+    with httpx.Client(trust_env=False, timeout=300, headers=headers) as http:
+        for run in range(options.runs + 1):
+            bodies = [body_of(spec, f"{run}-{i}-{time.time_ns()}") for i in range(BATCHES)]
+            before, start = cpu_ms(processes()), time.perf_counter()
+            answers = [http.post(f"{url}/v1/tasks:batch", content=body) for body in bodies]
+            seconds, used = time.perf_counter() - start, cpu_ms(processes()) - before
+            created = sum(answer.content.count(b'"created":true') for answer in answers)
+            if created != SIZE * BATCHES:
+                raise SystemExit(f"not all were accepted: {answers[0].status_code} {answers[0].text[:500]}")
+            # The first run warms up and does not count.
+            if run:
+                rates.append(created / seconds)
+                costs.append(used / created)
+    peak = max(process.memory_info().rss for process in processes())
+    return {
+        "tasks_per_second": round(statistics.median(rates)),
+        "cpu_ms_per_task": round(statistics.median(costs), 4),
+        "largest_process_mib": round(peak / 2**20),
+    }
+
+
+def around_serve(home: Path, options: argparse.Namespace) -> Figures:
+    """Measure our application under uvicorn."""
+    with served("app", home) as (url, process):
+        key = (home / "key").read_text()
+        return measure(url, key, spec_over(url, key), lambda: [process], options)
+
+
+def through_serve(home: Path, options: argparse.Namespace) -> Figures:
+    """Measure a whole server as `simyard up` starts it; one task holds the machine, so that nothing else runs."""
+    home.mkdir(parents=True, exist_ok=True)
+    with running_server(home) as server:
+        spec = spec_over(server.url, server.key)
+        [busy] = server.submit(["sleep", "900"], resources=spec["resources"])
+        until(lambda: server.task(busy)["status"] == "running", 120)
+        return measure(server.url, server.key, spec, server.processes, options)
+
+
+def sqlite_floor(home: Path, options: argparse.Namespace) -> Figures:
+    """Return how many rows a second SQLite takes durably, in transactions of the same size."""
+    connection = sqlite3.connect(home / "floor.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, body TEXT)")
+    rates = []
+    for _ in range(options.runs):
+        start = time.perf_counter()
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO rows (body) VALUES (?)", (("x" * 600,) for _ in range(SIZE)))
+        connection.execute("COMMIT")
+        rates.append(SIZE / (time.perf_counter() - start))
+    connection.close()
+    return {"rows_per_second": round(statistics.median(rates))}
+
+
+def drafts(count: int) -> list[Draft]:
+    """Return tasks that differ in their metadata."""
+    inputs = (InputFile(path="town.inp", sha256="0" * 64, size=4),)
+    command = Command(argv=("runswmm", "town.inp"))
+    made = []
+    for i in range(count):
+        task = new_task_id()
+        spec = TaskSpec(
+            simulator="swmm",
+            version="5.2.4",
+            runtime=RuntimeName.NATIVE,
+            inputs=inputs,
+            commands=(command,),
+            metadata={"case": i},
+        )
+        made.append(Draft(id=task, spec=spec, user="ada", key=str(task), digest="0" * 64))
+    return made
+
+
+def turns(store: SqliteStore, options: argparse.Namespace) -> Figures:
+    """Return what the dispatcher's questions cost a task, in microseconds of CPU: medians of the runs."""
+    asked, given = [], []
+    now = datetime.now(UTC) + timedelta(hours=1)
+    for _ in range(options.runs):
+        start = time.process_time()
+        for _ in range(5):
+            found = store.queue(now, SMALL)
+        asked.append((time.process_time() - start) / 5 / len(found))
+        start = time.process_time()
+        for record in found[:TURN]:
+            stimulus = Dispatch(machine="m", holder="h", runtime=RuntimeName.NATIVE, lease_until=now)
+            store.apply(record.id, stimulus, now)
+        given.append((time.process_time() - start) / TURN)
+        for record in found[:TURN]:
+            store.apply(record.id, Undelivered(store.get(record.id).attempt), now)
+    return {"queue_us": statistics.median(asked) * 1e6, "dispatch_us": statistics.median(given) * 1e6}
+
+
+def grow(path: Path, count: int) -> None:
+    """Copy queued tasks until there are `count`; submitting a million of them would take the benchmark's whole time."""
+    statements = Path(__file__).with_name("grow_queue.sql").read_text().split(";\n\n")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        while (last := connection.execute("SELECT max(seq) FROM tasks").fetchone()[0]) < count:
+            values = {"last": last, "count": min(last, count - last, 100_000)}
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                connection.execute(statement, values)
+            connection.execute("COMMIT")
+
+
+def stored(store: SqliteStore, options: argparse.Namespace) -> float:
+    """Return what one batch of 10,000 costs a task in the store, in microseconds of CPU: the median of the runs."""
+    costs = []
+    for _ in range(options.runs):
+        batch = drafts(SIZE)
+        start = time.process_time()
+        store.submit(batch, datetime.now(UTC))
+        costs.append((time.process_time() - start) / SIZE)
+    return statistics.median(costs) * 1e6
+
+
+def queue(home: Path, options: argparse.Namespace) -> Figures:
+    """Measure a turn with a short queue and with a long one, in the same store."""
+    path = home / "queue.db"
+    store = SqliteStore(path)
+    store.submit(drafts(SMALL), datetime.now(UTC))
+    turns(store, options)
+    small = turns(store, options)
+    small["submit_us"] = stored(store, options)
+    grow(path, options.queued)
+    large = turns(store, options)
+    large["submit_us"] = stored(store, options)
+    store.close()
+    return {
+        "queued": options.queued,
+        "small": {name: round(value, 1) for name, value in small.items()},
+        "large": {name: round(value, 1) for name, value in large.items()},
+        "ratio": {name: round(large[name] / small[name], 3) for name in small},
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "database_mib": round(sum(file.stat().st_size for file in home.glob("queue.db*")) / 2**20),
+    }
+
+
+def main() -> None:
+    """Measure and print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--queued", type=int, default=1_000_000)
+    parser.add_argument("--only", nargs="*", help="names of the figures to measure")
+    options = parser.parse_args()
+    calm()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        todo: dict[str, Callable[[], Figures]] = {
+            "queue": lambda: queue(home, options),
+            "sqlite_floor": lambda: sqlite_floor(home, options),
+            "around_serve": lambda: around_serve(home / "app", options),
+            "through_serve": lambda: through_serve(home / "serve", options),
+        }
+        found: dict[str, Figures] = {}
+        for name, act in todo.items():
+            if not options.only or name in options.only:
+                found[name] = act()
+                print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
+    print(json.dumps({"benchmark": "batch_rate", "cores": os.cpu_count(), "load": os.getloadavg()[0], **found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Submitting many tasks in one request, as a JSON object or as JSON lines; each has a result of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field, ValidationError
+from starlette.background import BackgroundTask
+
+from serve.admission import Wanted, admit
+from serve.auth import User
+from serve.bodies import documented, parse, read_json
+from serve.context import Context, HasContext
+from serve.examples import BATCH
+from serve.machines import GroupMemory, memory_of
+from serve.problems import PROBLEMS, invalid, invalid_value
+from serve.streams import json_answer
+from serve.submissions import KEY
+from simyard.errors import Conflict, InvalidInput, SimyardError
+from simyard.group import MachineGroup
+from simyard.problem import Problem, problem_of
+from simyard.task import Task, TaskSpec
+from simyard.words import Word
+from tasks.record import Draft
+
+MAX_BATCH = 10_000
+LINES = "application/x-ndjson"
+_LINE_TYPES = frozenset({LINES, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
+
+router = APIRouter(tags=["tasks"])
+
+
+class BatchItem(Word):
+    """One task of a batch."""
+
+    spec: TaskSpec
+    idempotency_key: str | None = Field(default=None, pattern=KEY)
+    """Sending the same key with the same request again gives the same task."""
+
+
+class Batch(Word):
+    """Many tasks in one request."""
+
+    tasks: tuple[BatchItem, ...] = Field(min_length=1, max_length=MAX_BATCH)
+    atomic: bool = False
+    """Accept all or none."""
+
+
+class LooseBatch(Word):
+    """A batch whose tasks have not been looked at, so that a bad one does not take the others with it."""
+
+    tasks: tuple[Any, ...] = Field(min_length=1, max_length=MAX_BATCH)
+    atomic: bool = False
+
+
+class BatchResult(Word):
+    """What became of one task of a batch: a task, or a problem."""
+
+    row: int
+    """Which one of the request it is, counted from 1; blank lines do not count."""
+    task: Task | None = None
+    created: bool = False
+    """False where the same request had been accepted before, and where it was refused."""
+    problem: Problem | None = None
+
+
+class BatchResults(Word):
+    """What became of the tasks of a batch, in their order."""
+
+    results: tuple[BatchResult, ...]
+
+
+_DOCUMENTED = documented(Batch, two_tasks=BATCH)
+_DOCUMENTED["requestBody"]["content"][LINES] = {"schema": {"$ref": "#/components/schemas/BatchItem"}}
+
+
+@router.post(
+    "/v1/tasks:batch",
+    summary="Submit many tasks",
+    response_model=BatchResults,
+    responses={
+        **PROBLEMS,
+        200: {"content": {LINES: {"schema": {"$ref": "#/components/schemas/BatchResult"}}}},
+        413: {"description": "The body is too large, as it is or once it is decoded."},
+    },
+    openapi_extra=_DOCUMENTED,
+)
+async def submit_batch(
+    request: Request,
+    context: HasContext,
+    user: User,
+    groups: Annotated[GroupMemory, Depends(memory_of)],
+    *,
+    atomic: Annotated[bool, Query(description="Accept all or none; in a JSON object the field of this name.")] = False,
+) -> Response:
+    """Submit up to 10,000 tasks; each is accepted or refused by itself, unless `atomic` asks for all or none.
+
+    The body is a JSON object, or with `Content-Type: application/x-ndjson` one task a line; `Content-Encoding` may be
+    gzip or zstd. The results stand in the order of the request, as lines where `Accept` asks for them. A refused task
+    has a problem, whose field counts from its spec.
+    """
+    lines = _type_of(request.headers.get("content-type", "")) in _LINE_TYPES
+    # The body is not kept here: once it is parsed nobody holds it any more.
+    items, whole = await to_thread.run_sync(_parse_lines if lines else _parse_object, await read_json(request))
+    known = await groups.recent()
+    results = await to_thread.run_sync(_submit, context, user, items, atomic or whole, known)
+    as_lines = _type_of(request.headers.get("accept", "").split(",")[0]) in _LINE_TYPES
+    answer = await to_thread.run_sync(_lines_answer if as_lines else json_answer, results)
+    if any(result.created for result in results.results):
+        answer.background = BackgroundTask(context.waker.wake)
+    return answer
+
+
+def _type_of(header: str) -> str:
+    return header.partition(";")[0].strip().lower()
+
+
+def _parse_object(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], bool]:
+    """Return what a JSON object asks for, and whether it is all or none.
+
+    Raises:
+        InvalidInput: it is no batch at all.
+    """
+    try:
+        batch = Batch.model_validate_json(body)
+    except ValidationError:
+        loose = parse(LooseBatch, body)
+        return [_wanted(item) for item in loose.tasks], loose.atomic
+    return [Wanted(spec=item.spec, key=item.idempotency_key) for item in batch.tasks], batch.atomic
+
+
+def _wanted(item: object) -> Wanted | SimyardError:
+    try:
+        checked = BatchItem.model_validate(item)
+    except ValidationError as error:
+        return invalid_value(error, BatchItem, item, below="spec")
+    return Wanted(spec=checked.spec, key=checked.idempotency_key)
+
+
+def _parse_lines(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], bool]:
+    """Return what JSON lines ask for; blank ones are skipped.
+
+    Raises:
+        InvalidInput: there are no lines, or too many.
+    """
+    items: list[Wanted | SimyardError] = []
+    for line in _lines(body):
+        if len(items) == MAX_BATCH:
+            reason = f"there are more than {MAX_BATCH} lines, the most tasks of one batch."
+            raise InvalidInput(reason, field="tasks", fix="Send the rest in another request.")
+        items.append(_wanted_line(line))
+    if not items:
+        raise InvalidInput("there is no line.", field="tasks", fix='Send one {"spec": {...}} a line.')
+    return items, False
+
+
+def _lines(body: bytes | bytearray) -> Iterator[bytes]:
+    """Give the lines of a body that are not blank, one after the other, so that they are not all held beside it."""
+    start = 0
+    while start < len(body):
+        end = body.find(b"\n", start)
+        end = len(body) if end < 0 else end
+        line = bytes(body[start:end]).strip()
+        if line:
+            yield line
+        start = end + 1
+
+
+def _wanted_line(line: bytes) -> Wanted | SimyardError:
+    try:
+        checked = BatchItem.model_validate_json(line)
+    except ValidationError as error:
+        return invalid(error.errors(include_url=False), BatchItem, line, below="spec", what="line")
+    return Wanted(spec=checked.spec, key=checked.idempotency_key)
+
+
+def _submit(
+    context: Context,
+    user: str,
+    items: Sequence[Wanted | SimyardError],
+    atomic: bool,
+    groups: tuple[MachineGroup, ...] | None,
+) -> BatchResults:
+    good = {i: one for i, one in enumerate(items) if isinstance(one, Wanted)}
+    admitted = dict(zip(good, admit(list(good.values()), user, groups, context.storage), strict=True))
+    refused: dict[int, SimyardError] = {i: one for i, one in enumerate(items) if isinstance(one, SimyardError)}
+    refused |= {i: one for i, one in admitted.items() if isinstance(one, SimyardError)}
+    drafts = {i: one for i, one in admitted.items() if isinstance(one, Draft)}
+    twice = _doubles(drafts)
+    refused |= twice
+    drafts = {i: draft for i, draft in drafts.items() if i not in twice}
+    results = {i: _refusal(i, error) for i, error in refused.items()}
+    if atomic and refused:
+        results |= {i: _refusal(i, _held_back()) for i in drafts}
+    elif drafts:
+        results |= _stored(context, drafts, atomic=atomic)
+    return BatchResults(results=tuple(results[i] for i in range(len(items))))
+
+
+def _doubles(drafts: Mapping[int, Draft]) -> dict[int, SimyardError]:
+    """Return why those are refused that have an earlier one's idempotency key for another request."""
+    first: dict[str, int] = {}
+    found: dict[int, SimyardError] = {}
+    for i, draft in drafts.items():
+        if draft.key is None or drafts[first.setdefault(draft.key, i)].digest == draft.digest:
+            continue
+        found[i] = Conflict(
+            f"Row {i + 1} has the idempotency key {draft.key!r} of row {first[draft.key] + 1}, which asks for another "
+            "task.",
+            field="idempotency_key",
+            fix="Give each task a key of its own.",
+        )
+    return found
+
+
+def _stored(context: Context, drafts: Mapping[int, Draft], *, atomic: bool) -> dict[int, BatchResult]:
+    submissions = context.store.submit(list(drafts.values()), context.clock(), atomic=atomic)
+    results = {}
+    for i, submission in zip(drafts, submissions, strict=True):
+        if submission.error is not None:
+            results[i] = _refusal(i, submission.error)
+        elif submission.record is None:
+            results[i] = _refusal(i, _held_back())
+        else:
+            results[i] = BatchResult(row=i + 1, task=submission.record.task, created=submission.created)
+    return results
+
+
+def _refusal(i: int, error: SimyardError) -> BatchResult:
+    return BatchResult(row=i + 1, problem=problem_of(error))
+
+
+def _held_back() -> Conflict:
+    return Conflict(
+        "It was not submitted, because another task of this atomic batch was refused.",
+        fix="Mend the refused ones and send the batch again.",
+    )
+
+
+def _lines_answer(results: BatchResults) -> Response:
+    dump = BatchResult.__pydantic_serializer__.to_json
+    return Response(b"".join(dump(result) + b"\n" for result in results.results), media_type=LINES)
