@@ -26,6 +26,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
         self._records: dict[str, TaskRecord] = {}
         self._inputs: dict[str, tuple[InputFile, ...]] = {}
         self._origins: dict[str, Origin] = {}
@@ -152,6 +153,12 @@ class MemoryStore:
             self._check_open()
             return max(self._events, default=0)
 
+    def wait(self, after: int, seconds: float) -> int:
+        """See Store."""
+        with self._news:
+            self._news.wait_for(lambda: self.latest() > after, seconds)
+            return self.latest()
+
     def counts(self) -> dict[Status, int]:
         """See Store."""
         with self._lock:
@@ -188,7 +195,9 @@ class MemoryStore:
 
     def close(self) -> None:
         """See Store."""
-        self._closed = True
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -206,6 +215,7 @@ class MemoryStore:
             self._next_event += 1
             if len(self._own[task]) > MAX_EVENTS:
                 del self._events[self._own[task].popleft()]
+        self._news.notify_all()
 
 
 def _place(record: TaskRecord) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -15,16 +16,19 @@ from simyard.errors import Conflict, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
+from tasks import rows
 from tasks.admission import Origin, conflict_of, none_accepted
 from tasks.errors import Refused
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened, new_record, step
 from tasks.record import Draft, Submission, TaskQuery, TaskRecord
-from tasks.sqlite import rows
 from tasks.sqlite.database import Database
 from tasks.sqlite.statements import statements
 from tasks.stimulus import Renew, Stimulus
+
+_LOOK_SECONDS = 0.03
+"""How often one that waits for news looks; a look costs 0.1 ms."""
 
 
 class _Undo(Exception):  # noqa: N818 - it is a signal to the transaction, and never leaves this module
@@ -172,6 +176,15 @@ class SqliteStore:
         """See Store."""
         [(seq,)] = self._read("latest_event")
         return int(seq)
+
+    def wait(self, after: int, seconds: float) -> int:
+        """See Store."""
+        deadline = time.monotonic() + seconds
+        while True:
+            latest, left = self.latest(), deadline - time.monotonic()
+            if latest > after or left <= 0:
+                return latest
+            time.sleep(min(left, _LOOK_SECONDS))
 
     def counts(self) -> dict[Status, int]:
         """See Store."""
