@@ -20,6 +20,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.head import server_name
 from cluster.machines import RayMachine, list_machines
 from simulators.actor import ActorState, Simulator
 from simulators.outcome import Outcome
@@ -37,7 +38,7 @@ from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start,
 from tasks.record import TaskRecord
 from tasks.recovery import settle
 from tasks.reporting import DISPATCHER, NAMESPACE, DispatcherReporter, Verdict
-from tasks.store import Store
+from tasks.store import Contested, Store
 from tasks.store import open_store as open_task_store
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class DispatcherActor:
 
     def __init__(self) -> None:
         self._settings = load_settings()
-        self._store: Store = open_task_store(self._settings.database)
+        self._store: Store = open_task_store(self._settings.task_store)
         self._objects: ObjectStore = open_store(self._settings.storage_uri)
         self._reporter = DispatcherReporter()
         self._held: dict[str, _Held] = {}
@@ -136,16 +137,23 @@ class DispatcherActor:
         recovered = False
         while True:
             try:
-                if not recovered:
+                leads = self._leads()
+                if leads and not recovered:
                     self._recover()
-                    recovered = True
-                self._turn()
+                recovered = leads
+                if leads:
+                    self._turn()
                 self._turned_at = time.monotonic()
             except Exception:  # the loop must outlive any failure of the store, of Ray or of our own
                 log.exception("a turn of the dispatcher failed; the next one tries again")
                 time.sleep(TURN_SECONDS)
             self._news.wait(TURN_SECONDS)
             self._news.clear()
+
+    def _leads(self) -> bool:
+        """Say whether this dispatcher may act; a store that only one server can use needs no leader."""
+        store = self._store
+        return not isinstance(store, Contested) or store.lead(server_name(), self._settings.lease_seconds)
 
     def _turn(self) -> None:
         now = time.monotonic()

@@ -137,8 +137,9 @@ class Contested(Protocol):
         """Take the lead for so many seconds or go on with it, and say whether this server leads now.
 
         It is free when it was never taken, when its time has run out, or when the same server held it, whose
-        dispatcher has died; `server` must be unique. Once this has said True, `apply` raises Deposed as soon as another
-        one has taken over, and until this says True again.
+        dispatcher has died; `server` must be unique. Once this has said True, `apply` raises Deposed for what a
+        dispatcher decides (Dispatch, Lost, Undelivered, Wait) as soon as another one has taken over, and until this
+        says True again. What attempts and users send goes in as ever: the attempt's number guards it.
         """
         ...
 

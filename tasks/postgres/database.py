@@ -6,7 +6,7 @@ import queue
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 import psycopg
@@ -37,7 +37,7 @@ class Database:
         for _ in range(connections):
             self._idle.put(None)
         try:
-            with self._connection() as connection:
+            with closing(dial.connect()) as connection:
                 migrate(connection)
         except psycopg.Error as error:
             raise dial.unavailable(error) from error

@@ -15,18 +15,21 @@ _LOCK = int.from_bytes(b"Syar")
 def migrate(connection: Connection) -> None:
     """Apply the migrations that the database lacks, each in a transaction of its own; safe while others do the same.
 
+    The connection is to be closed afterwards: it keeps a lock and has no limits of time.
+
     Raises:
         StoreTooNew: a newer version of Simyard has written the database.
         StoreUnavailable: its encoding cannot hold every text, or the schema belongs to another program.
     """
     _check_ours(connection)
+    if schema_version(connection) >= migrations()[-1][0]:
+        return
+    # A step over a large table may take long, and others wait for it.
+    connection.execute("SET statement_timeout = 0; SET lock_timeout = '600s'")
+    # The lock is taken before the transactions: only a new one is sure to see tables that were made meanwhile.
+    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     for number, script in migrations():
-        if schema_version(connection) >= number:
-            continue
         with connection.transaction():
-            # A step over a large table may take long, and others wait for it.
-            connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '600s'")
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             # Another process may have applied it while this one waited for the lock.
             if schema_version(connection) < number:
                 _make_room(connection)

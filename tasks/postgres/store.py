@@ -25,7 +25,7 @@ from tasks.postgres.database import Database
 from tasks.postgres.news import Bell, Ear
 from tasks.postgres.statements import statements
 from tasks.record import Draft, Submission, TaskQuery, TaskRecord
-from tasks.stimulus import Renew, Stimulus
+from tasks.stimulus import Dispatch, Lost, Renew, Stimulus, Undelivered, Wait
 
 _LOOK_SECONDS = 1.0
 """How often one that waits for news looks by itself, so that a lost notification costs no more than this."""
@@ -116,7 +116,7 @@ class PostgresStore:
         if atomic and any(answer is not None and answer.error for answer in answers):
             return none_accepted([answer or Submission(created=True) for answer in answers])
         records = self._add(connection, drafts, digests, lists, fresh, now)
-        added |= fresh.keys()
+        added.update(fresh)
         return [
             answer or Submission(record=records[same.get(place, place)], created=place not in same)
             for place, answer in enumerate(answers)
@@ -223,7 +223,7 @@ class PostgresStore:
         """See Store.
 
         Raises:
-            Deposed: this store has led, and another server leads now.
+            Deposed: this store has led, another server leads now, and the stimulus is a dispatcher's decision.
         """
         renewal = isinstance(stimulus, Renew)
         mark = secrets.randbits(63)
@@ -231,7 +231,8 @@ class PostgresStore:
 
         def work(connection: Connection) -> TaskRecord | Refused:
             nonlocal kept
-            self._check_lead(connection)
+            if isinstance(stimulus, Dispatch | Lost | Undelivered | Wait):
+                self._check_lead(connection)
             row = self._run(connection, "lock_task", {"id": task}).fetchone()
             if row is None:
                 raise NotFound(f"There is no task {task!r}.")

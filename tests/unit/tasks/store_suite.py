@@ -307,6 +307,19 @@ class StoreSuite:
         make(store)
         assert store.latest() == store.events()[-1].seq
 
+    def test_who_waits_for_news_gets_them_when_they_come(self, store: Store) -> None:
+        assert store.wait(0, 0) == 0
+        make(store)
+        seen = store.latest()
+        assert store.wait(seen - 1, ENDLESS) == seen
+        assert store.wait(seen, 0.05) == seen
+        with ThreadPoolExecutor(1) as thread:
+            for _ in range(3):
+                waiting = thread.submit(store.wait, seen, ENDLESS)
+                make(store)
+                assert waiting.result(60) > seen
+                seen = store.latest()
+
     def test_events_are_read_on_from_where_one_stood(self, store: Store) -> None:
         a, b = make(store).id, make(store).id
         for task in (a, b, a):
@@ -426,6 +439,7 @@ class StoreSuite:
             lambda: store.list(TaskQuery()),
             lambda: store.queue(NOW, 1),
             lambda: store.events(),
+            lambda: store.wait(0, ENDLESS),
         ):
             with pytest.raises(StoreUnavailable):
                 ask()
