@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.postgres_chaos [--cell NAME] [--seconds 20] [--workers 4] [--seed 1]
 
 The five cells of the public chaos suite for job queues on PostgreSQL. A server is started for each, with fsync on. One
-process submits, with idempotency keys; the workers are processes that use only the store: they take queued tasks,
-report on them, and give back those whose lease has run out. One JSON line for each cell:
+process submits 25 tasks a second, with idempotency keys. The workers are processes that use only the store: they take
+queued tasks, report on them, and give back those whose lease has run out. One JSON line for each cell:
 
 - `jobs_lost`: accepted tasks that did not succeed although there was time; `invented`: tasks that nobody submitted;
 - `doubled`: tasks with two accepted results; `re_executed`: tasks that needed a second attempt;
@@ -35,6 +35,8 @@ from typing import TypeVar
 import psycopg
 
 from simulators.outcome import Outcome
+from simyard.event import EventKind
+from simyard.files import InputFile
 from simyard.reason import Reason, ReasonCode
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
@@ -50,10 +52,18 @@ T = TypeVar("T")
 
 LEASE = 3.0
 """Seconds; short, so that one run shows many leases that run out."""
-BATCH, AHEAD = 5, 60
-"""The producer submits so many at a time, and pauses while so many are queued."""
+BATCH, EVERY = 5, 0.2
+"""The producer submits so many at a time, once in so many seconds: a load that the workers can bear."""
+OPTIONS = ("max_connections=40", "superuser_reserved_connections=0")
+"""Of the server: so few connections that they can be exhausted."""
+AHEAD = 60
+"""A worker picks one of so many tasks."""
 _SPEC = TaskSpec(
-    simulator="none", version="1", runtime=RuntimeName.NATIVE, inputs=(), commands=(Command(argv=("true",)),)
+    simulator="none",
+    version="1",
+    runtime=RuntimeName.NATIVE,
+    inputs=(InputFile(path="in.txt", sha256="0" * 64, size=0),),
+    commands=(Command(argv=("true",)),),
 )
 _OUTCOME = Outcome(status=Status.SUCCEEDED, exit_code=0, stored=True)
 _EXPIRED = Reason(code=ReasonCode.MACHINE_LOST, message="Its worker did not renew the lease in time.")
@@ -74,15 +84,16 @@ def insist(act: Callable[[], T]) -> T:
 
 def produce(store: PostgresStore, name: str) -> None:
     """Submit for ever; print the ids of a batch once it is accepted, as `accepted ID…`."""
+    due = time.monotonic()
     for number in itertools.count():
+        time.sleep(max(0.0, due - time.monotonic()))
+        due = max(due + EVERY, time.monotonic())
         drafts = [
             Draft(id=new_task_id(), spec=_SPEC, user="chaos", key=f"{name}-{number}-{i}", digest="d")
             for i in range(BATCH)
         ]
         answers = insist(lambda drafts=drafts: store.submit(drafts, now()))
         print("accepted", *[answer.record.id for answer in answers if answer.record], flush=True)
-        while insist(lambda: store.counts()[Status.QUEUED]) > AHEAD:
-            time.sleep(0.01)
 
 
 def work(store: PostgresStore, name: str) -> None:
@@ -147,12 +158,12 @@ class Field:
         name = f"{role}-{self.made}"
         self.made += 1
         environment = os.environ | {"CHAOS_STORE": self.server.url(self.database), "PYTHONPATH": ":".join(sys.path)}
-        with (self.folder / name).open("wb") as output:
+        with (self.folder / name).open("wb") as output, (self.folder / "errors").open("ab") as errors:
             self.workers[name] = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.postgres_chaos", "--role", role, "--name", name],
                 env=environment,
                 stdout=output,
-                stderr=(self.folder / "errors").open("ab"),
+                stderr=errors,
                 stdin=subprocess.DEVNULL,
             )
         return name
@@ -229,10 +240,9 @@ CELLS = {cell.__name__: cell for cell in (
 )}  # fmt: skip
 
 
-def run(cell: str, seconds: float, workers: int, seed: int) -> dict[str, object]:
+def run(server: PostgresServer, cell: str, seconds: float, workers: int, seed: int) -> dict[str, object]:
     """Return the figures of a cell: so many seconds before the blows, as many of blows, and twice as many after."""
     with ExitStack() as stack:
-        server = stack.enter_context(postgres("max_connections=40", "superuser_reserved_connections=0"))
         database = stack.enter_context(server.database())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         chaos = Field(server, database, folder, random.Random(seed))
@@ -241,13 +251,15 @@ def run(cell: str, seconds: float, workers: int, seed: int) -> dict[str, object]
         producer = chaos.start("producer")
         for _ in range(workers):
             chaos.start("worker")
-        wait_for(lambda: len(chaos.ends()) > 10 * workers, "the first tasks")
+        wait_for(lambda: len(chaos.ends()) > 5 * workers, "the first tasks")
         began = time.time()
         time.sleep(seconds)
         struck = time.time()
         CELLS[cell](chaos, seconds)
         calm = time.time()
-        wait_for(lambda: recovery(chaos.ends(), began, struck) is not None or time.time() > calm + 60, "recovery")
+        wait_for(
+            lambda: recovery(chaos.ends(), began, struck) is not None or time.time() > calm + 6 * seconds, "recovery"
+        )
         settled = time.time()
         time.sleep(max(2.0, 2 * seconds))
         stopped = time.time()
@@ -259,7 +271,8 @@ def run(cell: str, seconds: float, workers: int, seed: int) -> dict[str, object]
         wait_for(lambda: not any(store.counts()[status] for status in Status if not status.is_end), "the end of all")
         found = {record.id: record for record in store.list(TaskQuery(limit=10**7))}
         good = {task for task, record in found.items() if record.status is Status.SUCCEEDED}
-        results = [event.task for event in store.events(limit=10**7) if event.status is Status.SUCCEEDED]
+        moves = [event for event in store.events(limit=10**7) if event.kind is EventKind.STATUS]
+        results = [event.task for event in moves if event.status is Status.SUCCEEDED]
         ends = chaos.ends()
         before, after = rate(ends, began, struck), rate(ends, max(calm + 2.0, settled), stopped)
         recovered = recovery(ends, began, struck)
@@ -336,7 +349,8 @@ def main() -> None:
         be(options.role, options.name)
     failed = False
     for cell in [options.cell] if options.cell else CELLS:
-        found = run(cell, options.seconds, options.workers, options.seed)
+        with postgres(*OPTIONS) as server:
+            found = run(server, cell, options.seconds, options.workers, options.seed)
         print(json.dumps(found), flush=True)
         failed = failed or bool(found["jobs_lost"] or found["doubled"] or found["invented"])
     raise SystemExit(failed)
