@@ -105,14 +105,18 @@ class Database:
 
 
 def _transact(connection: Connection, work: Callable[[Connection], T], *, durable: bool) -> T:
-    connection.execute("BEGIN" if durable else "BEGIN; SET LOCAL synchronous_commit = off")
     try:
-        answer = work(connection)
+        # In a pipeline a statement is sent together with those before it whose answers nobody has asked for yet.
+        with connection.pipeline():
+            connection.execute("BEGIN")
+            if not durable:
+                connection.execute("SET LOCAL synchronous_commit = off")
+            answer = work(connection)
+            done = connection.execute("COMMIT")
     except BaseException:
         with suppress(psycopg.Error):
             connection.execute("ROLLBACK")
         raise
-    done = connection.execute("COMMIT")
     if done.statusmessage != "COMMIT":
         raise AssertionError("a statement has failed, and the work went on as if it had not")
     return answer

@@ -1,7 +1,7 @@
 -- Every statement of the store. A line `--- name: sentence` begins each one.
 
---- draw_seqs: The numbers that the next tasks will get.
-SELECT nextval('tasks_seq') FROM generate_series(1, %(count)s)
+--- draw_seqs: The numbers that the next tasks will get; their events are announced as well.
+SELECT nextval('tasks_seq') FROM (SELECT announce_events()) AS announced, generate_series(1, %(count)s)
 
 --- has_inputs: Whether a list of input files is kept.
 SELECT 1 FROM input_lists WHERE sha256 = %(sha256)s
@@ -35,12 +35,11 @@ WHERE seq = %(seq)s
 --- save_lease: Keep a renewed lease.
 UPDATE tasks SET lease_until = %(lease_until)s WHERE seq = %(seq)s
 
---- find_by_keys: The tasks that users made with idempotency keys.
+--- find_known: The tasks that users made with idempotency keys, and those with ids; one may come twice.
 SELECT tasks.seq, body, tasks."user", retries, failures, losses, ready_at, lease_until, holder, tasks.key, digest
 FROM unnest(%(users)s::text[], %(keys)s::text[]) AS asked ("user", key)
 JOIN tasks ON tasks."user" = asked."user" AND tasks.key = asked.key
-
---- find_by_ids: The tasks with ids.
+UNION ALL
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder, key, digest
 FROM tasks WHERE id = ANY(%(ids)s::text[])
 
@@ -131,7 +130,7 @@ WHERE tasks.id = %(id)s AND events.seq > %(after)s ORDER BY events.seq LIMIT %(l
 
 --- add_key: Keep an API key, where neither its id nor its hash is there.
 INSERT INTO keys (id, hash, "user", created_at, expires_at)
-VALUES (%(id)s, %(hash)s, %(user)s, %(created_at)s, %(expires_at)s) ON CONFLICT DO NOTHING
+VALUES (%(id)s, %(hash)s, %(user)s, %(created_at)s, %(expires_at)s) ON CONFLICT DO NOTHING RETURNING id
 
 --- find_key: The key with a hash.
 SELECT id, hash, "user", created_at, expires_at FROM keys WHERE hash = %(hash)s
@@ -140,7 +139,7 @@ SELECT id, hash, "user", created_at, expires_at FROM keys WHERE hash = %(hash)s
 SELECT id, hash, "user", created_at, expires_at FROM keys ORDER BY created_at, id
 
 --- revoke_key: Forget a key.
-DELETE FROM keys WHERE id = %(id)s
+DELETE FROM keys WHERE id = %(id)s RETURNING id
 
 --- lead: Take or keep the lead: it is free, its lease has run out, or it is held by this server; gives the epoch.
 INSERT INTO leader AS held (epoch, holder, until)

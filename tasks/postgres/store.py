@@ -127,11 +127,8 @@ class PostgresStore:
     ) -> tuple[dict[tuple[str, str], tuple[TaskRecord | None, Origin]], dict[str, tuple[TaskRecord | None, Origin]]]:
         """Return the tasks that are there already, by their user and key and by their id."""
         keyed = [(draft.user, draft.key) for draft in drafts if draft.key is not None]
-        found: builtins.list[rows.Row] = []
-        if keyed:
-            values = {"users": [user for user, _ in keyed], "keys": [key for _, key in keyed]}
-            found += self._run(connection, "find_by_keys", values).fetchall()
-        found += self._run(connection, "find_by_ids", {"ids": [draft.id for draft in drafts]}).fetchall()
+        asked = {"users": [user for user, _ in keyed], "keys": [key for _, key in keyed]}
+        found = self._run(connection, "find_known", asked | {"ids": [draft.id for draft in drafts]}).fetchall()
         by_key: dict[tuple[str, str], tuple[TaskRecord | None, Origin]] = {}
         by_id: dict[str, tuple[TaskRecord | None, Origin]] = {}
         for row in found:
@@ -167,7 +164,7 @@ class PostgresStore:
             | {"key": drafts[place].key, "digest": drafts[place].digest, "inputs": digests[place]}
             for place, first in firsts.items()
         ]
-        if self._run(connection, "add_tasks", _turned(columns)).rowcount != len(columns):
+        if len(self._run(connection, "add_tasks", _turned(columns)).fetchall()) != len(columns):
             raise _Raced
         happened = [(first.record.seq, event) for first in firsts.values() for event in first.events]
         self._note(connection, happened, now)
@@ -244,6 +241,7 @@ class PostgresStore:
             except Refused as error:
                 counted = self._run(connection, "count_refused", {"task": record.seq}).fetchone()
                 if counted is not None and counted[0] < MAX_REFUSALS:
+                    self._run(connection, "announce_events", {})
                     self._note(connection, [(record.seq, refusal_of(record, stimulus, error))], now)
                     self._trim(connection, record.seq)
                 return error
@@ -253,6 +251,7 @@ class PostgresStore:
                     columns = {name: columns[name] for name in ("seq", "lease_until")}
                 self._run(connection, "save_lease" if renewal else "save_task", columns)
             if after.events:
+                self._run(connection, "announce_events", {})
                 self._note(connection, [(record.seq, event) for event in after.events], now)
                 self._trim(connection, record.seq)
             kept = after.record
@@ -308,7 +307,7 @@ class PostgresStore:
 
         def work(connection: Connection) -> bool:
             nonlocal tried
-            if self._run(connection, "add_key", columns).rowcount:
+            if self._run(connection, "add_key", columns).fetchone():
                 tried = True
                 return True
             found = self._run(connection, "find_key", {"hash": key.hash}).fetchone()
@@ -333,7 +332,7 @@ class PostgresStore:
 
         def work(connection: Connection) -> bool:
             nonlocal tried
-            tried = self._run(connection, "revoke_key", {"id": key}).rowcount > 0 or tried
+            tried = self._run(connection, "revoke_key", {"id": key}).fetchone() is not None or tried
             return tried
 
         if not self._database.write(work):
@@ -382,7 +381,7 @@ class PostgresStore:
         return found[0]
 
     def _note(self, connection: Connection, happened: Sequence[tuple[int, Happened]], now: datetime) -> None:
-        self._run(connection, "announce_events", {})
+        """Keep events; the transaction has announced them."""
         columns = [rows.event_columns(seq, event, now) for seq, event in happened]
         self._run(connection, "add_events", _turned(columns))
 

@@ -82,7 +82,7 @@ def test_every_statement_can_be_run(store: PostgresStore, url: str) -> None:
 def test_the_statements_are_those_of_the_other_store() -> None:
     from tasks.sqlite.statements import statements as theirs
 
-    only_here = {"draw_seqs", "add_tasks", "find_by_keys", "find_by_ids", "lock_task", "announce_events", "add_events"}
+    only_here = {"draw_seqs", "add_tasks", "find_known", "lock_task", "announce_events", "add_events"}
     only_here |= {"decided_events", "lead", "check_lead"}
     only_there = {"next_seq", "add_task", "find_by_key", "add_event"}
     assert set(statements()) - only_here == set(theirs()) - only_there
