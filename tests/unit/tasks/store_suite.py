@@ -134,10 +134,10 @@ class StoreSuite:
     def test_an_atomic_batch_with_a_conflict_leaves_nothing(self, store: Store) -> None:
         known = make(store, key="known")
         before = store.events()
-        batch = [draft(key="new"), draft(key="known"), draft(key="known", digest="d2"), draft()]
+        batch = [draft(key="new"), draft(key="known"), draft(key="known", digest="d2"), draft(), draft(key="new")]
         answers = store.submit(batch, NOW, atomic=True)
-        assert [answer.created for answer in answers] == [False] * 4
-        assert [answer.error is None for answer in answers] == [False, True, False, False]
+        assert [answer.created for answer in answers] == [False] * 5
+        assert [answer.error is None for answer in answers] == [False, True, False, False, False]
         assert answers[1].record == known
         assert ids(store.list(TaskQuery())) == [known.id]
         assert store.events() == before
