@@ -44,6 +44,11 @@ class HeadPlan:
         return Path(tempfile.gettempdir()) / f"simyard-{self.server}"
 
 
+def server_name() -> str:
+    """Return the id of the server that this process belongs to; on a cluster that has none, the machine's name."""
+    return os.environ.get(MARK) or socket.gethostname()
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback address that nobody uses at present."""
     with socket.socket() as probe:

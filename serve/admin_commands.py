@@ -45,8 +45,9 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.", show_default=False)], json_: Json = False
 ) -> None:
     """Copy the store into a new file, also while the server runs; outputs stay where they are, in the storage."""
+    database = _file(load_settings())
     with _bar("copying", shown=not json_) as step:
-        count = upkeep.backup(load_settings().database, file, step)
+        count = upkeep.backup(database, file, step)
     _say(json_, {"file": str(file), "bytes": count}, f"The store is in {file} ({size(count)}).")
 
 
@@ -60,14 +61,15 @@ def restore(
     The server must be stopped. What was there is kept beside it.
     """
     settings = load_settings()
+    database = _file(settings, new=True)
     if not file.is_file():
         raise InvalidInput(f"{file} is no file.", field="FILE", fix="Give a file that `simyard admin backup` wrote.")
     if trouble := list(upkeep.check(file)):
         raise InvalidInput(f"{file} cannot be restored: {trouble[0]}", field="FILE", fix="Take another backup.")
     with _stopped(settings):
-        aside = settings.database.with_name(f"simyard-before-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db")
+        aside = database.with_name(f"simyard-before-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db")
         with _bar("copying", shown=not json_) as step:
-            upkeep.replace(settings.database, file, aside, step)
+            upkeep.replace(database, file, aside, step)
         ended = _reclaim(settings, shown=not json_)
     kept = str(aside) if aside.exists() else None
     said = f"The store is the one of {file}. {ended} tasks had ended since then; their results were found."
@@ -82,9 +84,7 @@ def restore(
 def check(json_: Json = False) -> None:
     """Look whether the store is sound, and whether the storage has the result that each task names."""
     settings = load_settings()
-    if not settings.database.exists():
-        raise InvalidInput(f"There is no database {settings.database}.", fix="Start the server once.")
-    troubles = [*upkeep.check(settings.database), *_missing_results(settings, shown=not json_)]
+    troubles = [*upkeep.check(_file(settings)), *_missing_results(settings, shown=not json_)]
     for trouble in troubles if not json_ else ():
         typer.echo(trouble)
     _say(json_, {"troubles": troubles}, "" if troubles else "The store is sound, and every result is in the storage.")
@@ -96,10 +96,9 @@ def check(json_: Json = False) -> None:
 def vacuum(json_: Json = False) -> None:
     """Give room that the store does not need back to the disk. The server must be stopped."""
     settings = load_settings()
-    if not settings.database.exists():
-        raise InvalidInput(f"There is no database {settings.database}.", fix="Start the server once.")
+    database = _file(settings)
     with _stopped(settings):
-        before, after = upkeep.vacuum(settings.database)
+        before, after = upkeep.vacuum(database)
     _say(json_, {"before": before, "after": after}, f"The store had {size(before)} and has {size(after)}.")
 
 
@@ -118,7 +117,7 @@ def retention(
     """
     settings = load_settings()
     before = datetime.now(UTC) - _age(older)
-    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
+    store, objects = open_task_store(settings.task_store), open_store(settings.storage_uri)
     try:
         gone, count = 0, 0
         for record in _old(store, before, project):
@@ -132,6 +131,20 @@ def retention(
         store.close()
     told = f"{gone} tasks would go." if dry_run else f"{gone} tasks and {size(count)} of outputs are gone."
     _say(json_, {"tasks": gone, "bytes": None if dry_run else count, "dry_run": dry_run}, told)
+
+
+def _file(settings: Settings, *, new: bool = False) -> Path:
+    """Return the file of the store; with `new` it need not exist.
+
+    Raises:
+        InvalidInput: there is none, or the store is in PostgreSQL.
+    """
+    if settings.store is not None:
+        fix = "Use pg_dump, pg_restore and vacuumdb; `simyard admin retention` works with it, too."
+        raise InvalidInput("The store is in PostgreSQL, which has tools of its own for this.", fix=fix)
+    if not new and not settings.database.exists():
+        raise InvalidInput(f"There is no database {settings.database}.", fix="Start the server once.")
+    return settings.database
 
 
 def _old(store: Store, before: datetime, project: str | None) -> Iterator[TaskRecord]:
@@ -158,7 +171,7 @@ def _age(text: str) -> timedelta:
 
 def _reclaim(settings: Settings, *, shown: bool) -> int:
     """Return how many tasks the storage knows the end of and the restored store did not."""
-    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
+    store, objects = open_task_store(settings.task_store), open_store(settings.storage_uri)
     try:
         todo = [r.id for status in Status if not status.is_end for r in _all(store, status)]
         ended = 0
@@ -172,7 +185,7 @@ def _reclaim(settings: Settings, *, shown: bool) -> int:
 
 
 def _missing_results(settings: Settings, *, shown: bool) -> Iterator[str]:
-    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
+    store, objects = open_task_store(settings.task_store), open_store(settings.storage_uri)
     try:
         total = sum(store.counts().values())
         seen = 0

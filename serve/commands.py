@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
 
 import typer
 from pydantic import SecretStr
@@ -20,6 +21,7 @@ from serve.errors import ServerFailed
 from serve.secret import load_server_id
 from serve.server import ServerState, is_healthy, keep, read_state
 from serve.server import stop as stop_server
+from simyard.errors import InvalidInput
 from simyard.profile import Profile, save_profile, stored_profile
 from storage.settings import PREFIX, Settings, load_settings
 from tasks.keys import hash_key, new_key
@@ -33,6 +35,10 @@ _SILENT_SECONDS = 20.0
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP endpoint on 127.0.0.1.")]
 Storage = Annotated[
     str | None, typer.Option(help="URI of the storage, such as s3://bucket/prefix; by default a local folder.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(help="URL of a PostgreSQL database for the queue, without a password; by default a local file."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -48,6 +54,7 @@ def register(app: typer.Typer) -> None:
 def up(
     port: Port = DEFAULT_PORT,
     storage: Storage = None,
+    store: Store = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the server is ready; it goes on.")] = False,
     json_: Json = False,
 ) -> None:
@@ -55,11 +62,18 @@ def up(
     if storage is not None:
         os.environ[PREFIX + "STORAGE"] = storage
         load_settings.cache_clear()
+    if store is not None:
+        _refuse_password(store)
+        os.environ[PREFIX + "STORE"] = store
+        load_settings.cache_clear()
     settings = load_settings()
     state = read_state(settings)
     if state is not None and state.is_kept and is_healthy(state.url):
         _tell(settings, state, json_=json_, already=True)
         return
+    if settings.store is not None:
+        # Whether it can be reached is said here, and not by a server that starts and cannot work.
+        open_store(settings.task_store).close()
     if detach:
         _tell(settings, _start_detached(settings, port), json_=json_)
         return
@@ -69,6 +83,17 @@ def up(
         _say("Ctrl-C stops it.")
 
     keep(settings, port, _say, ready)
+
+
+def _refuse_password(store: str) -> None:
+    """Return where the URL holds no password: everybody on this machine can read the command lines of all processes."""
+    url = urlsplit(store)
+    if url.password is not None or "password" in parse_qs(url.query, keep_blank_values=True):
+        raise InvalidInput(
+            "A password does not belong on the command line.",
+            field="--store",
+            fix=f"Set {PREFIX}STORE to the URL, or keep the password in ~/.pgpass.",
+        )
 
 
 def _say(text: str) -> None:
@@ -128,7 +153,7 @@ def _tell(settings: Settings, state: ServerState, *, json_: bool, already: bool 
 def _key_for(settings: Settings, url: str) -> str:
     """Return a key for this user: the one in the profile where it is valid, else a new one, kept in the profile."""
     profile = stored_profile()
-    store = open_store(settings.database)
+    store = open_store(settings.task_store)
     try:
         known = profile.secret if profile is not None and profile.url == url else None
         if known is not None and store.find_key(hash_key(known)) is not None:

@@ -40,7 +40,7 @@ class Context:
     url_seconds: int = 6 * 3600
     """How long a signed URL is valid."""
     poll_seconds: float = 0.03
-    """How often open streams look for news; one look for all of them, which costs 0.1 ms."""
+    """How long open streams pause between two pages of news."""
     heartbeat_seconds: float = 15.0
     """How often a silent event stream says that it lives."""
 

@@ -40,7 +40,7 @@ def build() -> FastAPI:
     calm()
     return build_app(
         Context(
-            store=open_task_store(settings.database),
+            store=open_task_store(settings.task_store),
             storage=open_store(settings.storage_uri),
             live=RayLive(),
             waker=dispatcher,

@@ -1,4 +1,4 @@
-"""News of tasks for all open streams: one poller looks into the store, and wakes those for whom there is something."""
+"""News of tasks for all open streams: one waits for the store to have some, and wakes those for whom they are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, cast
 
 from anyio import to_thread
@@ -17,6 +18,8 @@ from simyard.event import Event
 from tasks.store import Store
 
 PAGE = 500
+_WAIT_SECONDS = 1.0
+"""How long one call waits, so that it does not outlive its server by more than this."""
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +47,7 @@ class Watcher:
 
 
 class Feed:
-    """Polls the store for all watchers at once, and only while there are some."""
+    """Waits on the store for all watchers at once, and only while there are some."""
 
     def __init__(self, context: Context) -> None:
         self._store = context.store
@@ -68,7 +71,8 @@ class Feed:
         seen: int | None = None
         while self._watchers:
             try:
-                latest = await to_thread.run_sync(self._store.latest)
+                ask = self._store.latest if seen is None else partial(self._store.wait, seen, _WAIT_SECONDS)
+                latest = await to_thread.run_sync(ask, abandon_on_cancel=True)
                 if seen is None:
                     # What happened before this look is read by the watchers themselves.
                     self._wake(None)

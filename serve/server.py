@@ -31,6 +31,7 @@ from simyard.task import LOCAL_GROUP
 from storage.objects import open_store
 from storage.settings import PREFIX, Settings
 from tasks.recovery import settle
+from tasks.store import Contested, StoreUnavailable
 from tasks.store import open_store as open_task_store
 
 HOST = "127.0.0.1"
@@ -184,14 +185,25 @@ def _stop(settings: Settings, *, keep_logs: bool = False) -> None:
 
 def _give_back(settings: Settings) -> None:
     """Queue what ran again, without charging the tasks for it: the server was stopped on purpose."""
-    if not settings.database.exists():
+    if settings.store is None and not settings.database.exists():
         return
     reason = Reason(code=ReasonCode.PREEMPTED, message="The server was stopped while it ran.")
-    store, objects = open_task_store(settings.database), open_store(settings.storage_uri)
     try:
+        store, objects = open_task_store(settings.task_store), open_store(settings.storage_uri)
+    except StoreUnavailable:
+        return  # likewise settled at the next start, or by the server that takes over
+    try:
+        # What runs is this server's affair only where it leads; then another one may follow at once.
+        server = load_server_id(settings)
+        if isinstance(store, Contested) and not store.lead(server, settings.lease_seconds):
+            return
         for record in store.active():
             with suppress(SimyardError):  # at the next start the dispatcher settles what could not be settled now
                 settle(store, objects, record.task.id, record.attempt, reason, datetime.now(UTC))
+        if isinstance(store, Contested):
+            store.lead(server, 0)
+    except StoreUnavailable:
+        return
     finally:
         store.close()
 
@@ -203,6 +215,8 @@ def _plan(settings: Settings) -> HeadPlan:
         PREFIX + "LEASE_SECONDS": str(settings.lease_seconds),
         PREFIX + "WARM_SECONDS": str(settings.warm_seconds),
     }
+    if settings.store is not None:
+        environment[PREFIX + "STORE"] = settings.store.get_secret_value()
     return HeadPlan(
         server=load_server_id(settings), group=LOCAL_GROUP, token=load_token(settings), environment=environment
     )

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from simyard.errors import InvalidInput
@@ -26,6 +26,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("simyard"))
     """Folder for the database, the embedded storage, environments and scratch."""
+    store: SecretStr | None = None
+    """URL of a PostgreSQL database for the durable queue; by default a file in `data_dir`."""
     storage: str | None = None
     """URI of the storage; by default a folder below `data_dir`."""
     lease_seconds: float = Field(default=30.0, ge=1)
@@ -40,8 +42,13 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> Path:
-        """The file of the durable store."""
+        """The file of the durable store, where `store` names none."""
         return self.data_dir / "simyard.db"
+
+    @property
+    def task_store(self) -> Path | str:
+        """Where the durable store is: a file, or a URL that may hold a password and is shown to nobody."""
+        return self.database if self.store is None else self.store.get_secret_value()
 
     @property
     def scratch(self) -> Path:
@@ -64,10 +71,17 @@ def load_settings() -> Settings:
     """Return the settings of this process.
 
     Raises:
-        InvalidInput: the environment has an unknown `SIMYARD_*` variable.
+        InvalidInput: the environment has an unknown `SIMYARD_*` variable, or `SIMYARD_STORE` is no URL of PostgreSQL.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields} | _CLIENT | _MARKS
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:
             raise InvalidInput("is not a setting.", field=name, fix=f"Known: {', '.join(sorted(known - _MARKS))}.")
-    return Settings()
+    settings = Settings()
+    if settings.store is not None and not settings.store.get_secret_value().startswith("postgresql://"):
+        raise InvalidInput(
+            "is not the URL of a PostgreSQL database.",
+            field=PREFIX + "STORE",
+            fix="Give postgresql://user@host/database, or nothing for a file in the data folder.",
+        )
+    return settings

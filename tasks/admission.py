@@ -58,4 +58,11 @@ def none_accepted(answers: list[Submission]) -> list[Submission]:
         "Nothing was accepted: another task of this batch was refused, and the batch goes in whole or not at all.",
         fix="Correct the task that was refused and send the batch again.",
     )
-    return [Submission(error=error) if answer.created else answer for answer in answers]
+    made = {answer.record.id for answer in answers if answer.created and answer.record is not None}
+    return [
+        # A draft that repeats another one of the batch was answered with a task that will not be there.
+        Submission(error=error)
+        if answer.created or (answer.record is not None and answer.record.id in made)
+        else answer
+        for answer in answers
+    ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from cluster.head import server_name
 from simulators.outcome import Outcome
 from simyard.errors import SimyardError
 from simyard.group import MachineGroup
@@ -25,6 +26,7 @@ from tasks.desk import Clock, Desk
 from tasks.holders import Verdict
 from tasks.ray_holders import RayHolders
 from tasks.reporting import DISPATCHER, NAMESPACE
+from tasks.store import Contested, Store
 from tasks.store import open_store as open_task_store
 
 log = logging.getLogger(__name__)
@@ -40,10 +42,12 @@ class DispatcherActor:
 
     def __init__(self) -> None:
         settings = load_settings()
+        self._store: Store = open_task_store(settings.task_store)
+        self._lease_seconds = settings.lease_seconds
         self._objects: ObjectStore = open_store(settings.storage_uri)
         self._news = threading.Event()
         self._desk = Desk(
-            open_task_store(settings.database),
+            self._store,
             self._objects,
             RayHolders(woken=self._news.set),
             Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic),
@@ -91,16 +95,23 @@ class DispatcherActor:
         recovered = False
         while True:
             try:
-                if not recovered:
+                leads = self._leads()
+                if leads and not recovered:
                     self._desk.recover()
-                    recovered = True
-                self._turn()
+                recovered = leads
+                if leads:
+                    self._turn()
                 self._turned_at = time.monotonic()
             except Exception:  # the loop must outlive any failure of the store, of Ray or of our own
                 log.exception("a turn of the dispatcher failed; the next one tries again")
                 time.sleep(TURN_SECONDS)
             self._news.wait(TURN_SECONDS)
             self._news.clear()
+
+    def _leads(self) -> bool:
+        """Say whether this dispatcher may act; a store that only one server can use needs no leader."""
+        store = self._store
+        return not isinstance(store, Contested) or store.lead(server_name(), self._lease_seconds)
 
     def _turn(self) -> None:
         now = time.monotonic()

@@ -7,7 +7,8 @@ The tree::
     │   └── Refused               a report that is late, doubled or out of order
     └── Unavailable
         └── StoreUnavailable      the database cannot be read or written at present
-            └── StoreTooNew       a newer version of Simyard has written the database
+            ├── StoreTooNew       a newer version of Simyard has written the database
+            └── Deposed           another server's dispatcher leads now
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ class StoreTooNew(StoreUnavailable):
     """A newer version of Simyard has written the database; install that version or a later one."""
 
     kind = "store-too-new"
+
+
+class Deposed(StoreUnavailable):
+    """Another server's dispatcher leads now, and this one may not change tasks; nothing of the request was kept."""
+
+    kind = "deposed"
 
 
 def still_going(task: str) -> Conflict:

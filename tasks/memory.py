@@ -36,6 +36,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
         self._records: dict[str, TaskRecord] = {}
         # What the dispatcher asks for in every turn must not cost more for every task that has ended.
         self._queued: dict[str, TaskRecord] = {}
@@ -244,6 +245,12 @@ class MemoryStore:
             self._check_open()
             return next(reversed(self._events), 0)
 
+    def wait(self, after: int, seconds: float) -> int:
+        """See Store."""
+        with self._news:
+            self._news.wait_for(lambda: self.latest() > after, seconds)
+            return self.latest()
+
     def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
         """See Store."""
         with self._lock:
@@ -281,7 +288,9 @@ class MemoryStore:
 
     def close(self) -> None:
         """See Store."""
-        self._closed = True
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -303,6 +312,7 @@ class MemoryStore:
             self._next_event += 1
             if len(self._own[task]) > MAX_EVENTS:
                 del self._events[self._own[task].popleft()]
+        self._news.notify_all()
 
 
 def _age(record: TaskRecord) -> int:

@@ -6,16 +6,17 @@ import builtins
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from simyard.errors import InvalidInput
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
-from tasks.errors import Refused, StoreTooNew, StoreUnavailable
+from tasks.errors import Deposed, Refused, StoreTooNew, StoreUnavailable
 from tasks.keys import StoredKey
 from tasks.memory import MemoryStore
+from tasks.postgres.store import PostgresStore
 from tasks.record import (
     Draft,
     Submission,
@@ -30,8 +31,11 @@ from tasks.sqlite.store import SqliteStore
 from tasks.stimulus import Stimulus
 
 __all__ = [
+    "Contested",
+    "Deposed",
     "Draft",
     "MemoryStore",
+    "PostgresStore",
     "Refused",
     "SqliteStore",
     "Store",
@@ -51,7 +55,7 @@ __all__ = [
 class Store(Protocol):
     """Keeps every task and what happened to it; what a call has returned from is on disk.
 
-    Safe to use from several threads and, where it has a file, from several processes. Every call raises
+    Safe to use from several threads and, where it is not in memory, from several processes. Every call raises
     StoreUnavailable when the store cannot be read or written at present; then nothing of it was kept.
     """
 
@@ -146,6 +150,10 @@ class Store(Protocol):
         """Return the `seq` of the newest event of all, 0 where there is none; cheap enough to ask often."""
         ...
 
+    def wait(self, after: int, seconds: float) -> int:
+        """Return `latest()` as soon as it is larger than `after`, or after so many seconds."""
+        ...
+
     def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
         """Return how many tasks, of one sweep or of all, stand in each status; every status is there."""
         ...
@@ -167,17 +175,32 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file; every later call raises StoreUnavailable."""
+        """Let go of the file or the database; every later call raises StoreUnavailable."""
+        ...
+
+
+@runtime_checkable
+class Contested(Protocol):
+    """A store that servers on several machines share, so that one dispatcher of all must lead."""
+
+    def lead(self, server: str, seconds: float) -> bool:
+        """Take the lead for so many seconds or go on with it, and say whether this server leads now.
+
+        It is free when it was never taken, when its time has run out, or when the same server held it, whose
+        dispatcher has died; `server` must be unique. Once this has said True, `apply` raises Deposed for what a
+        dispatcher decides (Dispatch, Lost, Undelivered, Wait) as soon as another one has taken over, and until this
+        says True again. What attempts and users send goes in as ever: the attempt's number guards it.
+        """
         ...
 
 
 def open_store(where: str | Path) -> Store:
-    """Return the store at a path, a `sqlite:///path` or `file:///path` URL, or a new one in memory for `memory:`.
+    """Return the store that a path or a URL names: `sqlite:///path`, `file:///path`, `postgresql://…` or `memory:`.
 
     Raises:
         InvalidInput: the URL names a kind of store that there is not.
         StoreTooNew: a newer version of Simyard has written the database.
-        StoreUnavailable: the file cannot be opened, or is something else.
+        StoreUnavailable: the file or database cannot be opened, or is something else.
     """
     if isinstance(where, Path):
         return SqliteStore(where)
@@ -187,11 +210,13 @@ def open_store(where: str | Path) -> Store:
             return SqliteStore(Path(where))
         case "sqlite" | "file" if not url.netloc and url.path:
             return SqliteStore(Path(unquote(url.path)))
+        case "postgresql":
+            return PostgresStore(where)
         case "memory":
             return MemoryStore()
         case _:
             raise InvalidInput(
                 f"{url.scheme}:{'//' if url.netloc else ''}… is no store of tasks.",
                 field="store",
-                fix="Give the path of a file on a local disk, or sqlite:///path.",
+                fix="Give the path of a file on a local disk, sqlite:///path, or postgresql://host/database.",
             )

@@ -7,9 +7,9 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.services.fixtures import docker_server, moto_server, s3_server
+from tests.services.fixtures import docker_server, moto_server, postgres_server, s3_server
 
-__all__ = ["docker_server", "moto_server", "s3_server"]
+__all__ = ["docker_server", "moto_server", "postgres_server", "s3_server"]
 
 IN_CI = os.environ.get("CI") == "true"
 

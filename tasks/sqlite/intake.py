@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tasks import rows
 from tasks.admission import Origin, conflict_of
 from tasks.lifecycle import new_record
 from tasks.record import Draft, Submission, TaskRecord
-from tasks.sqlite import rows
 
 _Known = tuple[TaskRecord, Origin]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -15,6 +16,7 @@ from simyard.errors import Conflict, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
+from tasks import rows
 from tasks.admission import case_conflict_of, none_accepted, sweep_conflict_of
 from tasks.errors import Refused, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
@@ -30,11 +32,13 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
-from tasks.sqlite import rows
 from tasks.sqlite.database import Database
 from tasks.sqlite.intake import take_in
 from tasks.sqlite.statements import statements
 from tasks.stimulus import Renew, Stimulus
+
+_LOOK_SECONDS = 0.03
+"""How often one that waits for news looks; a look costs 0.1 ms."""
 
 
 class _Undo(Exception):  # noqa: N818 - it is a signal to the transaction, and never leaves this module
@@ -216,6 +220,15 @@ class SqliteStore:
         """See Store."""
         [(seq,)] = self._read("latest_event")
         return int(seq)
+
+    def wait(self, after: int, seconds: float) -> int:
+        """See Store."""
+        deadline = time.monotonic() + seconds
+        while True:
+            latest, left = self.latest(), deadline - time.monotonic()
+            if latest > after or left <= 0:
+                return latest
+            time.sleep(min(left, _LOOK_SECONDS))
 
     def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
         """See Store."""

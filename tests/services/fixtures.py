@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services.docker import docker_daemon
+from tests.services.postgres import PostgresServer, postgres
 from tests.services.s3 import S3Server, moto, swift
 
 
@@ -28,3 +29,10 @@ def docker_server() -> Iterator[None]:
     """A docker daemon that answers."""
     with docker_daemon():
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that nobody kills; a test that does starts one of its own."""
+    with postgres() as server:
+        yield server

@@ -157,3 +157,15 @@ def test_a_vacuum_tells_both_sizes(store: SqliteStore) -> None:
     store.close()
     sizes = told("vacuum")
     assert 0 < int(str(sizes["after"])) <= int(str(sizes["before"]))
+
+
+@pytest.mark.parametrize("command", [("backup", "x.db"), ("restore", "x.db"), ("check",), ("vacuum",)])
+def test_a_store_in_postgresql_is_left_to_its_own_tools(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("SIMYARD_STORE", "postgresql://ada:secret@db.test/yard")
+    load_settings.cache_clear()
+    result = admin(*command)
+    assert result.exit_code == 2
+    assert "pg_dump" in result.output
+    assert "secret" not in result.output

@@ -1,13 +1,15 @@
-"""Whatever is asked of them, the store in memory and the one on disk give the same answers."""
+"""Whatever is asked of them, the store in memory and each one on disk give the same answers."""
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
@@ -19,7 +21,8 @@ from simyard.status import Status
 from tasks.lifecycle import Cancel, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
 from tasks.memory import MemoryStore
 from tasks.record import TaskQuery
-from tasks.sqlite.store import SqliteStore
+from tasks.store import Store, open_store
+from tests.services.postgres import PostgresServer
 from tests.unit.tasks.samples import NOW, dispatch, draft, failed, later, reason
 
 # A stimulus names its attempt by its distance from the newest one.
@@ -46,18 +49,22 @@ class Stores(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.opened = ExitStack()
         self.memory = MemoryStore()
-        self.sqlite = SqliteStore(Path(self.folder.name) / "simyard.db")
+        self.durable = self.open()
+        self.opened.callback(self.durable.close)
         self.now = NOW
 
+    def open(self) -> Store:
+        """Return an empty store on disk; what must be undone later goes into `opened`."""
+        raise NotImplementedError
+
     def teardown(self) -> None:
-        self.sqlite.close()
-        self.folder.cleanup()
+        self.opened.close()
 
     def both(self, name: str, *arguments: Any, **more: Any) -> Any:
         answers = []
-        for store in (self.memory, self.sqlite):
+        for store in (self.memory, self.durable):
             try:
                 answer = getattr(store, name)(*arguments, **more)
             except SimyardError as error:
@@ -138,5 +145,27 @@ def _comparable(answer: Any) -> Any:
     return answer
 
 
-Stores.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
-TestStores = Stores.TestCase
+class SqliteStores(Stores):
+    def open(self) -> Store:
+        folder = self.opened.enter_context(tempfile.TemporaryDirectory())
+        return open_store(Path(folder) / "simyard.db")
+
+
+class PostgresStores(Stores):
+    server: ClassVar[PostgresServer]
+
+    def open(self) -> Store:
+        return open_store(self.server.url(self.opened.enter_context(self.server.database())))
+
+
+class TestSqlite(SqliteStores.TestCase):
+    settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+class TestPostgres(PostgresStores.TestCase):
+    settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+
+    @pytest.fixture(autouse=True, scope="class")
+    @staticmethod
+    def _server(postgres_server: PostgresServer) -> None:
+        PostgresStores.server = postgres_server

@@ -143,10 +143,10 @@ class StoreSuite:
     def test_an_atomic_batch_with_a_conflict_leaves_nothing(self, store: Store) -> None:
         known = make(store, key="known")
         before = store.events()
-        batch = [draft(key="new"), draft(key="known"), draft(key="known", digest="d2"), draft()]
+        batch = [draft(key="new"), draft(key="known"), draft(key="known", digest="d2"), draft(), draft(key="new")]
         answers = store.submit(batch, NOW, atomic=True)
-        assert [answer.created for answer in answers] == [False] * 4
-        assert [answer.error is None for answer in answers] == [False, True, False, False]
+        assert [answer.created for answer in answers] == [False] * 5
+        assert [answer.error is None for answer in answers] == [False, True, False, False, False]
         assert answers[1].record == known
         assert ids(store.list(TaskQuery())) == [known.id]
         assert store.events() == before
@@ -316,6 +316,19 @@ class StoreSuite:
         make(store)
         assert store.latest() == store.events()[-1].seq
 
+    def test_who_waits_for_news_gets_them_when_they_come(self, store: Store) -> None:
+        assert store.wait(0, 0) == 0
+        make(store)
+        seen = store.latest()
+        assert store.wait(seen - 1, ENDLESS) == seen
+        assert store.wait(seen, 0.05) == seen
+        with ThreadPoolExecutor(1) as thread:
+            for _ in range(3):
+                waiting = thread.submit(store.wait, seen, ENDLESS)
+                make(store)
+                assert waiting.result(60) > seen
+                seen = store.latest()
+
     def test_events_are_read_on_from_where_one_stood(self, store: Store) -> None:
         a, b = make(store).id, make(store).id
         for task in (a, b, a):
@@ -476,6 +489,7 @@ class StoreSuite:
             lambda: store.list(TaskQuery()),
             lambda: store.queue(NOW, 1),
             lambda: store.events(),
+            lambda: store.wait(0, ENDLESS),
         ):
             with pytest.raises(StoreUnavailable):
                 ask()

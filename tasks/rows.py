@@ -1,4 +1,4 @@
-"""How tasks, events, keys and lists of input files lie in rows."""
+"""How tasks, events, keys and lists of input files lie in the rows of a database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHORT = 4096
 
 
 def integer(value: int) -> int:
-    """Return the number, or the nearest one that SQLite can hold."""
+    """Return the number, or the nearest one that a column of 64 bits can hold."""
     return max(-_LARGEST, min(value, _LARGEST))
 
 

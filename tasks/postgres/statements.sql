@@ -1,0 +1,201 @@
+-- Every statement of the store. A line `--- name: sentence` begins each one.
+
+--- draw_seqs: The numbers that the next tasks will get; their events are announced as well.
+SELECT nextval('tasks_seq') FROM (SELECT announce_events()) AS announced, generate_series(1, %(count)s)
+
+--- has_inputs: Whether a list of input files is kept.
+SELECT 1 FROM input_lists WHERE sha256 = %(sha256)s
+
+--- add_inputs: Keep a list of input files, once.
+INSERT INTO input_lists (sha256, files) VALUES (%(sha256)s, %(files)s) ON CONFLICT DO NOTHING
+
+--- read_inputs: The list of input files of a task.
+SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tasks.inputs WHERE tasks.id = %(id)s
+
+--- add_tasks: Keep new tasks; gives the ids of those that did not collide with what another transaction added.
+INSERT INTO tasks (
+    seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
+    "user", simulator, project, name, machine_group, key, digest, inputs, sweep, body
+)
+SELECT * FROM unnest(
+    %(seq)s::bigint[], %(id)s::text[], %(status)s::text[], %(priority)s::bigint[], %(ready_at)s::bigint[],
+    %(lease_until)s::bigint[], %(holder)s::text[], %(retries)s::bigint[], %(failures)s::bigint[], %(losses)s::bigint[],
+    %(ended_at)s::bigint[], %(user)s::text[], %(simulator)s::text[], %(project)s::text[], %(name)s::text[], %(machine_group)s::text[],
+    %(key)s::text[], %(digest)s::text[], %(inputs)s::bytea[], %(sweep)s::text[], %(body)s::text[]
+)
+ON CONFLICT DO NOTHING
+RETURNING id
+
+--- save_task: Keep what a stimulus made of a task.
+UPDATE tasks
+SET status = %(status)s, ready_at = %(ready_at)s, lease_until = %(lease_until)s, holder = %(holder)s,
+    failures = %(failures)s, losses = %(losses)s, ended_at = %(ended_at)s, body = %(body)s, mark = %(mark)s
+WHERE seq = %(seq)s
+
+--- save_lease: Keep a renewed lease.
+UPDATE tasks SET lease_until = %(lease_until)s WHERE seq = %(seq)s
+
+--- find_known: The tasks that users made with idempotency keys, and those with ids; one may come twice.
+SELECT tasks.seq, body, tasks."user", retries, failures, losses, ready_at, lease_until, holder, tasks.key, digest
+FROM unnest(%(users)s::text[], %(keys)s::text[]) AS asked ("user", key)
+JOIN tasks ON tasks."user" = asked."user" AND tasks.key = asked.key
+UNION ALL
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder, key, digest
+FROM tasks WHERE id = ANY(%(ids)s::text[])
+
+--- find_by_id: The task with an id.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder, key, digest
+FROM tasks WHERE id = %(id)s
+
+--- lock_task: The task with an id, kept from all others until the end of the transaction.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder, key, digest, mark
+FROM tasks WHERE id = %(id)s FOR UPDATE
+
+--- list: A page of tasks, newest first; `/* filters */` is replaced by some of the conditions below.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE TRUE /* filters */
+ORDER BY seq DESC LIMIT %(limit)s
+
+--- list.status: Condition of a page.
+AND status = %(status)s
+--- list.simulator: Condition of a page.
+AND simulator = %(simulator)s
+--- list.project: Condition of a page.
+AND project = %(project)s
+--- list.name: Condition of a page.
+AND name = %(name)s
+--- list.group: Condition of a page.
+AND machine_group = %(group)s
+--- list.user: Condition of a page.
+AND "user" = %(user)s
+--- list.sweep: Condition of a page.
+AND sweep = %(sweep)s
+--- list.before: Condition of a page.
+AND seq < %(before)s
+
+--- queue: The queued tasks that are ready, in their order.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE status = 'queued' AND ready_at <= %(now)s
+ORDER BY priority DESC, seq LIMIT %(limit)s
+
+--- place: What orders a queued task; nothing for one that is not queued.
+SELECT seq, priority, status FROM tasks WHERE id = %(id)s
+
+--- position: How many queued tasks come before one.
+SELECT (SELECT count(*) FROM tasks WHERE status = 'queued' AND priority > %(priority)s)
+     + (SELECT count(*) FROM tasks WHERE status = 'queued' AND priority = %(priority)s AND seq < %(seq)s)
+
+--- next_ready: When the next queued task becomes ready that is not ready now.
+SELECT min(ready_at) FROM tasks WHERE status = 'queued' AND ready_at > %(now)s
+
+--- active: The tasks whose attempt holds a machine, oldest first.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE status IN ('preparing', 'running', 'finalizing')
+ORDER BY seq
+
+--- counts: How many tasks stand in each status.
+SELECT status, count(*) FROM tasks GROUP BY status
+
+--- counts_of_sweep: How many tasks of a sweep stand in each status.
+SELECT status, count(*) FROM tasks WHERE sweep = %(sweep)s GROUP BY status
+
+--- ended: The tasks that ended before a moment, oldest end first.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s)
+ORDER BY ended_at, seq LIMIT %(limit)s
+
+--- forget: Forget an ended task with its events.
+DELETE FROM tasks WHERE id = %(id)s AND ended_at IS NOT NULL RETURNING id
+
+--- add_sweep: Keep a new sweep; nothing where another transaction has added it.
+INSERT INTO sweeps (id, "user", key, digest, name, project, simulator, version, columns, cases, created_at)
+VALUES (
+    %(id)s, %(user)s, %(key)s, %(digest)s, %(name)s, %(project)s, %(simulator)s, %(version)s, %(columns)s, %(cases)s,
+    %(created_at)s
+)
+ON CONFLICT DO NOTHING
+RETURNING seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+
+--- known_sweep: The sweep that a user made with an idempotency key, or else the one with an id.
+SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+FROM sweeps WHERE ("user" = %(user)s AND key = %(key)s) OR id = %(id)s
+ORDER BY coalesce("user" = %(user)s AND key = %(key)s, FALSE) DESC LIMIT 1
+
+--- find_sweep: The sweep with an id.
+SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+FROM sweeps WHERE id = %(id)s
+
+--- list_sweeps: A page of sweeps, newest first.
+SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+FROM sweeps
+WHERE (%(user)s::text IS NULL OR "user" = %(user)s) AND (%(key)s::text IS NULL OR key = %(key)s)
+  AND (%(before)s::bigint IS NULL OR seq < %(before)s)
+ORDER BY seq DESC LIMIT %(limit)s
+
+--- announce_events: Announce that this transaction draws numbers of events; see the schema.
+SELECT announce_events()
+
+--- add_events: Keep things that happened, in their order.
+INSERT INTO events (seq, task, at, kind, status, attempt, reason, message, sweep)
+SELECT nextval('events_seq'), happened.* FROM unnest(
+    %(task)s::bigint[], %(at)s::bigint[], %(kind)s::text[], %(status)s::text[], %(attempt)s::bigint[],
+    %(reason)s::text[], %(message)s::text[], %(sweep)s::text[]
+) AS happened
+
+--- count_refused: How many refused reports a task has kept.
+SELECT count(*) FROM events WHERE task = %(task)s AND kind = 'report-refused'
+
+--- trim_events: Forget the oldest events of a task beyond its bound.
+DELETE FROM events WHERE task = %(task)s AND seq <= (
+    SELECT seq FROM events WHERE task = %(task)s ORDER BY seq DESC LIMIT 1 OFFSET %(keep)s
+)
+
+--- decided_events: The number up to which every event is committed or never will be; see the schema.
+SELECT decided_events()
+
+--- read_events: What happened to all tasks after an event, up to another one.
+SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message,
+       events.sweep
+FROM events JOIN tasks ON tasks.seq = events.task
+WHERE events.seq > %(after)s AND events.seq <= %(decided)s ORDER BY events.seq LIMIT %(limit)s
+
+--- latest_event: The number of the newest event up to another one.
+SELECT coalesce(max(seq), 0) FROM events WHERE seq <= %(decided)s
+
+--- read_task_events: What happened to one task after an event; no other writes the task meanwhile, so all are in order.
+SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message,
+       events.sweep
+FROM tasks JOIN events ON tasks.seq = events.task
+WHERE tasks.id = %(id)s AND events.seq > %(after)s ORDER BY events.seq LIMIT %(limit)s
+
+--- read_sweep_events: What happened to the tasks of one sweep after an event, up to another one.
+SELECT events.seq, tasks.id, events.at, events.kind, events.status, events.attempt, events.reason, events.message,
+       events.sweep
+FROM events JOIN tasks ON tasks.seq = events.task
+WHERE events.sweep = %(sweep)s AND events.seq > %(after)s AND events.seq <= %(decided)s
+ORDER BY events.seq LIMIT %(limit)s
+
+--- add_key: Keep an API key, where neither its id nor its hash is there.
+INSERT INTO keys (id, hash, "user", created_at, expires_at)
+VALUES (%(id)s, %(hash)s, %(user)s, %(created_at)s, %(expires_at)s) ON CONFLICT DO NOTHING RETURNING id
+
+--- find_key: The key with a hash.
+SELECT id, hash, "user", created_at, expires_at FROM keys WHERE hash = %(hash)s
+
+--- list_keys: All keys, oldest first.
+SELECT id, hash, "user", created_at, expires_at FROM keys ORDER BY created_at, id
+
+--- revoke_key: Forget a key.
+DELETE FROM keys WHERE id = %(id)s RETURNING id
+
+--- lead: Take or keep the lead: it is free, its lease has run out, or it is held by this server; gives the epoch.
+INSERT INTO leader AS held (epoch, holder, until)
+VALUES (1, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s))
+ON CONFLICT (only_row) DO UPDATE
+SET epoch = CASE WHEN held.epoch = %(epoch)s THEN held.epoch ELSE held.epoch + 1 END,
+    holder = excluded.holder, until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE held.holder = excluded.holder OR held.until < clock_timestamp()
+RETURNING epoch
+
+--- check_lead: Whether an epoch is still the current one; it stays so until the end of the transaction.
+SELECT 1 FROM leader WHERE epoch = %(epoch)s FOR SHARE

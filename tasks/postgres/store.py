@@ -1,0 +1,495 @@
+"""The store of tasks over a PostgreSQL database."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from simyard.errors import Conflict, NotFound
+from simyard.event import Event
+from simyard.files import InputFile
+from simyard.status import Status
+from tasks import rows
+from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
+from tasks.errors import Deposed, Refused, StoreUnavailable, still_going
+from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
+from tasks.keys import StoredKey
+from tasks.lifecycle import Happened, new_record, step
+from tasks.postgres.connecting import Connection, Dial
+from tasks.postgres.database import Database
+from tasks.postgres.news import Bell, Ear
+from tasks.postgres.statements import statements
+from tasks.record import (
+    Draft,
+    Submission,
+    SweepDraft,
+    SweepQuery,
+    SweepRecord,
+    SweepSubmission,
+    TaskQuery,
+    TaskRecord,
+)
+from tasks.stimulus import Dispatch, Lost, Renew, Stimulus, Undelivered, Wait
+
+_LOOK_SECONDS = 1.0
+"""How often one that waits for news looks by itself, so that a lost notification costs no more than this."""
+
+_RACES = 100
+"""How often a batch may meet tasks that another transaction has just added; each time there is one less to meet."""
+
+
+class _Raced(Exception):  # noqa: N818 - it is a signal to the transaction, and never leaves this module
+    """Another transaction has added one of the tasks meanwhile."""
+
+
+class PostgresStore:
+    """A Store in the schema `simyard` of a PostgreSQL database; servers on several machines may use it together.
+
+    `busy_seconds` is how long a call waits for others before it raises StoreUnavailable. When the server goes away, a
+    call is made again for up to some two seconds. If the answer to the last commit was lost, StoreUnavailable leaves
+    open whether it was kept; the same request sent again gets the right answer in both cases.
+    """
+
+    def __init__(self, url: str, *, busy_seconds: float = 10.0, connections: int = 8) -> None:
+        self._sql = statements()
+        dial = Dial(url, seconds=busy_seconds)
+        self._database = Database(dial, busy_seconds=busy_seconds, connections=connections)
+        self._bell, self._ear = Bell(dial), Ear(dial)
+        self._epoch: int | None = None
+
+    def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
+        """See Store."""
+        # Hashing and compressing may take long for many files, so it is done before the others have to wait.
+        lists: dict[bytes, bytes] = {}
+        digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        added: set[str] = set()
+        for _ in range(_RACES):
+            try:
+                answers = self._database.write(
+                    lambda connection: self._submit(connection, drafts, digests, lists, added, now, atomic=atomic)
+                )
+            except _Raced:
+                continue  # the other one has committed, so this time its task is found
+            if any(answer.created for answer in answers):
+                self._bell.ring()
+            return answers
+        raise StoreUnavailable("Others have added the same tasks again and again.")
+
+    def _pack(self, inputs: tuple[InputFile, ...], lists: dict[bytes, bytes]) -> bytes:
+        packed = rows.pack_inputs(inputs)
+        digest = hashlib.sha256(packed).digest()
+        if digest not in lists and not self._read("has_inputs", sha256=digest):
+            lists[digest] = rows.compress(packed)
+        return digest
+
+    def _submit(
+        self,
+        connection: Connection,
+        drafts: Sequence[Draft],
+        digests: Sequence[bytes],
+        lists: Mapping[bytes, bytes],
+        added: set[str],
+        now: datetime,
+        *,
+        atomic: bool,
+    ) -> builtins.list[Submission]:
+        """Return the answers; `added` holds the ids that an earlier try may have added, and gets those of this one."""
+        known_keys, known_ids = self._find(connection, drafts)
+        answers: builtins.list[Submission | None] = []
+        fresh: dict[str, int] = {}
+        same: dict[int, int] = {}
+        for place, draft in enumerate(drafts):
+            found = known_keys.get((draft.user, draft.key)) if draft.key is not None else None
+            found = found or known_ids.get(draft.id)
+            if found is None:
+                origin = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
+                known_ids[draft.id] = (None, origin)
+                if draft.key is not None:
+                    known_keys[draft.user, draft.key] = (None, origin)
+                fresh[draft.id] = place
+                answers.append(None)
+                continue
+            record, origin = found
+            if error := conflict_of(draft, origin):
+                answers.append(Submission(error=error))
+            elif record is None:
+                same[place] = fresh[origin.task]
+                answers.append(None)
+            else:
+                answers.append(Submission(record=record, created=draft.id == record.id and record.id in added))
+        if atomic and any(answer is not None and answer.error for answer in answers):
+            return none_accepted([answer or Submission(created=True) for answer in answers])
+        records = self._add(connection, drafts, digests, lists, fresh, now)
+        added.update(fresh)
+        return [
+            answer or Submission(record=records[same.get(place, place)], created=place not in same)
+            for place, answer in enumerate(answers)
+        ]
+
+    def _find(
+        self, connection: Connection, drafts: Sequence[Draft]
+    ) -> tuple[dict[tuple[str, str], tuple[TaskRecord | None, Origin]], dict[str, tuple[TaskRecord | None, Origin]]]:
+        """Return the tasks that are there already, by their user and key and by their id."""
+        keyed = [(draft.user, draft.key) for draft in drafts if draft.key is not None]
+        asked = {"users": [user for user, _ in keyed], "keys": [key for _, key in keyed]}
+        found = self._run(connection, "find_known", asked | {"ids": [draft.id for draft in drafts]}).fetchall()
+        by_key: dict[tuple[str, str], tuple[TaskRecord | None, Origin]] = {}
+        by_id: dict[str, tuple[TaskRecord | None, Origin]] = {}
+        for row in found:
+            record = rows.record_of(row)
+            origin = Origin(task=record.id, user=record.user, key=row[9], digest=row[10])
+            by_id[record.id] = (record, origin)
+            if origin.key is not None:
+                by_key[origin.user, origin.key] = (record, origin)
+        return by_key, by_id
+
+    def _add(
+        self,
+        connection: Connection,
+        drafts: Sequence[Draft],
+        digests: Sequence[bytes],
+        lists: Mapping[bytes, bytes],
+        fresh: Mapping[str, int],
+        now: datetime,
+    ) -> dict[int, TaskRecord]:
+        """Add the drafts whose id and place in the batch `fresh` gives, and return their records by their place."""
+        if not fresh:
+            return {}
+        seqs = self._run(connection, "draw_seqs", {"count": len(fresh)}).fetchall()
+        firsts = {
+            place: new_record(drafts[place], seq, now) for (seq,), place in zip(seqs, fresh.values(), strict=True)
+        }
+        # In one order for all, so that two batches with the same lists do not wait for each other for ever.
+        for digest in sorted({digests[place] for place in firsts} & lists.keys()):
+            self._run(connection, "add_inputs", {"sha256": digest, "files": lists[digest]})
+        columns = [
+            rows.fixed_columns(first.record)
+            | rows.changing_columns(first.record)
+            | {"key": drafts[place].key, "digest": drafts[place].digest, "inputs": digests[place]}
+            for place, first in firsts.items()
+        ]
+        if len(self._run(connection, "add_tasks", _turned(columns)).fetchall()) != len(columns):
+            raise _Raced
+        happened = [(first.record, event) for first in firsts.values() for event in first.events]
+        self._note(connection, happened, now)
+        return {place: first.record for place, first in firsts.items()}
+
+    def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
+        """See Store."""
+        lists: dict[bytes, bytes] = {}
+        digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        asked = {"id": sweep.id, "user": sweep.user, "key": sweep.key}
+        tried = False
+
+        def work(connection: Connection) -> SweepSubmission:
+            nonlocal tried
+            found = self._run(connection, "known_sweep", asked).fetchone()
+            if found is not None:
+                known = rows.sweep_of_row(found)
+                if error := sweep_conflict_of(sweep, known):
+                    raise error
+                return SweepSubmission(record=known, created=tried and known.id == sweep.id)
+            made = self._run(connection, "add_sweep", rows.sweep_columns(sweep, len(drafts), now)).fetchone()
+            if made is None:
+                raise _Raced
+            for answer in self._submit(connection, drafts, digests, lists, set(), now, atomic=False):
+                if error := case_conflict_of(answer):
+                    raise error
+            tried = True
+            return SweepSubmission(record=rows.sweep_of_row(made), created=True)
+
+        for _ in range(_RACES):
+            try:
+                answer = self._database.write(work)
+            except _Raced:
+                continue
+            if answer.created:
+                self._bell.ring()
+            return answer
+        raise StoreUnavailable("Others have added the same sweep again and again.")
+
+    def get_sweep(self, sweep: str) -> SweepRecord:
+        """See Store."""
+        found = self._read("find_sweep", id=sweep)
+        if not found:
+            raise NotFound(f"There is no sweep {sweep!r}.")
+        return rows.sweep_of_row(found[0])
+
+    def list_sweeps(self, query: SweepQuery) -> builtins.list[SweepRecord]:
+        """See Store."""
+        before = None if query.before is None else rows.integer(query.before)
+        found = self._read("list_sweeps", user=query.user, key=query.key, before=before, limit=_limit(query.limit))
+        return [rows.sweep_of_row(row) for row in found]
+
+    def get(self, task: str) -> TaskRecord:
+        """See Store."""
+        return rows.record_of(self._read_one("find_by_id", task))
+
+    def inputs(self, task: str) -> tuple[InputFile, ...]:
+        """See Store."""
+        return rows.inputs_of(self._read_one("read_inputs", task))
+
+    def list(self, query: TaskQuery) -> builtins.list[TaskRecord]:
+        """See Store."""
+        asked = {
+            "status": None if query.status is None else query.status.value,
+            "simulator": query.simulator,
+            "project": query.project,
+            "name": query.name,
+            "group": query.group,
+            "user": query.user,
+            "sweep": query.sweep,
+            "before": None if query.before is None else rows.integer(query.before),
+        }
+        filters = {name: value for name, value in asked.items() if value is not None}
+        conditions = " ".join(self._sql[f"list.{name}"] for name in filters)
+        sql = self._sql["list"].replace("/* filters */", conditions).encode()
+        values = _storable(filters | {"limit": _limit(query.limit)})
+        found = self._database.read(lambda connection: connection.execute(sql, values).fetchall())
+        return [rows.record_of(row) for row in found]
+
+    def queue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("queue", now=rows.micros(now), limit=_limit(limit))]
+
+    def position(self, task: str) -> int | None:
+        """See Store."""
+        seq, priority, status = self._read_one("place", task)
+        if status != Status.QUEUED:
+            return None
+        return int(self._read("position", seq=seq, priority=priority)[0][0])
+
+    def next_ready(self, now: datetime) -> datetime | None:
+        """See Store."""
+        first = self._read("next_ready", now=rows.micros(now))[0][0]
+        return None if first is None else rows.moment_of(first)
+
+    def active(self) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("active")]
+
+    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+        """See Store."""
+        at = None if after is None else rows.optional_micros(after.task.ended_at)
+        cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
+        found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
+        return [rows.record_of(row) for row in found]
+
+    def forget(self, task: str) -> None:
+        """See Store."""
+        tried = False
+
+        def work(connection: Connection) -> Conflict | None:
+            nonlocal tried
+            if self._run(connection, "forget", {"id": task}).fetchone() is None and not tried:
+                if self._run(connection, "place", {"id": task}).fetchone():
+                    return still_going(task)
+                raise NotFound(f"There is no task {task!r}.")
+            tried = True
+            return None
+
+        if error := self._database.write(work):
+            raise error
+
+    def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
+        """See Store.
+
+        Raises:
+            Deposed: this store has led, another server leads now, and the stimulus is a dispatcher's decision.
+        """
+        renewal = isinstance(stimulus, Renew)
+        mark = secrets.randbits(63)
+        kept: TaskRecord | None = None
+
+        def work(connection: Connection) -> TaskRecord | Refused:
+            nonlocal kept
+            if isinstance(stimulus, Dispatch | Lost | Undelivered | Wait):
+                self._check_lead(connection)
+            row = self._run(connection, "lock_task", {"id": task}).fetchone()
+            if row is None:
+                raise NotFound(f"There is no task {task!r}.")
+            if kept is not None and row[11] == mark:
+                return kept  # an earlier try has stored it, and only the answer was lost
+            record = rows.record_of(row)
+            try:
+                after = step(record, stimulus, now)
+            except Refused as error:
+                counted = self._run(connection, "count_refused", {"task": record.seq}).fetchone()
+                if counted is not None and counted[0] < MAX_REFUSALS:
+                    self._run(connection, "announce_events", {})
+                    self._note(connection, [(record, refusal_of(record, stimulus, error))], now)
+                    self._trim(connection, record.seq)
+                return error
+            if after.record != record:
+                columns = rows.changing_columns(after.record) | {"mark": mark}
+                if renewal:
+                    columns = {name: columns[name] for name in ("seq", "lease_until")}
+                self._run(connection, "save_lease" if renewal else "save_task", columns)
+            if after.events:
+                self._run(connection, "announce_events", {})
+                self._note(connection, [(record, event) for event in after.events], now)
+                self._trim(connection, record.seq)
+            kept = after.record
+            return after.record
+
+        # A renewal comes often and is soon followed by the next, so it does not wait for the disk.
+        answer = self._database.write(work, durable=not renewal)
+        if not renewal:
+            self._bell.ring()
+        if isinstance(answer, Refused):
+            raise answer
+        return answer
+
+    def events(
+        self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000
+    ) -> builtins.list[Event]:
+        """See Store."""
+        page = {"after": rows.integer(after), "limit": _limit(limit)}
+        if sweep is not None:
+            found = self._read_decided("read_sweep_events", page | {"sweep": sweep})
+        elif task is None:
+            found = self._read_decided("read_events", page)
+        else:
+            found = self._read("read_task_events", id=task, **page)
+        return [rows.event_of_row(row) for row in found]
+
+    def latest(self) -> int:
+        """See Store."""
+        [(seq,)] = self._read_decided("latest_event", {})
+        return int(seq)
+
+    def wait(self, after: int, seconds: float) -> int:
+        """See Store."""
+        deadline = time.monotonic() + seconds
+        while True:
+            count = self._ear.count()
+            latest = self.latest()
+            left = deadline - time.monotonic()
+            if latest > after or left <= 0:
+                return latest
+            self._ear.wait(count, min(left, _LOOK_SECONDS))
+
+    def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
+        """See Store."""
+        found = self._read("counts") if sweep is None else self._read("counts_of_sweep", sweep=sweep)
+        return dict.fromkeys(Status, 0) | {Status(status): count for status, count in found}
+
+    def add_key(self, key: StoredKey) -> None:
+        """See Store."""
+        columns = {
+            "id": key.id,
+            "hash": key.hash,
+            "user": key.user,
+            "created_at": rows.micros(key.created_at),
+            "expires_at": rows.optional_micros(key.expires_at),
+        }
+        tried = False
+
+        def work(connection: Connection) -> bool:
+            nonlocal tried
+            if self._run(connection, "add_key", columns).fetchone():
+                tried = True
+                return True
+            found = self._run(connection, "find_key", {"hash": key.hash}).fetchone()
+            # Ids are random: one that an earlier try has sent is its own.
+            return tried and found is not None and rows.key_of(found) == key
+
+        if not self._database.write(work):
+            raise Conflict("There is such a key already.")
+
+    def find_key(self, hashed: str) -> StoredKey | None:
+        """See Store."""
+        found = self._read("find_key", hash=hashed)
+        return rows.key_of(found[0]) if found else None
+
+    def list_keys(self) -> builtins.list[StoredKey]:
+        """See Store."""
+        return [rows.key_of(row) for row in self._read("list_keys")]
+
+    def revoke_key(self, key: str) -> None:
+        """See Store."""
+        tried = False
+
+        def work(connection: Connection) -> bool:
+            nonlocal tried
+            tried = self._run(connection, "revoke_key", {"id": key}).fetchone() is not None or tried
+            return tried
+
+        if not self._database.write(work):
+            raise NotFound(f"There is no key {key!r}.")
+
+    def lead(self, server: str, seconds: float) -> bool:
+        """See Contested."""
+        values = {"holder": server, "seconds": seconds, "epoch": self._epoch or 0}
+        row = self._database.write(lambda connection: self._run(connection, "lead", values).fetchone())
+        if row is not None:
+            self._epoch = int(row[0])
+        return row is not None
+
+    def close(self) -> None:
+        """See Store."""
+        self._bell.close()
+        self._ear.close()
+        self._database.close()
+
+    def _check_lead(self, connection: Connection) -> None:
+        if self._epoch is not None and not self._run(connection, "check_lead", {"epoch": self._epoch}).fetchone():
+            raise Deposed
+
+    def _run(self, connection: Connection, name: str, values: Mapping[str, Any]) -> Any:
+        return connection.execute(self._sql[name].encode(), _storable(values))
+
+    def _read(self, name: str, **values: Any) -> builtins.list[rows.Row]:
+        def work(connection: Connection) -> builtins.list[rows.Row]:
+            found: builtins.list[rows.Row] = self._run(connection, name, values).fetchall()
+            return found
+
+        return self._database.read(work)
+
+    def _read_decided(self, name: str, values: Mapping[str, Any]) -> builtins.list[rows.Row]:
+        def work(connection: Connection) -> builtins.list[rows.Row]:
+            [decided] = self._run(connection, "decided_events", {}).fetchone()
+            found: builtins.list[rows.Row] = self._run(connection, name, {**values, "decided": decided}).fetchall()
+            return found
+
+        return self._database.read(work)
+
+    def _read_one(self, name: str, task: str) -> rows.Row:
+        found = self._read(name, id=task)
+        if not found:
+            raise NotFound(f"There is no task {task!r}.")
+        return found[0]
+
+    def _note(self, connection: Connection, happened: Sequence[tuple[TaskRecord, Happened]], now: datetime) -> None:
+        """Keep events; the transaction has announced them."""
+        columns = [rows.event_columns(record, event, now) for record, event in happened]
+        self._run(connection, "add_events", _turned(columns))
+
+    def _trim(self, connection: Connection, seq: int) -> None:
+        self._run(connection, "trim_events", {"task": seq, "keep": MAX_EVENTS})
+
+
+def _limit(limit: int) -> int:
+    """Return a limit that PostgreSQL takes as one: it refuses negative ones."""
+    return rows.integer(max(limit, 0))
+
+
+def _turned(columns: Sequence[Mapping[str, Any]]) -> dict[str, builtins.list[Any]]:
+    """Return the columns of several rows as one list for each column."""
+    return {name: [row[name] for row in columns] for name in columns[0]}
+
+
+def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values without the one character that PostgreSQL cannot hold in a text."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return [one(item) for item in value] if isinstance(value, builtins.list) else value
+
+    return {name: one(value) for name, value in values.items()}
