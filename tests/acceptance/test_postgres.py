@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -27,7 +28,7 @@ def database_server() -> Iterator[PostgresServer]:
 def texts_of(server: RunningServer) -> str:
     """Return everything that the server has written to its logs, and the command lines of its processes."""
     known = (server.data_dir / "server" / "id").read_text().strip()
-    folders = [server.data_dir / "server", Path("/tmp", f"simyard-{known}")]
+    folders = [server.data_dir / "server", Path(tempfile.gettempdir(), f"simyard-{known}")]
     logs = [
         path for folder in folders for path in folder.rglob("*") if path.suffix in {".log", ".out", ".err", ".json"}
     ]

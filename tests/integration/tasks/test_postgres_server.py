@@ -315,6 +315,17 @@ def test_a_transaction_whose_connection_is_killed_is_made_again(
     assert [key.id for key in store.list_keys()] == ["k"]
 
 
+def test_a_defect_of_ours_is_no_unavailable_server(store: PostgresStore) -> None:
+    def work(connection: Connection) -> None:
+        connection.execute("INSERT INTO events VALUES (1, 99, 0, 'note', 'queued')")
+        connection.execute("SELECT 1")
+
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        store._database.write(work)
+    assert store.events() == []
+    make(store)
+
+
 def test_a_server_that_is_away_is_unavailable_and_then_works_again(own_server: PostgresServer) -> None:
     with own_server.database() as name, closing(PostgresStore(own_server.url(name), busy_seconds=LONG)) as store:
         kept = make(store)
