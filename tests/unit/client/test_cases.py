@@ -83,7 +83,7 @@ def test_what_no_sweep_can_have_is_refused_with_its_place(
 
 
 def test_the_columns_of_a_csv_file_get_the_types_that_all_their_cells_can_have() -> None:
-    data = "\ufeffn, x,on,name,code\r\n1,2,true,a b,007\r\n\r\n-2,1e-3,False,\"c,d\",08\r\n".encode()
+    data = '\ufeffn, x,on,name,code\r\n1,2,true,a b,007\r\n\r\n-2,1e-3,False,"c,d",08\r\n'.encode()
     assert read_csv(data) == [
         {"n": 1, "x": 2.0, "on": True, "name": "a b", "code": "007"},
         {"n": -2, "x": 0.001, "on": False, "name": "c,d", "code": "08"},
