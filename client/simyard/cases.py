@@ -15,7 +15,7 @@ from itertools import product
 from simyard.errors import InvalidInput
 from simyard.task import Value
 
-MAX_CASES = 20_000
+MAX_CASES = 10_000
 """The most cases of one sweep."""
 MAX_COLUMNS = 1000
 MAX_TABLE = 32 * 1024 * 1024

@@ -126,7 +126,7 @@ def is_printed(line: str, printed: list[str]) -> bool:
 def place(tmp_path: Path) -> Path:
     """A folder that looks to a reader's commands like a checkout."""
     folder = tmp_path / "checkout"
-    for example in ROOT.glob("simulators/*/example"):
+    for example in ROOT.glob("simulators/*/example*"):
         shutil.copytree(example, folder / example.relative_to(ROOT))
     return folder
 

@@ -9,7 +9,7 @@ import simyard
 def test_every_public_name_is_there_once_and_in_order() -> None:
     assert simyard.__all__ == sorted(set(simyard.__all__))
     for name in simyard.__all__:
-        assert getattr(simyard, name).__name__ == ("Task" if name == "TaskInfo" else name)
+        assert getattr(simyard, name).__name__ == {"TaskInfo": "Task", "SweepInfo": "Sweep"}.get(name, name)
     assert simyard.TaskInfo is not simyard.Task
 
 

@@ -48,8 +48,8 @@ def test_cases_follow_each_other() -> None:
 def test_parts_are_taken_in_and_give_no_file_of_their_own() -> None:
     part = file("{{ p }};", "parts/_pipe.jinja", part=True)
     macros = file("{% macro twice(x) %}{{ x * 2 }}{% endmacro %}", "_m.jinja", part=True)
-    loop = "{% for p in range(n) %}{% include 'parts/_pipe.jinja' %}{% endfor %}"
-    source = "{% import '_m.jinja' as m %}" + loop + "{{ m.twice(n) }}"
+    source = "{% import '_m.jinja' as m %}{% for p in range(n) %}{% include 'parts/_pipe.jinja' %}{% endfor %}"
+    source += "{{ m.twice(n) }}"
     assert render(part, macros, file(source), n=3) == [b"0;1;2;6"]
 
 
