@@ -29,6 +29,12 @@ CLOSED = [
     ("GET", "/v1/simulators"),
     ("GET", "/v1/simulators/swmm"),
     ("GET", "/v1/groups"),
+    ("GET", "/v1/sweeps"),
+    ("POST", "/v1/sweeps"),
+    ("GET", "/v1/sweeps/s000000000000"),
+    ("POST", "/v1/sweeps/s000000000000:cancel"),
+    ("GET", "/v1/sweeps/s000000000000/events"),
+    ("GET", "/v1/sweeps/s000000000000/tables/summary"),
 ]
 
 
