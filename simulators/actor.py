@@ -30,7 +30,7 @@ from storage.rooms import check_rooms
 from storage.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class SimulatorActor:
         self._assigned = _assigned(context.get_assigned_resources())  # type: ignore[no-untyped-call]  # Ray's
         self._gpu_ids = tuple(str(gpu) for gpu in ray.get_gpu_ids())
         self._current: AttemptRun | None = None
-        # What died on this machine may still compute; nobody will take its results.
+        # What died on this machine may still compute, and nobody may take its results.
         sweep(load_settings().scratch)
         self._lock = threading.Lock()
         self._done = threading.Condition(self._lock)
@@ -126,6 +126,23 @@ class SimulatorActor:
         Raises:
             Superseded: the attempt was not the current one any more.
         """
+        # An earlier attempt at the task that still runs here has lost its place.
+        sweep(load_settings().scratch, pattern=f"simyard-{work.task}-*", current=())
+        self._attend(work, reporter, AttemptRun.carry)
+
+    @ray.method(concurrency_group="run")
+    def adopt(self, work: Work, reporter: Reporter) -> None:
+        """Carry an attempt whose process on this machine has died to its end; it is reported when this returns.
+
+        Raises:
+            NotAdoptable: its run is not here, or too little is left of it; what there is has been ended.
+            Superseded: the attempt was not the current one any more.
+        """
+        self._attend(work, reporter, AttemptRun.adopt, adopting=True)
+
+    def _attend(
+        self, work: Work, reporter: Reporter, act: Callable[[AttemptRun], None], *, adopting: bool = False
+    ) -> None:
         settings = load_settings()
         execution = Execution(
             box=work.box,
@@ -136,12 +153,13 @@ class SimulatorActor:
             resources=work.resources,
             limits=work.limits,
             gpu_ids=self._gpu_ids,
+            adopting=adopting,
         )
         attempt = AttemptRun(work, execution, open_store(work.storage), reporter, settings.lease_seconds)
         with self._lock:
             self._current = attempt
         try:
-            attempt.carry()
+            act(attempt)
         finally:
             with self._done:
                 self._current = None
