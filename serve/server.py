@@ -25,6 +25,7 @@ from cluster.head import MARK, HeadPlan, head_is_alive, ray_environment, server_
 from serve.errors import ServerFailed
 from serve.secret import load_server_id, load_token
 from simulators.scratch import sweep
+from simulators.work import box_of
 from simyard.errors import Conflict, SimyardError
 from simyard.reason import Reason, ReasonCode
 from simyard.task import LOCAL_GROUP
@@ -93,7 +94,8 @@ def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerSt
     if server_processes(plan.server):
         say("ending what an earlier server left behind")
     stop_head(plan.server)
-    sweep(settings.scratch)
+    # What a dead head's actors carried goes on meanwhile: the new dispatcher lets others take it over.
+    sweep(settings.scratch, current=_current_boxes(settings))
     _check_port(port)
     settings.scratch.mkdir(parents=True, exist_ok=True)
     say("starting Ray")
@@ -171,7 +173,7 @@ def stop(settings: Settings) -> bool:
 def _stop(settings: Settings) -> None:
     plan = _plan(settings)
     stop_head(plan.server)
-    sweep(settings.scratch)
+    sweep(settings.scratch, current=())
     _give_back(settings)
     shutil.rmtree(plan.temp_dir, ignore_errors=True)
     _state_file(settings).unlink(missing_ok=True)
@@ -187,6 +189,17 @@ def _give_back(settings: Settings) -> None:
         for record in store.active():
             with suppress(SimyardError):  # at the next start the dispatcher settles what could not be settled now
                 settle(store, objects, record.task.id, record.attempt, reason, datetime.now(UTC))
+    finally:
+        store.close()
+
+
+def _current_boxes(settings: Settings) -> frozenset[str]:
+    """Return the names of the runs whose attempts are current."""
+    if not settings.database.exists():
+        return frozenset()
+    store = open_task_store(settings.database)
+    try:
+        return frozenset(box_of(record.id, record.attempt) for record in store.active())
     finally:
         store.close()
 
