@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from serve.server import is_healthy
 from tests.leftovers import nothing_left
 from tests.running_server import RunningServer, running_server, until
 
@@ -158,7 +159,9 @@ def test_the_keeper_brings_a_dead_head_back_and_runs_go_on_meanwhile(
 ) -> None:
     [process] = [p for p in server.processes() if p.name() == victim]
     process.kill()
-    until(lambda: waiter.adoptions() == 1, 200, what="that it was taken over")
+    until(lambda: not is_healthy(server.url), what="that the server does not answer")
+    until(lambda: is_healthy(server.url), 240, what="that the server answers again")
+    until(lambda: waiter.adoptions() == 1, 120, what="that it was taken over")
     waiter.ends_once()
 
 
