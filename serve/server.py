@@ -25,6 +25,7 @@ from cluster.head import MARK, HeadPlan, head_is_alive, ray_environment, server_
 from serve.errors import ServerFailed
 from serve.secret import load_server_id, load_token
 from simulators.scratch import sweep
+from simulators.work import box_of
 from simyard.errors import Conflict, SimyardError
 from simyard.reason import Reason, ReasonCode
 from simyard.task import LOCAL_GROUP
@@ -95,7 +96,8 @@ def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerSt
     if server_processes(plan.server):
         say("ending what an earlier server left behind")
     stop_head(plan.server)
-    sweep(settings.scratch)
+    # What a dead head's actors carried goes on meanwhile: the new dispatcher lets others take it over.
+    sweep(settings.scratch, current=_current_boxes(settings))
     _check_port(port)
     settings.scratch.mkdir(parents=True, exist_ok=True)
     say("starting Ray")
@@ -151,7 +153,7 @@ def _watch(settings: Settings, port: int, say: Callable[[str], None], stopping: 
         try:
             start(settings, port, say)
             failures = 0
-        except (ServerFailed, Conflict) as error:
+        except SimyardError as error:
             say(f"{error} The next try is in {_RETRY_SECONDS:.0f} s.")
             stopping.wait(_RETRY_SECONDS)
 
@@ -176,7 +178,7 @@ def _stop(settings: Settings, *, keep_logs: bool = False) -> None:
     """End all of the server; Ray's logs stay where an error points to them."""
     plan = _plan(settings)
     stop_head(plan.server)
-    sweep(settings.scratch)
+    sweep(settings.scratch, current=())
     _give_back(settings)
     if not keep_logs:
         shutil.rmtree(plan.temp_dir, ignore_errors=True)
@@ -204,6 +206,17 @@ def _give_back(settings: Settings) -> None:
             store.lead(server, 0)
     except StoreUnavailable:
         return
+    finally:
+        store.close()
+
+
+def _current_boxes(settings: Settings) -> frozenset[str]:
+    """Return the names of the runs whose attempts are current."""
+    if settings.store is None and not settings.database.exists():
+        return frozenset()
+    store = open_task_store(settings.task_store)
+    try:
+        return frozenset(box_of(record.id, record.attempt) for record in store.active())
     finally:
         store.close()
 

@@ -9,6 +9,7 @@ Use without the queue::
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from storage.rooms import check_rooms
 from storage.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,9 @@ class SimulatorActor:
         self._resources = resources
         self._assigned = _assigned(context.get_assigned_resources())  # type: ignore[no-untyped-call]  # Ray's
         self._gpu_ids = tuple(str(gpu) for gpu in ray.get_gpu_ids())
+        self._carries: tuple[str, int] | None = None
         self._current: AttemptRun | None = None
-        # What died on this machine may still compute; nobody will take its results.
+        # What died on this machine may still compute, and nobody may take its results.
         sweep(load_settings().scratch)
         self._lock = threading.Lock()
         self._done = threading.Condition(self._lock)
@@ -126,6 +128,23 @@ class SimulatorActor:
         Raises:
             Superseded: the attempt was not the current one any more.
         """
+        with self._carrying(work):
+            # An earlier attempt at the task that still runs here has lost its place.
+            sweep(load_settings().scratch, pattern=f"simyard-{work.task}-*", current=())
+            self._begin(work, reporter).carry()
+
+    @ray.method(concurrency_group="run")
+    def adopt(self, work: Work, reporter: Reporter) -> None:
+        """Carry an attempt whose process on this machine has died to its end; it is reported when this returns.
+
+        Raises:
+            NotAdoptable: its run is not here, or too little is left of it; what there is has been ended.
+            Superseded: the attempt was not the current one any more.
+        """
+        with self._carrying(work):
+            self._begin(work, reporter, adopting=True).adopt()
+
+    def _begin(self, work: Work, reporter: Reporter, *, adopting: bool = False) -> AttemptRun:
         settings = load_settings()
         execution = Execution(
             box=work.box,
@@ -136,28 +155,36 @@ class SimulatorActor:
             resources=work.resources,
             limits=work.limits,
             gpu_ids=self._gpu_ids,
+            adopting=adopting,
         )
         attempt = AttemptRun(work, execution, open_store(work.storage), reporter, settings.lease_seconds)
         with self._lock:
             self._current = attempt
+        return attempt
+
+    @contextmanager
+    def _carrying(self, work: Work) -> Iterator[None]:
+        """Say of this actor that it carries the attempt, also while it cannot be looked at yet."""
+        with self._lock:
+            self._carries = (work.task, work.attempt)
         try:
-            attempt.carry()
+            yield
         finally:
             with self._done:
-                self._current = None
+                self._carries = self._current = None
                 self._done.notify_all()
 
     @ray.method(concurrency_group="watch")
     def watch(self, task: str, attempt: int) -> None:
         """Return when the attempt is not carried here any more."""
         with self._done:
-            self._done.wait_for(lambda: self._key() != (task, attempt))
+            self._done.wait_for(lambda: self._carries != (task, attempt))
 
     @ray.method(concurrency_group="control")
     def state(self) -> ActorState:
         """Return what this actor is and carries."""
         with self._lock:
-            current = self._key()
+            current = self._carries
         return ActorState(
             simulator=self._spec.name,
             version=self._version.version,
@@ -197,9 +224,6 @@ class SimulatorActor:
     def samples(self, task: str, attempt: int) -> list[Sample]:
         """Return what the simulation used so far."""
         return self._get(task, attempt).execution.samples()
-
-    def _key(self) -> tuple[str, int] | None:
-        return (self._current.work.task, self._current.work.attempt) if self._current else None
 
     def _get(self, task: str, attempt: int) -> AttemptRun:
         with self._lock:

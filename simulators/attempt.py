@@ -12,6 +12,7 @@ from simulators.errors import ImageError, Stopped, SupervisorLost
 from simulators.execution import Execution, outcome_of
 from simulators.outcome import Outcome
 from simulators.reports import Reports, backoff
+from simulators.runtimes import Exit
 from simulators.work import Reporter, Superseded, Work
 from simyard.event import LogStream
 from simyard.reason import Reason, ReasonCode
@@ -20,8 +21,8 @@ from storage.errors import DiskFull, InputDamaged, InputMissing, StorageUnavaila
 from storage.inputs import stage
 from storage.manifest import commit_manifest
 from storage.objects import ObjectStore
-from storage.outcomes import put_outcome
-from storage.outputs import Snapshot, store_outputs, take_snapshot
+from storage.outcomes import put_outcome, read_outcome
+from storage.outputs import Snapshot, store_outputs
 from storage.tables import write_table
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class AttemptRun:
         self._store = store
         self._reports = Reports(work, reporter, lease, self._superseded)
         self._is_superseded = False
+        self._is_adopted = False
 
     def _superseded(self) -> None:
         self._is_superseded = True
@@ -60,9 +62,23 @@ class AttemptRun:
             SupervisorLost: it could not be carried, for no fault of the simulation.
             Superseded: another attempt has taken over; nothing of this one was stored.
         """
+        self._carry(self._outcome)
+
+    def adopt(self) -> None:
+        """Carry an attempt that another process had begun, with an execution that takes its run over, to its end.
+
+        Raises:
+            NotAdoptable: what it needs is not there.
+            SupervisorLost: nobody knows how its commands ended.
+            Superseded: another attempt has taken over; nothing of this one was stored.
+        """
+        self._is_adopted = True
+        self._carry(self._adopted_outcome)
+
+    def _carry(self, find_outcome: Callable[[], Outcome]) -> None:
         self._reports.start()
         try:
-            outcome = self._outcome()
+            outcome = find_outcome()
             if self._is_superseded:
                 raise Superseded(f"Attempt {self.work.attempt} of task {self.work.task} has been superseded.")
             self._reports.end(outcome)
@@ -74,7 +90,7 @@ class AttemptRun:
         work, execution = self.work, self.execution
         try:
             self._stage()
-            before = take_snapshot(execution.folder)
+            before = execution.allow_adoption()
             end = execution.run(work.commands, started=lambda: self._reports.moved(Status.RUNNING))
         except (InputDamaged, InputMissing, StorageUnavailable) as error:
             return _failed(ReasonCode.INPUT_ERROR, str(error))
@@ -89,8 +105,16 @@ class AttemptRun:
             if not execution.has_no_disk:
                 raise
             return _failed(ReasonCode.DISK_FULL, f"The machine's disk is full: {error}")
+        return self._concluded(end, before)
+
+    def _adopted_outcome(self) -> Outcome:
+        before = self.execution.before()
+        end = self.execution.resume(started=lambda: self._reports.moved(Status.RUNNING))
+        return self._concluded(end, before)
+
+    def _concluded(self, end: Exit, before: Snapshot) -> Outcome:
         self._reports.moved(Status.FINALIZING)
-        outcome = outcome_of(end, work.resources, work.limits)
+        outcome = outcome_of(end, self.work.resources, self.work.limits)
         return self._stored(outcome, before)
 
     def _stage(self) -> None:
@@ -145,6 +169,9 @@ class AttemptRun:
 
     def _store_once(self, outcome: Outcome, before: Snapshot, given_up: Callable[[], bool]) -> Outcome:
         work, execution = self.work, self.execution
+        # Who had begun the attempt may have died between storing its result and reporting it.
+        if self._is_adopted and (stored := read_outcome(self._store, work.task, work.attempt)) is not None:
+            return Outcome.model_validate_json(stored)
         entries = store_outputs(
             self._store,
             work.task,
@@ -155,15 +182,18 @@ class AttemptRun:
             | {"samples.jsonl": execution.control / "samples.jsonl"},
             stopped=given_up,
         )
+        # A process that was frozen for longer than its lease must not touch what another attempt may have written.
+        self._reports.confirm(given_up)
         tables, notes = catalogue.tables(catalogue.find(work.simulator), execution.folder, work.parameters)
         for name, table in tables.items():
             write_table(self._store, name, table, simulator=work.simulator, project=work.project, task=work.task)
-        stored = outcome.model_copy(update={"stored": True, "notes": tuple(notes)})
+        done = outcome.model_copy(update={"stored": True, "notes": tuple(notes)})
+        self._reports.confirm(given_up)
         # The outcome stands beside the manifest: when this process dies before its report arrives, the dispatcher
         # still finds how the attempt ended and does not repeat it.
-        put_outcome(self._store, work.task, work.attempt, stored.model_dump_json().encode())
+        put_outcome(self._store, work.task, work.attempt, done.model_dump_json().encode())
         commit_manifest(self._store, work.task, work.attempt, entries)
-        return stored
+        return done
 
 
 def _failed(code: ReasonCode, message: str) -> Outcome:

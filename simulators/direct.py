@@ -13,6 +13,7 @@ from simulators.execution import Execution, outcome_of
 from simulators.outcome import Outcome
 from simulators.runtimes import Runtime
 from simulators.spec import SimulatorSpec, VersionSpec
+from simulators.work import box_of
 from simyard.event import LogStream
 from simyard.reason import Reason, ReasonCode
 from simyard.resources import Limits, Resources
@@ -69,8 +70,8 @@ def run_directly(
     check_target(target)
     task = new_task_id()
     execution = Execution(
-        box=f"simyard-{task}-1",
-        root=load_settings().scratch / f"simyard-{task}-1",
+        box=box_of(task, 1),
+        root=load_settings().scratch / box_of(task, 1),
         spec=spec,
         version=version,
         runtime=runtime,

@@ -12,6 +12,7 @@ The tree::
     │   └── RuntimeUnavailable        this machine lacks the container engine, or the engine does not work
     ├── ImageError                    an environment or an image could not be made ready
     ├── BrokenCatalogue               a simulator's folder cannot be read
+    ├── NotAdoptable                  a run that another process had started cannot be taken over
     ├── Stopped                       the work was given up because somebody asked for it
     └── SupervisorLost                the process that carries a run is gone and left no end
 """
@@ -48,6 +49,12 @@ class ImageError(SimyardError):
 
 class BrokenCatalogue(SimyardError):  # noqa: N818 - errors are named after what happened
     """A simulator's folder cannot be read."""
+
+
+class NotAdoptable(SimyardError):  # noqa: N818
+    """A run that another process had started cannot be taken over."""
+
+    kind = "not-adoptable"
 
 
 class SupervisorLost(SimyardError):  # noqa: N818

@@ -12,7 +12,7 @@ from pathlib import Path
 from simulators.errors import Stopped, SupervisorLost
 from simulators.outcome import Outcome
 from simulators.runtimes import Box, Exit, Running, Runtime
-from simulators.scratch import Claim
+from simulators.scratch import ADOPTION_SECONDS, Claim
 from simulators.spec import SimulatorSpec, VersionSpec
 from simyard.errors import NotFound
 from simyard.event import LogStream, Sample
@@ -23,9 +23,12 @@ from simyard.simulator import Command
 from simyard.status import Status
 from storage.errors import UnsafePath
 from storage.folder import Folder
+from storage.snapshot import Snapshot, take_snapshot
 
 ORPHAN_SECONDS = 30.0
-"""How long a simulation goes on when the actor that watches it is gone or frozen."""
+"""How long a simulation goes on when the process that watches it is gone, and no other one may take it over."""
+ADOPT_PATIENCE = 20.0
+"""Seconds for which a process that takes a run over waits until the one before it has died."""
 _BEAT = 1.0
 _LISTED = 100_000
 _LEAST_DISK = 256 * 1024
@@ -35,6 +38,7 @@ class Execution:
     """One run of a simulator's commands, with everything that it left on this machine.
 
     `root` is a folder of its own, made here: `work` below it is the task's folder, `control` belongs to the supervisor.
+    With `adopting` it is one that a process which has died left behind, with its run; raises NotAdoptable.
     """
 
     def __init__(
@@ -48,8 +52,9 @@ class Execution:
         resources: Resources,
         limits: Limits,
         gpu_ids: tuple[str, ...] = (),
+        adopting: bool = False,
     ) -> None:
-        self._claim = Claim(root)
+        self._claim = Claim.adopt(root, gpu_ids, ADOPT_PATIENCE) if adopting else Claim.make(root)
         self.folder = self._claim.work
         self.control = self._claim.control
         self._box = box
@@ -61,6 +66,7 @@ class Execution:
         self._gpu_ids = gpu_ids
         self._stop = threading.Event()
         self._running: Running | None = None
+        self._orphan_seconds = ORPHAN_SECONDS
         self._lock = threading.Lock()
 
     @property
@@ -94,6 +100,7 @@ class Execution:
             resources=self._resources,
             limits=self._limits,
             gpu_ids=self._gpu_ids,
+            orphan_seconds=self._orphan_seconds,
         )
         plan = self._runtime.plan(prepared, box)
         with self._lock:
@@ -101,6 +108,36 @@ class Execution:
                 raise Stopped
             running = self._running = Running.start(plan, self.control)
         started()
+        return self._watch(running)
+
+    def allow_adoption(self) -> Snapshot:
+        """Let another process take the run over should this one die, and return what the task's folder holds now."""
+        before = take_snapshot(self.folder)
+        self._claim.allow_adoption(before, self._gpu_ids)
+        self._orphan_seconds = ADOPTION_SECONDS
+        return before
+
+    def before(self) -> Snapshot:
+        """Return what the task's folder held before the commands of a run that is taken over; raises NotAdoptable."""
+        return self._claim.before()
+
+    def resume(self, started: Callable[[], None] = lambda: None) -> Exit:
+        """Watch the commands that another process had started to their end and return it, also when that has come.
+
+        `started` is called when the commands still run.
+
+        Raises:
+            SupervisorLost: nobody knows how they ended.
+        """
+        with self._lock:
+            running = self._running = Running.attach(self.control)
+            if self._stop.is_set():
+                running.stop()
+        if running.poll() is None:
+            started()
+        return self._watch(running)
+
+    def _watch(self, running: Running) -> Exit:
         try:
             while (end := running.wait(_BEAT)) is None:
                 running.beat()

@@ -9,12 +9,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from simulators.errors import Stopped
 from simulators.outcome import Outcome
 from simulators.work import Reporter, Superseded, Work
 from simyard.errors import Unavailable
 from simyard.status import Status
 
 log = logging.getLogger(__name__)
+
+_TICK = 0.2
 
 
 def backoff(first: float, most: float) -> Iterator[float]:
@@ -31,16 +34,20 @@ class Reports:
     def __init__(self, work: Work, reporter: Reporter, lease: float, superseded: Callable[[], None]) -> None:
         self._work = work
         self._reporter = reporter
+        self._lease = lease
         self._every = lease / 3
         self._on_superseded = superseded
         self._unsent: deque[Status | Outcome] = deque()
         self._closed = False
+        self._alive_at = 0.0
+        """When the newest report was sent that was taken."""
         self._refused: Superseded | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
     def start(self) -> None:
         """Start to renew the lease."""
+        self._alive_at = time.monotonic()
         self._thread.start()
 
     def moved(self, status: Status) -> None:
@@ -62,6 +69,23 @@ class Reports:
             if self._refused:
                 raise self._refused
 
+    def confirm(self, given_up: Callable[[], bool]) -> None:
+        """Return once the lease holds, so that nobody has taken over; mostly at once.
+
+        It does not hold when this process was frozen, or cut off: then the next report that is taken tells.
+
+        Raises:
+            Superseded: another attempt has taken over.
+            Stopped: it was given up meanwhile.
+        """
+        with self._changed:
+            while time.monotonic() - self._alive_at >= self._lease:
+                if self._refused:
+                    raise self._refused
+                if given_up():
+                    raise Stopped
+                self._changed.wait(_TICK)
+
     def close(self) -> None:
         """Send no more."""
         with self._changed:
@@ -70,16 +94,15 @@ class Reports:
         self._thread.join()
 
     def _run(self) -> None:
-        renew_at = time.monotonic() + self._every
         waits = backoff(0.2, 5.0)
         while True:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: self._closed or self._unsent, timeout=max(0.0, renew_at - time.monotonic())
-                )
+                left = self._alive_at + self._every - time.monotonic()
+                self._changed.wait_for(lambda: self._closed or self._unsent, timeout=max(0.0, left))
                 if self._closed:
                     return
                 first = self._unsent[0] if self._unsent else None
+            sent_at = time.monotonic()
             try:
                 self._send(first)
             except Superseded as refused:
@@ -94,11 +117,11 @@ class Reports:
                     self._changed.wait_for(lambda: self._closed, timeout=next(waits))
                 continue
             waits = backoff(0.2, 5.0)
-            renew_at = time.monotonic() + self._every
-            if first is not None:
-                with self._changed:
+            with self._changed:
+                self._alive_at = sent_at
+                if first is not None:
                     self._unsent.popleft()
-                    self._changed.notify_all()
+                self._changed.notify_all()
 
     def _send(self, report: Status | Outcome | None) -> None:
         match report:

@@ -35,7 +35,12 @@ class Work:
     @property
     def box(self) -> str:
         """The name that every process, container and folder of this attempt carries."""
-        return f"simyard-{self.task}-{self.attempt}"
+        return box_of(self.task, self.attempt)
+
+
+def box_of(task: str, attempt: int) -> str:
+    """Return the name that every process, container and folder of an attempt carries."""
+    return f"simyard-{task}-{attempt}"
 
 
 class Superseded(Conflict):

@@ -20,13 +20,14 @@ from simyard.errors import NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
+from storage.errors import StorageUnavailable
 from storage.objects import ObjectStore
 from tasks.errors import Refused
 from tasks.holders import Broken, Gone, Holders, HolderState, Left, Verdict
-from tasks.lifecycle import Dispatch, End, Progress, Renew, Stimulus, Undelivered
+from tasks.lifecycle import Adopt, Dispatch, End, Progress, Renew, Undelivered
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
 from tasks.record import TaskRecord
-from tasks.recovery import settle
+from tasks.recovery import settle, settle_stored
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class Desk:
         self._machines: tuple[Host, ...] = ()
         self._machines_at = -_HOSTS_EVERY
         self._cancels: dict[tuple[str, int], float] = {}
+        self._silent: set[tuple[str, int]] = set()
+        """Attempts that an actor was told to take over, and of which nothing has been heard since."""
 
     # What attempts report.
 
@@ -114,7 +117,8 @@ class Desk:
         self._set_idle(task, attempt)
         return verdict
 
-    def _take(self, task: str, stimulus: Stimulus) -> Verdict:
+    def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered) -> Verdict:
+        self._silent.discard((task, stimulus.attempt))
         try:
             self._store.apply(task, stimulus, self._now())
         except Refused as refused:
@@ -154,8 +158,8 @@ class Desk:
         for record in self._store.active():
             key = (record.task.id, record.task.attempts[-1].number)
             if record.lease_until is not None and record.lease_until < now:
-                self._lost(*key, "Its machine did not renew the lease in time.")
                 self._end(record.holder)
+                self._gone(*key, record.holder, "Its machine did not renew the lease in time.")
             elif record.task.cancel_requested and monotonic - self._cancels.get(key, -_CANCEL_EVERY) >= _CANCEL_EVERY:
                 self._cancels[key] = monotonic
                 if record.holder in self._held:
@@ -186,44 +190,107 @@ class Desk:
             raise
         attempt = after.task.attempts[-1].number
         self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=(record.task.id, attempt)))
-        work = Work(
-            task=record.task.id,
-            attempt=attempt,
-            simulator=record.task.simulator,
-            version=record.task.version,
-            runtime=held.holder.kind.runtime,
+        work = self._work(after)
+        self._holders.hand_over(name, work, partial(self._returned, name, work.task, attempt))
+
+    def _work(self, record: TaskRecord) -> Work:
+        """Return the newest attempt at a task as its actor needs to know it."""
+        kind = _kind(record)
+        return Work(
+            task=record.id,
+            attempt=record.attempt,
+            simulator=kind.simulator,
+            version=kind.version,
+            runtime=kind.runtime,
             parameters=dict(record.task.parameters),
             commands=record.task.commands,
-            inputs=self._store.inputs(record.task.id),
+            inputs=self._store.inputs(record.id),
             resources=record.task.resources,
             limits=record.task.limits,
             project=record.task.project,
             storage=self._storage,
         )
-        self._holders.hand_over(name, work, partial(self._returned, name, work.task, attempt))
 
     def _returned(self, name: str, task: str, attempt: int, left: Left) -> None:
         """Take note that an actor does not carry an attempt any more, one way or the other."""
         try:
             if isinstance(left, Gone):
-                with self._lock:
-                    self._held.pop(name, None)
-                self._lost(task, attempt, "The process that carried it ended unexpectedly.")
+                try:
+                    self._gone(task, attempt, name, "The process that carried it ended unexpectedly.")
+                finally:
+                    # Not before: its room is for whoever takes over.
+                    with self._lock:
+                        self._held.pop(name, None)
             else:
-                self._set_idle(task, attempt)
+                self._set_idle(task, attempt, name)
                 if isinstance(left, Broken):
                     log.error("attempt %s of %s could not be carried: %s", attempt, task, left.why)
-                    self._lost(task, attempt, f"It could not be carried: {left.why}"[:1000])
+                    self._lost(task, attempt, name, f"It could not be carried: {left.why}"[:1000])
         except Exception:
             # The lease covers what is missed here.
             log.exception("the end of attempt %s of %s was not taken note of", attempt, task)
         self._cancels.pop((task, attempt), None)
 
-    def _lost(self, task: str, attempt: int, message: str) -> None:
-        """Take note that nobody carries an attempt any more."""
+    def _gone(self, task: str, attempt: int, name: str | None, message: str) -> None:
+        """Take note that the actor which carried an attempt has gone: another one takes over, or the attempt is lost.
+
+        What it ran goes on on its machine meanwhile, or has ended there with everything that it made.
+        """
+        with suppress(Refused, NotFound):
+            record = self._store.get(task)
+            if (record.attempt, record.holder) != (attempt, name):
+                return
+            try:
+                if settle_stored(self._store, self._objects, task, attempt, self._now()) is not None:
+                    return
+            except StorageUnavailable as error:
+                log.warning("whether attempt %s of %s has a result is not known yet: %s", attempt, task, error)
+            # An actor that was told to take over and has said nothing for a whole lease: no other one fares better.
+            is_late = record.lease_until is not None and record.lease_until < self._now()
+            if (is_late and (task, attempt) in self._silent) or not self._adopt(record):
+                self._lost(task, attempt, name, message)
+
+    def _adopt(self, record: TaskRecord) -> bool:
+        """Let a new actor take an attempt over on the machine where it runs; says whether there is one."""
+        machine = record.task.attempts[-1].machine
+        with self._lock:
+            gone = self._held.get(record.holder or "")
+            if gone is not None:
+                self._held[gone.holder.name] = replace(gone, carries=None)
+        # A machine is known again by its name: Ray gives it a new id when it starts anew.
+        hosts = [host for host in self._holders.machines() if host.name == machine]
+        hosts.sort(key=lambda host: gone is not None and host.id == gone.holder.host, reverse=True)
+        if not hosts:
+            return False
+        held = self._start(_kind(record), hosts[0].id)
+        stimulus = Adopt(
+            attempt=record.attempt,
+            holder=held.holder.name,
+            instead_of=record.holder or "",
+            lease_until=self._lease(START_GRACE),
+        )
+        try:
+            after = self._store.apply(record.id, stimulus, self._now())
+        except SimyardError as error:
+            self._end(held.holder.name)
+            if isinstance(error, Refused):
+                return False
+            raise
+        self._let_adopt(after, held)
+        return True
+
+    def _let_adopt(self, record: TaskRecord, held: _Held) -> None:
+        """Tell the actor that holds an attempt to take it over from whoever carried it before."""
+        name, key = held.holder.name, (record.id, record.attempt)
+        self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=key))
+        self._silent.add(key)
+        self._holders.adopt(name, self._work(record), partial(self._returned, name, *key))
+
+    def _lost(self, task: str, attempt: int, name: str | None, message: str) -> None:
+        """Take note that nobody carries an attempt any more, unless another actor has taken it over."""
         reason = Reason(code=ReasonCode.MACHINE_LOST, message=message)
         with suppress(Refused, NotFound):
-            settle(self._store, self._objects, task, attempt, reason, self._now())
+            settle(self._store, self._objects, task, attempt, reason, self._now(), holder=name)
 
     def _end(self, name: str | None) -> None:
         """End an actor: it is idle and not needed, frozen, or cut off."""
@@ -232,11 +299,11 @@ class Desk:
         if held is not None:
             self._holders.end(held.holder.name)
 
-    def _set_idle(self, task: str, attempt: int) -> None:
-        """Take note that the actor which carries the attempt, where there is one, has nothing to do."""
+    def _set_idle(self, task: str, attempt: int, name: str | None = None) -> None:
+        """Take note that the actor which carries the attempt, of that name if it is given, has nothing to do."""
         with self._lock:
             for held in self._held.values():
-                if held.carries == (task, attempt):
+                if held.carries == (task, attempt) and name in {None, held.holder.name}:
                     idle = replace(held.holder, idle_since=self._monotonic())
                     self._held[held.holder.name] = replace(held, holder=idle, carries=None)
                     return
@@ -255,15 +322,17 @@ class Desk:
             task, attempt, name = record.task.id, record.task.attempts[-1].number, record.holder or ""
             found = states.get(name)
             if found is None:
-                self._lost(task, attempt, "The process that carried it was gone when the server came back.")
+                self._gone(task, attempt, record.holder, "Its process was gone when the server came back.")
             elif found.carries == (task, attempt):
                 self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
                 self._holders.watch(name, task, attempt, partial(self._returned, name, task, attempt))
-            elif record.status is Status.PREPARING:
+            elif record.status is Status.PREPARING and not record.task.attempts[-1].adoptions:
                 # The dispatcher that died had not handed it over, or its actor had not begun.
                 self._take(task, Undelivered(attempt=attempt))
             else:
-                self._lost(task, attempt, "The process that carried it had given it up.")
+                # Its actor was about to take it over, or has given it up, which it finds when it looks.
+                self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
+                self._let_adopt(record, self._held[name])
 
     def _ask_actors(self) -> Mapping[str, HolderState]:
         states = self._holders.ask()

@@ -142,6 +142,8 @@ def _attempt(attempt: Attempt) -> str:
         parts.append("goes on")
     else:
         parts.append(f"ended {_time(attempt.ended_at)}")
+    if attempt.adoptions:
+        parts.append("taken over once" if attempt.adoptions == 1 else f"taken over {attempt.adoptions} times")
     if attempt.exit_code is not None:
         parts.append(f"exit code {attempt.exit_code}")
     if attempt.cpu_seconds is not None:

@@ -65,6 +65,13 @@ class Holders(Protocol):
         """Give the actor an attempt to carry."""
         ...
 
+    def adopt(self, name: str, work: Work, left: OnLeft) -> None:
+        """Let the actor carry an attempt on that another one on its machine carried, which has gone or is about to.
+
+        What cannot be carried on is Broken.
+        """
+        ...
+
     def watch(self, name: str, task: str, attempt: int, left: OnLeft) -> None:
         """Ask to be told when the actor does not carry the attempt any more, which it was given by another process."""
         ...

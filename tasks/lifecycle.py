@@ -15,10 +15,12 @@ from simyard.status import MOVES, Status
 from simyard.task import Attempt, Task
 from tasks.errors import Refused
 from tasks.record import Draft, TaskRecord
-from tasks.stimulus import Cancel, Dispatch, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
+from tasks.stimulus import Adopt, Cancel, Dispatch, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
 
 __all__ = [
+    "ADOPTION_BUDGET",
     "LOSS_BUDGET",
+    "Adopt",
     "Cancel",
     "Dispatch",
     "End",
@@ -38,6 +40,8 @@ __all__ = [
 
 LOSS_BUDGET = 5
 """How many attempts a task may lose with their machines before it fails."""
+ADOPTION_BUDGET = 20
+"""How often an attempt may be taken over before it counts as lost: it may itself be what ends them."""
 KEPT_ATTEMPTS = 100
 """A task shows its newest attempts; preemptions alone could make any number of them."""
 RETRYABLE = frozenset(
@@ -140,10 +144,13 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             _require_current(record, attempt)
             held = record.lease_until
             return Step(replace(record, lease_until=lease_until if held is None else max(held, lease_until)))
+        case Adopt():
+            return _adopt(record, stimulus)
         case End(attempt, outcome):
             return _end(record, attempt, _checked(outcome, record), now)
-        case Lost(attempt, reason):
+        case Lost(attempt, reason, holder):
             _require_current(record, attempt, Outcome(status=Status.FAILED, reason=reason))
+            _require_holder(record, holder)
             return _lost(record, _closed(record, now, reason=reason), reason, now)
         case Undelivered(attempt):
             return _undelivered(record, attempt, now)
@@ -183,6 +190,19 @@ def _progress(record: TaskRecord, stimulus: Progress, now: datetime) -> Step:
     if status is Status.RUNNING:
         task = {"attempts": _with_last(record, started_at=now), "started_at": now}
     return _move(record, status, task=task)
+
+
+def _adopt(record: TaskRecord, stimulus: Adopt) -> Step:
+    _require_current(record, stimulus.attempt)
+    _require_holder(record, stimulus.instead_of)
+    adoptions = record.task.attempts[-1].adoptions + 1
+    if adoptions > ADOPTION_BUDGET:
+        raise Refused(f"The attempt has been taken over {ADOPTION_BUDGET} times already.")
+    task = record.task.model_copy(update={"attempts": _with_last(record, adoptions=adoptions)})
+    message = "The process that carried it has gone; another one on its machine takes it over."
+    note = Happened(kind=EventKind.NOTE, status=record.status, attempt=stimulus.attempt, message=message)
+    lease_until = stimulus.lease_until if record.lease_until is None else max(record.lease_until, stimulus.lease_until)
+    return Step(replace(record, task=task, holder=stimulus.holder, lease_until=lease_until), (note,))
 
 
 def _end(record: TaskRecord, attempt: int, outcome: Outcome, now: datetime) -> Step:
@@ -333,6 +353,12 @@ def _require_current(record: TaskRecord, attempt: int, end: Outcome | None = Non
         raise Refused(f"Attempt {attempt} has reported this end before.", duplicate=True)
     now = "goes on" if record.status.is_active else f"is {record.status}"
     raise Refused(f"Attempt {attempt} is over: the task {now}, and its newest attempt is {record.attempt}.")
+
+
+def _require_holder(record: TaskRecord, holder: str | None) -> None:
+    """Refuse what is said of a process that does not carry the attempt any more."""
+    if holder is not None and holder != record.holder:
+        raise Refused(f"{holder} does not carry the attempt any more; {record.holder} does.")
 
 
 def _is_same_end(record: TaskRecord, known: Attempt, end: Outcome) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _PREFIX = "sim-"
 _ASK_SECONDS = 15.0
+_TELLERS = 8
 
 
 class RayHolders:
@@ -36,6 +37,7 @@ class RayHolders:
         self._woken = woken
         self._reporter = DispatcherReporter()
         self._handles: dict[str, Any] = {}
+        self._tellers = ThreadPoolExecutor(_TELLERS, thread_name_prefix="left")
 
     def machines(self) -> tuple[Host, ...]:
         """See Holders."""
@@ -66,6 +68,14 @@ class RayHolders:
             left(Gone())
         else:
             self._follow(name, handle.carry.remote(work, self._reporter), left)
+
+    def adopt(self, name: str, work: Work, left: OnLeft) -> None:
+        """See Holders."""
+        handle = self._handles.get(name)
+        if handle is None:
+            left(Gone())
+        else:
+            self._follow(name, handle.adopt.remote(work, self._reporter), left)
 
     def watch(self, name: str, task: str, attempt: int, left: OnLeft) -> None:
         """See Holders."""
@@ -119,12 +129,15 @@ class RayHolders:
         return states
 
     def _follow(self, name: str, call: Any, left: OnLeft) -> None:
-        def done(future: Future[Any]) -> None:
-            why = _left(future.exception())
+        def tell(why: Left) -> None:
             if isinstance(why, Gone):
                 self._handles.pop(name, None)
             left(why)
             self._woken()
+
+        def done(future: Future[Any]) -> None:
+            # In a thread of Ray's, which must be free again before anything can be asked of Ray.
+            self._tellers.submit(tell, _left(future.exception()))
 
         call.future().add_done_callback(done)
 

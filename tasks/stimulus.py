@@ -39,6 +39,17 @@ class Renew:
 
 
 @dataclass(frozen=True)
+class Adopt:
+    """The dispatcher lets another actor carry the attempt on, since the one that carried it has gone."""
+
+    attempt: int
+    holder: str
+    instead_of: str
+    """The actor that has gone: where another one carries the attempt meanwhile, this comes too late."""
+    lease_until: datetime
+
+
+@dataclass(frozen=True)
 class End:
     """The attempt says how it ended."""
 
@@ -52,6 +63,8 @@ class Lost:
 
     attempt: int
     reason: Reason
+    holder: str | None = None
+    """The actor that is known to have gone: where another one carries the attempt, it is not lost; None says any."""
 
 
 @dataclass(frozen=True)
@@ -73,4 +86,4 @@ class Wait:
     reason: Reason
 
 
-Stimulus = Dispatch | Progress | Renew | End | Lost | Undelivered | Cancel | Wait
+Stimulus = Dispatch | Progress | Renew | Adopt | End | Lost | Undelivered | Cancel | Wait

@@ -67,6 +67,8 @@ class Attempt(Word):
     started_at: Moment | None = None
     """When the commands started."""
     ended_at: Moment | None = None
+    adoptions: int = Field(default=0, ge=0)
+    """How often another process took it over from one that had died, with nothing repeated."""
     reason: Reason | None = None
     """Why it ended; None while it goes on and after success."""
     exit_code: int | None = None

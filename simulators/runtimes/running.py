@@ -128,6 +128,13 @@ class Running:
         """Tell the supervisor that somebody still watches the run."""
         (self.control / supervisor.HEARTBEAT).touch(mode=0o600)
 
+    def was_watched(self, seconds: float) -> bool:
+        """Say whether somebody watched the run within the last seconds, as far as the machine's clock was not set."""
+        try:
+            return time.time() - (self.control / supervisor.HEARTBEAT).stat().st_mtime < seconds
+        except FileNotFoundError:
+            return False
+
     def log(self, stream: LogStream) -> Path:
         """Return the file that holds what the commands printed so far."""
         return self.control / (supervisor.STDOUT if stream is LogStream.STDOUT else supervisor.STDERR)

@@ -34,7 +34,7 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
-from tasks.stimulus import Dispatch, Lost, Renew, Stimulus, Undelivered, Wait
+from tasks.stimulus import Adopt, Dispatch, Lost, Renew, Stimulus, Undelivered, Wait
 
 _LOOK_SECONDS = 1.0
 """How often one that waits for news looks by itself, so that a lost notification costs no more than this."""
@@ -308,7 +308,7 @@ class PostgresStore:
 
         def work(connection: Connection) -> TaskRecord | Refused:
             nonlocal kept
-            if isinstance(stimulus, Dispatch | Lost | Undelivered | Wait):
+            if isinstance(stimulus, Adopt | Dispatch | Lost | Undelivered | Wait):
                 self._check_lead(connection)
             row = self._run(connection, "lock_task", {"id": task}).fetchone()
             if row is None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from serve.server import is_healthy
+from tests.leftovers import nothing_left
 from tests.running_server import RunningServer, running_server, until
 
 
@@ -66,8 +69,8 @@ def test_a_task_outlives_the_death_of_any_process_of_the_server(server: RunningS
     until(lambda: running(server, task), what="a running task")
     kill_one(server, victim)
     (ended,) = server.ended(task, seconds=150)
-    assert (ended["status"], ended["result"]) == ("succeeded", len(ended["attempts"]))
-    assert len(ended["attempts"]) == (2 if "carry" in victim else 1)
+    assert (ended["status"], ended["result"], len(ended["attempts"])) == ("succeeded", 1, 1)
+    assert ended["attempts"][0]["adoptions"] == (1 if "carry" in victim else 0)
 
 
 def test_a_task_outlives_the_death_of_its_supervisor(server: RunningServer) -> None:
@@ -84,15 +87,82 @@ def test_a_task_outlives_the_death_of_its_supervisor(server: RunningServer) -> N
     assert ended["attempts"][0]["reason"]["code"] == "machine-lost"
 
 
+@dataclass(frozen=True)
+class Waiter:
+    """A task that writes down each of its beginnings, and ends when it is told to."""
+
+    server: RunningServer
+    task: str
+    folder: Path
+
+    @property
+    def beginnings(self) -> list[str]:
+        journal = self.folder / "journal"
+        return journal.read_text().split() if journal.exists() else []
+
+    def go(self) -> None:
+        (self.folder / "go").touch()
+
+    def adoptions(self) -> int:
+        return int(self.server.task(self.task)["attempts"][-1]["adoptions"])
+
+    def ends_once(self, seconds: float = 150) -> None:
+        """Let it end, and check that it ran once, under one number, and that nothing is left of it."""
+        self.go()
+        (ended,) = self.server.ended(self.task, seconds=seconds)
+        assert (ended["status"], ended["result"], len(ended["attempts"])) == ("succeeded", 1, 1)
+        assert len(self.beginnings) == 1
+        nothing_left(self.server, self.task)
+
+
+@pytest.fixture
+def waiter(server: RunningServer, tmp_path: Path) -> Waiter:
+    script = f"echo $$ >> {tmp_path}/journal; while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; echo made > out"
+    (task,) = server.submit(("sh", "-c", script))
+    found = Waiter(server, task, tmp_path)
+    until(lambda: found.beginnings and running(server, task), what="a running task")
+    return found
+
+
+def test_a_run_is_taken_over_again_and_again_and_can_be_followed_and_cancelled(
+    server: RunningServer, waiter: Waiter
+) -> None:
+    for i in range(1, 3):
+        kill_one(server, "ray::SimulatorActor.carry" if i == 1 else "ray::SimulatorActor.adopt")
+        until(lambda i=i: waiter.adoptions() == i, what="that it was taken over")
+    (pid,) = waiter.beginnings
+    assert psutil.pid_exists(int(pid))
+    with server.http() as http:
+        until(
+            lambda: http.get(f"/v1/tasks/{waiter.task}/files").status_code == 200,
+            what="the files of the run that was taken over",
+        )
+        assert http.post(f"/v1/tasks/{waiter.task}:cancel").is_success
+    (ended,) = server.ended(waiter.task)
+    assert (ended["status"], len(ended["attempts"])) == ("cancelled", 1)
+    nothing_left(server, waiter.task)
+
+
+def test_a_run_outlives_the_death_of_its_actor_and_of_the_dispatcher_together(
+    server: RunningServer, waiter: Waiter
+) -> None:
+    for process in server.processes("ray::SimulatorActor.carry") + server.processes("ray::DispatcherActor"):
+        process.kill()
+    until(lambda: waiter.adoptions() == 1, what="that it was taken over")
+    waiter.ends_once()
+
+
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 @pytest.mark.timeout(400)
-def test_the_keeper_brings_a_dead_head_back_and_the_task_is_done_again(server: RunningServer, victim: str) -> None:
-    (task,) = server.submit(("sleep", "2"))
-    until(lambda: running(server, task), what="a running task")
+def test_the_keeper_brings_a_dead_head_back_and_runs_go_on_meanwhile(
+    server: RunningServer, waiter: Waiter, victim: str
+) -> None:
     [process] = [p for p in server.processes() if p.name() == victim]
     process.kill()
-    (ended,) = server.ended(task, seconds=200)
-    assert (ended["status"], ended["result"]) == ("succeeded", len(ended["attempts"]))
+    until(lambda: not is_healthy(server.url), what="that the server does not answer")
+    until(lambda: is_healthy(server.url), 240, what="that the server answers again")
+    until(lambda: waiter.adoptions() == 1, 120, what="that it was taken over")
+    waiter.ends_once()
 
 
 def test_a_server_whose_keeper_was_killed_goes_on_and_can_be_stopped_and_started(

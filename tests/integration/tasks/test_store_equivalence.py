@@ -18,7 +18,7 @@ from simulators.outcome import Outcome
 from simyard.errors import SimyardError
 from simyard.reason import ReasonCode
 from simyard.status import Status
-from tasks.lifecycle import Cancel, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
+from tasks.lifecycle import Adopt, Cancel, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
 from tasks.memory import MemoryStore
 from tasks.record import TaskQuery
 from tasks.store import Store, open_store
@@ -26,18 +26,20 @@ from tests.services.postgres import PostgresServer
 from tests.unit.tasks.samples import NOW, dispatch, draft, failed, later, reason
 
 # A stimulus names its attempt by its distance from the newest one.
+HOLDERS = st.sampled_from(["sim-1", "sim-1", "sim-2"])
 ATTEMPTS = st.sampled_from([0, 0, 0, 0, -1, 1])
 REASONS = st.sampled_from([ReasonCode.EXIT_CODE, ReasonCode.MACHINE_LOST, ReasonCode.PREEMPTED]).map(reason)
 STIMULI: st.SearchStrategy[Stimulus] = st.one_of(
     st.just(dispatch()),
     st.builds(Progress, ATTEMPTS, st.sampled_from(list(Status))),
     st.builds(Renew, ATTEMPTS, st.integers(0, 100).map(later)),
+    st.builds(Adopt, ATTEMPTS, HOLDERS, HOLDERS, st.integers(0, 100).map(later)),
     st.builds(
         End,
         ATTEMPTS,
         st.builds(Outcome, status=st.sampled_from(list(Status)), reason=REASONS, stored=st.booleans()),
     ),
-    st.builds(Lost, ATTEMPTS, REASONS),
+    st.builds(Lost, ATTEMPTS, REASONS, st.none() | HOLDERS),
     st.builds(Undelivered, ATTEMPTS),
     st.just(Cancel()),
     st.builds(Wait, REASONS),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from simulators.errors import Stopped
 from simulators.outcome import Outcome
 from simulators.reports import Reports
 from simulators.work import Superseded, Work
@@ -39,10 +40,15 @@ class Desk:
         self.taken: list[object] = []
         self.renewed = threading.Event()
         self._failures = iter(failures)
+        self._failed = 0
+        self.failed_twice = threading.Event()
 
     def _take(self, report: object) -> None:
         failure = next(self._failures, None)
         if failure is not None:
+            self._failed += 1
+            if self._failed == 2:
+                self.failed_twice.set()
             raise failure
         self.taken.append(report)
 
@@ -101,3 +107,30 @@ def test_a_superseded_attempt_is_told_and_its_end_is_refused(superseded: threadi
         with pytest.raises(Superseded):
             sender.end(DONE)
     assert desk.taken == []
+
+
+def test_a_lease_that_holds_is_confirmed_without_a_word(superseded: threading.Event) -> None:
+    desk = Desk()
+    for sender in reports(desk, superseded):
+        sender.confirm(lambda: False)
+    assert desk.taken == []
+
+
+def test_a_lease_that_ran_out_is_confirmed_by_the_next_report_that_is_taken(superseded: threading.Event) -> None:
+    # Between the first failure and the second are at least 0.1 s: longer than the lease.
+    desk = Desk(Unavailable(), Unavailable(), Unavailable())
+    for sender in reports(desk, superseded, lease=0.05):
+        assert desk.failed_twice.wait(10)
+        with pytest.raises(Stopped):
+            sender.confirm(lambda: True)
+        assert desk.taken == []
+        sender.confirm(lambda: False)
+        assert desk.taken != []
+
+
+def test_a_lease_that_another_attempt_has_is_not_confirmed(superseded: threading.Event) -> None:
+    desk = Desk(*(Superseded() for _ in range(100)))
+    for sender in reports(desk, superseded, lease=0.0):
+        with pytest.raises(Superseded):
+            sender.confirm(lambda: False)
+    assert superseded.is_set()

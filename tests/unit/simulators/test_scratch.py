@@ -11,7 +11,7 @@ from simulators.scratch import Claim, remove_tree, sweep
 
 
 def test_a_claimed_folder_is_never_swept(tmp_path: Path) -> None:
-    claim = Claim(tmp_path / "scratch" / "a")
+    claim = Claim.make(tmp_path / "scratch" / "a")
     (claim.work / "precious").touch()
     assert sweep(tmp_path / "scratch") == 0
     assert (claim.work / "precious").exists()
@@ -22,7 +22,7 @@ def test_a_claimed_folder_is_never_swept(tmp_path: Path) -> None:
 def test_the_folder_of_a_killed_process_is_swept(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from simulators.scratch import Claim\n"
-        "claim = Claim(Path(sys.argv[1])); print('claimed', flush=True); time.sleep(600)"
+        "claim = Claim.make(Path(sys.argv[1])); print('claimed', flush=True); time.sleep(600)"
     )
     root = tmp_path / "scratch" / "a"
     with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE) as owner:
@@ -43,7 +43,7 @@ def test_a_folder_whose_maker_died_before_locking_it_is_swept(tmp_path: Path) ->
 def test_a_claim_starts_from_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "a" / "work").mkdir(parents=True)
     (tmp_path / "a" / "work" / "old").touch()
-    claim = Claim(tmp_path / "a")
+    claim = Claim.make(tmp_path / "a")
     assert list(claim.work.iterdir()) == []
     claim.release()
 

@@ -11,9 +11,11 @@ from simyard.reason import Reason, ReasonCode
 from simyard.status import ACTIVE, Status
 from tasks.errors import Refused
 from tasks.lifecycle import (
+    ADOPTION_BUDGET,
     KEPT_ATTEMPTS,
     LOSS_BUDGET,
     RETRYABLE,
+    Adopt,
     Cancel,
     Dispatch,
     End,
@@ -343,3 +345,40 @@ def test_why_a_task_waits_is_told_once_for_each_kind_of_reason() -> None:
     assert step(after.record, Wait(fuller), NOW).events == ()
     assert step(after.record, Wait(fuller), NOW).record.task.reason == fuller
     assert step(running(), Wait(full), NOW).record.task.reason is None
+
+
+def test_an_attempt_that_is_taken_over_goes_on_under_its_number_with_a_new_holder_and_lease() -> None:
+    record = running()
+    after = step(record, Adopt(1, "sim-2", "sim-1", later(90)), later(9))
+    assert (after.record.attempt, after.record.status) == (1, Status.RUNNING)
+    assert (after.record.holder, after.record.lease_until) == ("sim-2", later(90))
+    assert (after.record.losses, after.record.task.attempts[0].adoptions) == (0, 1)
+    assert after.record.task.attempts[0].ended_at is None
+    assert [(e.kind, e.status, e.attempt) for e in after.events] == [(EventKind.NOTE, Status.RUNNING, 1)]
+    assert step(after.record, End(1, succeeded()), later(20)).record.task.result == 1
+
+
+def test_an_attempt_is_taken_over_only_from_the_process_that_carries_it() -> None:
+    once = step(running(), Adopt(1, "sim-2", "sim-1", later(90)), later(9)).record
+    assert not refused(once, Adopt(1, "sim-3", "sim-1", later(90))).duplicate
+    assert not refused(once, Lost(1, LOST, "sim-1")).duplicate
+    assert step(once, Lost(1, LOST, "sim-2"), later(9)).record.status is Status.QUEUED
+    assert step(once, Lost(1, LOST), later(9)).record.status is Status.QUEUED
+
+
+def test_a_lease_does_not_become_shorter_when_an_attempt_is_taken_over() -> None:
+    assert step(running(), Adopt(1, "sim-2", "sim-1", later(5)), later(1)).record.lease_until == later(30)
+
+
+def test_what_is_over_or_not_the_newest_attempt_is_not_taken_over() -> None:
+    for record in (queued(), ended(succeeded()), running(attempt=2)):
+        refused(record, Adopt(1, "sim-2", "sim-1", later(90)))
+
+
+def test_an_attempt_that_ends_one_process_after_another_is_not_taken_over_for_ever() -> None:
+    record = running()
+    for i in range(ADOPTION_BUDGET):
+        record = step(record, Adopt(1, f"sim-{i + 2}", f"sim-{i + 1}", later(90)), later(9)).record
+    last = f"sim-{ADOPTION_BUDGET + 1}"
+    refused(record, Adopt(1, "sim-99", last, later(90)))
+    assert step(record, Lost(1, LOST, last), later(9)).record.status is Status.QUEUED

@@ -13,7 +13,9 @@ from simyard.reason import ReasonCode
 from simyard.status import MOVES, Status
 from tasks.errors import Refused
 from tasks.lifecycle import (
+    ADOPTION_BUDGET,
     LOSS_BUDGET,
+    Adopt,
     Cancel,
     Dispatch,
     End,
@@ -110,6 +112,18 @@ class Life(RuleBasedStateMachine):
             assert self.record.lease_until is not None
             assert self.record.lease_until >= before
 
+    @rule(offset=OFFSETS, seconds=SECONDS, is_late=st.booleans())
+    def adopt(self, offset: int, seconds: int, is_late: bool) -> None:
+        before = self.record
+        gone = "sim-99" if is_late else before.holder or "none"
+        stimulus = Adopt(before.attempt + offset, f"sim-{self.now.timestamp()}", gone, NOW + timedelta(seconds=seconds))
+        if self.send(stimulus):
+            assert not is_late, "of two who take over, one comes too late"
+            assert (before.attempt, before.status) == (self.record.attempt, self.record.status), "nothing is repeated"
+            assert (before.losses, before.failures) == (self.record.losses, self.record.failures)
+            assert self.record.holder == stimulus.holder != before.holder
+            assert self.record.task.attempts[-1].adoptions <= ADOPTION_BUDGET
+
     @rule(offset=OFFSETS, outcome=OUTCOMES)
     def end(self, offset: int, outcome: Outcome) -> None:
         attempt = self.record.attempt + offset
@@ -121,9 +135,11 @@ class Life(RuleBasedStateMachine):
             else:
                 raise AssertionError("an end must be taken once")
 
-    @rule(offset=OFFSETS, code=CODES)
-    def lose(self, offset: int, code: ReasonCode) -> None:
-        self.send(Lost(self.record.attempt + offset, reason(code)))
+    @rule(offset=OFFSETS, code=CODES, holder=st.sampled_from([None, "sim-1", "sim-99"]))
+    def lose(self, offset: int, code: ReasonCode, holder: str | None) -> None:
+        before = self.record.holder
+        if self.send(Lost(self.record.attempt + offset, reason(code), holder)):
+            assert holder in {None, before}, "what another process carries is not lost"
 
     @rule(offset=OFFSETS)
     def undelivered(self, offset: int) -> None:

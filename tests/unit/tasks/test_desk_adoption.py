@@ -1,0 +1,204 @@
+"""What the dispatcher does with an attempt whose actor has gone: another one takes over, or the attempt is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from simulators.outcome import Outcome
+from simulators.work import Work
+from simyard.status import Status
+from storage.manifest import commit_manifest
+from storage.memory import MemoryStore as Objects
+from storage.outcomes import put_outcome
+from tasks.desk import START_GRACE, Clock, Desk
+from tasks.holders import Broken, Gone, HolderState, OnLeft, Verdict
+from tasks.memory import MemoryStore
+from tasks.placement import Host, Kind
+from tasks.record import TaskRecord
+from tests.unit.tasks.samples import NOW, draft, succeeded
+
+LEASE = 30.0
+
+
+def host(number: int, name: str = "node") -> Host:
+    return Host(id=f"id-{number}", name=name, group="local", cpus=8, memory=2**34, gpus=0)
+
+
+@dataclass
+class Actors:
+    """Holders that do nothing but write down what they are asked for."""
+
+    hosts: tuple[Host, ...] = (host(1),)
+    living: dict[str, HolderState] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    handed: list[tuple[str, int]] = field(default_factory=list)
+    adopted: list[tuple[str, int]] = field(default_factory=list)
+    left: dict[str, OnLeft] = field(default_factory=dict)
+
+    def machines(self) -> tuple[Host, ...]:
+        return self.hosts
+
+    def start(self, kind: Kind, host: str) -> str:
+        self.started.append(host)
+        return f"sim-{len(self.started)}"
+
+    def hand_over(self, name: str, work: Work, left: OnLeft) -> None:
+        self.handed.append((name, work.attempt))
+        self.left[name] = left
+
+    def adopt(self, name: str, work: Work, left: OnLeft) -> None:
+        self.adopted.append((name, work.attempt))
+        self.left[name] = left
+
+    def watch(self, name: str, task: str, attempt: int, left: OnLeft) -> None:
+        self.left[name] = left
+
+    def cancel(self, name: str, task: str, attempt: int) -> None:
+        pass
+
+    def end(self, name: str) -> None:
+        self.ended.append(name)
+
+    def ask(self) -> Mapping[str, HolderState]:
+        return self.living
+
+
+class Scene:
+    """A desk with one task that runs as attempt 1 on the actor sim-1."""
+
+    def __init__(self) -> None:
+        self.store, self.objects, self.actors = MemoryStore(), Objects("desk"), Actors()
+        self.seconds = 0.0
+        self.desk = self.make()
+        [answer] = self.store.submit([draft()], NOW)
+        assert answer.record is not None
+        self.task = answer.record.id
+        self.desk.recover()
+        self.desk.turn()
+        assert self.desk.moved(self.task, 1, Status.RUNNING) is Verdict.TAKEN
+        assert self.actors.handed == [("sim-1", 1)]
+
+    def make(self) -> Desk:
+        clock = Clock(now=lambda: NOW + timedelta(seconds=self.seconds), monotonic=lambda: self.seconds)
+        return Desk(self.store, self.objects, self.actors, clock, lease=LEASE, warm=60.0, storage="memory://desk")
+
+    @property
+    def record(self) -> TaskRecord:
+        return self.store.get(self.task)
+
+    def carried_by(self, name: str) -> None:
+        """Check that attempt 1 runs on, carried by that actor."""
+        assert (self.record.status, self.record.attempt, self.record.holder) == (Status.RUNNING, 1, name)
+        assert self.record.losses == 0
+
+    def lost(self) -> None:
+        assert (self.record.status, self.record.losses, self.record.holder) == (Status.QUEUED, 1, None)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_when_an_actor_has_gone_another_one_on_its_machine_takes_over(scene: Scene) -> None:
+    scene.actors.left["sim-1"](Gone())
+    assert scene.actors.started == ["id-1", "id-1"]
+    assert scene.actors.adopted == [("sim-2", 1)]
+    scene.carried_by("sim-2")
+    assert scene.desk.ended(scene.task, 1, succeeded()) is Verdict.TAKEN
+    assert scene.record.task.result == 1
+
+
+def test_what_cannot_be_taken_over_is_lost(scene: Scene) -> None:
+    scene.actors.left["sim-1"](Gone())
+    scene.actors.left["sim-2"](Broken("Its folder is not on this machine."))
+    scene.lost()
+    scene.desk.turn()
+    assert scene.actors.handed[1:] == [("sim-2", 2)], "the actor that could not take over is free for the next attempt"
+
+
+def test_an_attempt_whose_machine_has_gone_is_lost_at_once(scene: Scene) -> None:
+    scene.actors.hosts = (host(2, "another"),)
+    scene.actors.left["sim-1"](Gone())
+    assert scene.actors.adopted == []
+    scene.lost()
+
+
+def test_a_result_that_is_stored_is_taken_and_nothing_is_started(scene: Scene) -> None:
+    put_outcome(scene.objects, scene.task, 1, succeeded().model_dump_json().encode())
+    commit_manifest(scene.objects, scene.task, 1, [])
+    scene.actors.left["sim-1"](Gone())
+    assert scene.actors.adopted == []
+    assert (scene.record.status, scene.record.task.result) == (Status.SUCCEEDED, 1)
+
+
+def test_an_actor_that_does_not_renew_its_lease_is_ended_and_its_run_taken_over(scene: Scene) -> None:
+    scene.seconds = START_GRACE + LEASE + 1
+    scene.desk.turn()
+    assert scene.actors.ended == ["sim-1"]
+    scene.carried_by("sim-2")
+    scene.actors.left["sim-1"](Gone())  # its end is heard of late
+    scene.carried_by("sim-2")
+    assert len(scene.actors.adopted) == 1
+
+
+@pytest.mark.parametrize("spoke", [False, True])
+def test_an_actor_that_was_to_take_over_and_says_nothing_is_not_replaced(scene: Scene, *, spoke: bool) -> None:
+    scene.actors.left["sim-1"](Gone())
+    if spoke:
+        assert scene.desk.renew(scene.task, 1) is Verdict.TAKEN
+    scene.seconds = START_GRACE + LEASE + 1
+    scene.desk.turn()
+    assert "sim-2" in scene.actors.ended
+    if spoke:
+        scene.carried_by("sim-3")
+    else:
+        assert (scene.record.attempt, scene.record.losses) == (2, 1)
+
+
+def test_the_room_of_an_actor_that_has_gone_is_given_to_nobody_else(scene: Scene) -> None:
+    [machine] = scene.actors.hosts
+    scene.actors.left["sim-1"](Gone())
+    [group] = scene.desk.groups()
+    assert group.machines[0].cpus_free == machine.cpus - scene.record.task.resources.cpus
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["the same head", "a head that was started anew"])
+def test_a_new_dispatcher_lets_runs_be_taken_over_whose_actors_are_gone(scene: Scene, *, is_new: bool) -> None:
+    if is_new:
+        scene.actors.hosts = (host(7),)
+    scene.seconds = 500.0
+    scene.desk = scene.make()
+    scene.desk.recover()
+    scene.desk.turn()
+    assert scene.actors.started[1:] == ["id-7" if is_new else "id-1"]
+    scene.carried_by("sim-2")
+
+
+def test_a_new_dispatcher_repeats_the_order_to_an_actor_that_had_not_begun_to_take_over(scene: Scene) -> None:
+    scene.actors.left["sim-1"](Gone())
+    kind = _kind_of(scene.record)
+    scene.actors.living = {"sim-2": HolderState(host="id-1", kind=kind, carries=None)}
+    scene.desk = scene.make()
+    scene.desk.recover()
+    assert scene.actors.adopted == [("sim-2", 1), ("sim-2", 1)]
+    scene.carried_by("sim-2")
+
+
+def test_an_actor_that_has_gone_with_an_attempt_that_is_over_changes_nothing(scene: Scene) -> None:
+    scene.desk.ended(scene.task, 1, Outcome(status=Status.SUCCEEDED, stored=True))
+    before = scene.record
+    scene.actors.left["sim-1"](Gone())
+    assert scene.record == before
+    assert scene.actors.adopted == []
+
+
+def _kind_of(record: TaskRecord) -> Kind:
+    task = record.task
+    assert task.runtime is not None
+    return Kind(simulator=task.simulator, version=task.version, runtime=task.runtime, resources=task.resources)
