@@ -16,6 +16,9 @@ class Outcome(Word):
     peak_memory: int | None = None
     """Bytes."""
     cpu_seconds: float | None = None
+    stdout_tail: str = ""
+    """The last that the commands of an attempt that failed printed."""
+    stderr_tail: str = ""
     stored: bool = False
     notes: tuple[str, ...] = ()
     """What is worth knowing and changed nothing, such as a table that could not be read."""

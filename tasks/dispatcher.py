@@ -32,7 +32,7 @@ from storage.objects import ObjectStore, open_store
 from storage.settings import load_settings
 from storage.uploads import sweep_uploads
 from tasks.errors import Refused
-from tasks.lifecycle import Dispatch, End, Progress, Renew, Stimulus, Undelivered
+from tasks.lifecycle import Dispatch, End, Expire, Progress, Renew, Stalled, Stimulus, Undelivered
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle
@@ -118,6 +118,11 @@ class DispatcherActor:
         self._news.set()
         return verdict
 
+    @ray.method(concurrency_group="reports")
+    def stalled(self, task: str, attempt: int, number: int) -> Verdict:
+        """Take a report that an attempt gives no output."""
+        return self._take(task, Stalled(attempt=attempt, number=number))
+
     def _take(self, task: str, stimulus: Stimulus) -> Verdict:
         try:
             self._store.apply(task, stimulus, _now())
@@ -155,6 +160,8 @@ class DispatcherActor:
             self._swept_at = now
             threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
         self._check_active()
+        for record in self._store.overdue(_now(), LOOK_AHEAD):
+            self._take(record.task.id, Expire())
         queue = self._store.queue(_now(), LOOK_AHEAD)
         records = {record.task.id: record for record in queue}
         with self._lock:

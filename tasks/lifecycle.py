@@ -15,18 +15,32 @@ from simyard.status import MOVES, Status
 from simyard.task import Attempt, Task
 from tasks.errors import Refused
 from tasks.record import Draft, TaskRecord
-from tasks.stimulus import Cancel, Dispatch, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
+from tasks.stimulus import (
+    Cancel,
+    Dispatch,
+    End,
+    Expire,
+    Lost,
+    Progress,
+    Renew,
+    Stalled,
+    Stimulus,
+    Undelivered,
+    Wait,
+)
 
 __all__ = [
     "LOSS_BUDGET",
     "Cancel",
     "Dispatch",
     "End",
+    "Expire",
     "Happened",
     "Lost",
     "Progress",
     "Refused",
     "Renew",
+    "Stalled",
     "Step",
     "Stimulus",
     "Undelivered",
@@ -145,6 +159,10 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _lost(record, _closed(record, now, reason=reason), reason, now)
         case Undelivered(attempt):
             return _undelivered(record, attempt, now)
+        case Stalled():
+            return _stalled(record, stimulus)
+        case Expire():
+            return _expire(record, now)
         case Cancel():
             return _cancel(record, now)
         case Wait(reason):
@@ -236,6 +254,25 @@ def _undelivered(record: TaskRecord, attempt: int, now: datetime) -> Step:
     if record.task.cancel_requested:
         return _ended(closed, Status.CANCELLED, _CANCELLED, now)
     return _move(closed, Status.QUEUED, queue={"ready_at": now}, reason=_UNDELIVERED)
+
+
+def _stalled(record: TaskRecord, stimulus: Stalled) -> Step:
+    _require_current(record, stimulus.attempt)
+    if stimulus.number <= record.task.attempts[-1].stalls:
+        raise Refused("The attempt has reported this stall before.", duplicate=True)
+    task = record.task.model_copy(update={"attempts": _with_last(record, stalls=stimulus.number)})
+    message = f"The attempt has given no output for {task.limits.stall or 0.0:g} s."
+    note = Happened(kind=EventKind.NOTE, status=record.status, attempt=stimulus.attempt, message=message)
+    return Step(replace(record, task=task), (note,))
+
+
+def _expire(record: TaskRecord, now: datetime) -> Step:
+    limit, until = record.task.limits.queue, record.queue_until
+    if record.status is not Status.QUEUED or limit is None or until is None or now < until:
+        return Step(record)
+    message = f"It found no place within its limit of {limit:g} s in the queue. Raise --queue-limit."
+    evidence = {"limit": "queue", "seconds": limit}
+    return _ended(record, Status.TIMED_OUT, Reason(code=ReasonCode.TIME_LIMIT, message=message, evidence=evidence), now)
 
 
 def _cancel(record: TaskRecord, now: datetime) -> Step:

@@ -118,6 +118,11 @@ class MemoryStore:
         """See Store."""
         return min((record.ready_at for record in self._queued() if record.ready_at > now), default=None)
 
+    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        late = [(until, r.seq, r) for r in self._queued() if (until := r.queue_until) is not None and until <= now]
+        return [record for _, _, record in sorted(late)[: max(limit, 0)]]
+
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
         with self._lock:

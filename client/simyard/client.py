@@ -102,7 +102,7 @@ class Client:
         memory: int | str | None = None,
         gpus: int | None = None,
         disk: int | str | None = None,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, float | str | bool] | None = None,
         time_limit: float | str | None = None,
         group: str = LOCAL_GROUP,
         priority: int = 0,
@@ -115,8 +115,9 @@ class Client:
     ) -> Task:
         """Send a folder's files, as far as the storage lacks them, and return the task that was made of them.
 
-        `cpus`, `memory`, `gpus` and `disk` go before those of `resources`; sizes are bytes or texts such as `2GiB`,
-        `time_limit` is seconds or a text such as `2h`. The same `idempotency_key` gives the same task again.
+        `cpus`, `memory`, `gpus` and `disk` go before those of `resources`; sizes are bytes or texts such as `2GiB`.
+        `limits` are `Limits` or a mapping such as `{"queue": "1h", "run": "2h"}`; times are seconds or texts, and
+        `time_limit` goes before `run`. The same `idempotency_key` gives the same task again.
 
         Raises:
             InvalidInput: the folder or a value is not valid, or the server refuses it.

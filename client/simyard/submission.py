@@ -32,7 +32,7 @@ def describe(
     memory: int | str | None = None,
     gpus: int | None = None,
     disk: int | str | None = None,
-    limits: Limits | None = None,
+    limits: Limits | Mapping[str, float | str | bool] | None = None,
     time_limit: float | str | None = None,
     group: str = LOCAL_GROUP,
     priority: int = 0,
@@ -49,7 +49,7 @@ def describe(
     lines = [commands] if isinstance(commands, str) else commands
     asked = {"cpus": cpus, "memory": memory, "gpus": gpus, "disk": disk}
     base = {} if resources is None else resources.model_dump(exclude_unset=True)
-    times = {} if limits is None else limits.model_dump(exclude_unset=True)
+    times = limits.model_dump(exclude_unset=True) if isinstance(limits, Limits) else dict(limits or {})
     values: dict[str, Any] = {
         "simulator": simulator,
         "version": version,

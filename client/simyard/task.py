@@ -73,6 +73,8 @@ class Attempt(Word):
     peak_memory: int | None = None
     """Bytes."""
     cpu_seconds: float | None = None
+    stalls: int = 0
+    """How often it gave no output for as long as the stall limit says."""
 
 
 class Task(Word):

@@ -50,6 +50,19 @@ def run(
     time_limit: Annotated[
         str | None, typer.Option(metavar="TIME", help="Longest time for the commands, such as 2h or 90s.")
     ] = None,
+    queue_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest wait for a place on a machine.")
+    ] = None,
+    staging_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest time to bring inputs and environment to the machine.")
+    ] = None,
+    upload_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest time to store the outputs; then they are given up.")
+    ] = None,
+    stall_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time without output after which an event says so.")
+    ] = None,
+    end_stalled: Annotated[bool, typer.Option("--end-stalled", help="End the task then; needs --stall-limit.")] = False,
     name: Annotated[str | None, typer.Option(metavar="N", help="A name for the task.")] = None,
     project: Annotated[str, typer.Option(metavar="P", help="Project that the task belongs to.")] = "default",
     meta: Annotated[
@@ -67,6 +80,14 @@ def run(
     """Send a folder and run a simulator over it; prints the task's id."""
     from simyard.task import LOCAL_GROUP
 
+    asked = {
+        "queue": queue_limit,
+        "staging": staging_limit,
+        "run": time_limit,
+        "upload": upload_limit,
+        "stall": stall_limit,
+        "end_stalled": end_stalled or None,
+    }
     with session.connect() as client:
         info = client.simulators.get(simulator)
         parameters = parse_parameters(parameter or (), info)
@@ -83,7 +104,7 @@ def run(
                 memory=memory,
                 disk=disk,
                 runtime=runtime,
-                time_limit=time_limit,
+                limits={name: value for name, value in asked.items() if value is not None},
                 name=name,
                 project=project,
                 metadata=metadata,

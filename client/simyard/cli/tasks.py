@@ -18,6 +18,7 @@ from simyard.cli.text import ago, duration, moment, size
 from simyard.cli.watching import say_how_back, watch
 
 if TYPE_CHECKING:
+    from simyard.resources import Limits
     from simyard.task import Task as TaskInfo
 
 commands = typer.Typer(
@@ -223,6 +224,13 @@ def _time(mtime_ns: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=mtime_ns // 1000)
 
 
+def _limits(limits: Limits) -> str:
+    asked = (limits.queue, "in the queue"), (limits.staging, "for staging"), (limits.run, "to run")
+    asked += (limits.upload, "for the upload"), (limits.stall, "without output")
+    texts = [f"{duration(seconds)} {what}" for seconds, what in asked if seconds is not None]
+    return ", ".join(texts) + (", then it ends" if limits.end_stalled else "")
+
+
 def _facts(info: TaskInfo) -> list[tuple[str, str]]:
     resources = info.resources
     gpus = f", {resources.gpus} GPUs" if resources.gpus else ""
@@ -235,7 +243,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("reason", f"{info.reason.code.value}: {info.reason.message}" if info.reason else ""),
         ("group", info.group),
         ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),
-        ("time limit", duration(info.limits.run) if info.limits.run else ""),
+        ("limits", _limits(info.limits)),
         ("priority", str(info.priority) if info.priority else ""),
         ("parameters", ", ".join(f"{name}={value}" for name, value in info.parameters.items())),
         *(("command", " ".join(command.argv)) for command in info.commands),

@@ -14,11 +14,12 @@ from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import EventKind
 from simyard.files import InputFile
 from simyard.reason import ReasonCode
+from simyard.resources import Limits
 from simyard.status import Status
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
-from tasks.lifecycle import Cancel, End, Lost, Progress, Renew, Wait
+from tasks.lifecycle import Cancel, End, Expire, Lost, Progress, Renew, Stalled, Wait
 from tasks.record import Draft, TaskQuery, TaskRecord
 from tasks.store import Store
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, dispatch, draft, failed, later, reason, succeeded
@@ -210,6 +211,23 @@ class StoreSuite:
         assert ids(store.queue(ready_at, 10)) == [task, other]
         assert store.next_ready(ready_at) is None
 
+    def test_tasks_that_have_waited_too_long_are_found_the_longest_overdue_first(self, store: Store) -> None:
+        a, b, c = (make(store, limits=Limits(queue=seconds)).id for seconds in (30, 10, 10))
+        make(store)
+        assert store.overdue(later(9.999999), 10) == []
+        assert ids(store.overdue(later(10), 10)) == [b, c]
+        assert ids(store.overdue(later(30), 10)) == [b, c, a]
+        assert ids(store.overdue(later(30), 2)) == [b, c]
+        assert store.overdue(later(30), 0) == []
+        assert store.overdue(later(30), -1) == []
+        store.apply(b, dispatch(), later(20))
+        assert store.apply(c, Expire(), later(30)).status is Status.TIMED_OUT
+        assert ids(store.overdue(later(10**6), 10)) == [a]
+        # One that comes back has its whole time again.
+        store.apply(b, Lost(1, reason(ReasonCode.MACHINE_LOST)), later(100))
+        assert ids(store.overdue(later(109), 10)) == [a]
+        assert ids(store.overdue(later(110), 10)) == [a, b]
+
     def test_active_tasks_are_those_that_hold_a_machine(self, store: Store) -> None:
         a, b, c, d = (make(store).id for _ in range(4))
         for task in (d, c, b):
@@ -263,6 +281,18 @@ class StoreSuite:
         store.apply(task, Wait(why), NOW)
         assert store.get(task).task.reason == why
         assert store.events(task=task)[-1].reason == why
+
+    def test_a_stall_is_kept_and_told_once(self, store: Store) -> None:
+        task = make(store, limits=Limits(stall=60)).id
+        store.apply(task, dispatch(), NOW)
+        record = store.apply(task, Stalled(1, 1), later(60))
+        assert store.get(task) == record
+        with pytest.raises(Refused) as caught:
+            store.apply(task, Stalled(1, 1), later(61))
+        assert caught.value.duplicate
+        assert [e.message for e in store.events(task=task) if e.kind is EventKind.NOTE] == [
+            "The attempt has given no output for 60 s."
+        ]
 
     def test_a_renewed_lease_is_kept_and_makes_no_event(self, store: Store) -> None:
         task = make(store).id

@@ -8,6 +8,7 @@ from simulators.outcome import Outcome
 from simyard.errors import InvalidInput
 from simyard.event import EventKind
 from simyard.reason import Reason, ReasonCode
+from simyard.resources import Limits
 from simyard.status import ACTIVE, Status
 from tasks.errors import Refused
 from tasks.lifecycle import (
@@ -17,9 +18,11 @@ from tasks.lifecycle import (
     Cancel,
     Dispatch,
     End,
+    Expire,
     Lost,
     Progress,
     Renew,
+    Stalled,
     Stimulus,
     Undelivered,
     Wait,
@@ -343,3 +346,63 @@ def test_why_a_task_waits_is_told_once_for_each_kind_of_reason() -> None:
     assert step(after.record, Wait(fuller), NOW).events == ()
     assert step(after.record, Wait(fuller), NOW).record.task.reason == fuller
     assert step(running(), Wait(full), NOW).record.task.reason is None
+
+
+def test_a_task_that_waits_longer_than_its_queue_limit_is_timed_out() -> None:
+    record = queued(limits=Limits(queue=60))
+    assert record.queue_until == later(60)
+    early = step(record, Expire(), later(59.9))
+    assert (early.record, early.events) == (record, ())
+    after = step(record, Expire(), later(60))
+    assert (after.record.status, after.record.task.ended_at, after.record.task.result) == (
+        Status.TIMED_OUT,
+        later(60),
+        None,
+    )
+    why = after.record.task.reason
+    assert why is not None
+    assert (why.code, why.evidence) == (ReasonCode.TIME_LIMIT, {"limit": "queue", "seconds": 60})
+    assert [(e.kind, e.status, e.reason) for e in after.events] == [(EventKind.STATUS, Status.TIMED_OUT, why)]
+
+
+def test_a_task_without_a_queue_limit_waits_for_ever() -> None:
+    record = queued(limits=Limits(run=1))
+    assert record.queue_until is None
+    assert step(record, Expire(), later(10**9)).record == record
+
+
+@pytest.mark.parametrize("status", [Status.PREPARING, Status.RUNNING, Status.FINALIZING])
+def test_a_task_that_found_a_place_keeps_it_also_when_its_queue_limit_was_just_reached(status: Status) -> None:
+    record = step(queued(limits=Limits(queue=1)), dispatch(), NOW).record
+    record = record if status is Status.PREPARING else step(record, Progress(1, status), NOW).record
+    after = step(record, Expire(), later(10**6))
+    assert (after.record, after.events) == (record, ())
+
+
+def test_each_wait_in_the_queue_counts_by_itself_from_when_the_task_may_start() -> None:
+    record = step(running(retries=1, limits=Limits(queue=1)), End(1, failed()), later(500)).record
+    assert record.ready_at == later(500) + backoff(record.id, 1)
+    assert step(record, Expire(), record.ready_at).record == record
+    late = record.ready_at + timedelta(seconds=1)
+    assert step(record, Expire(), late).record.status is Status.TIMED_OUT
+
+
+def test_an_end_is_not_expired() -> None:
+    record = ended(succeeded(), limits=Limits(queue=1))
+    assert step(record, Expire(), later(10**6)).record == record
+
+
+def test_a_stall_is_noted_once_and_moves_nothing() -> None:
+    record = running(limits=Limits(stall=300))
+    after = step(record, Stalled(1, 1), later(400))
+    assert (after.record.status, after.record.task.attempts[-1].stalls) == (Status.RUNNING, 1)
+    [note] = after.events
+    assert (note.kind, note.status, note.attempt) == (EventKind.NOTE, Status.RUNNING, 1)
+    assert "300 s" in (note.message or "")
+    assert refused(after.record, Stalled(1, 1)).duplicate
+    assert step(after.record, Stalled(1, 3), later(900)).record.task.attempts[-1].stalls == 3
+
+
+def test_a_stall_of_an_attempt_that_was_replaced_is_refused() -> None:
+    assert not refused(running(attempt=2), Stalled(1, 1)).duplicate
+    assert not refused(ended(succeeded()), Stalled(1, 1)).duplicate
