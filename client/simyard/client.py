@@ -19,6 +19,7 @@ from simyard.listings import Groups, Simulators, Tasks
 from simyard.profile import Profile, load_profile, normal_url
 from simyard.progress import Progress
 from simyard.resources import Limits, Resources
+from simyard.retry import Retry
 from simyard.simulator import RuntimeName
 from simyard.submission import Commands, describe
 from simyard.task import LOCAL_GROUP, TaskSpec, Value
@@ -110,6 +111,7 @@ class Client:
         project: str = "default",
         metadata: Mapping[str, Value] | None = None,
         retries: int = 0,
+        retry: Retry | Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> Task:
@@ -117,7 +119,8 @@ class Client:
 
         `cpus`, `memory`, `gpus` and `disk` go before those of `resources`; sizes are bytes or texts such as `2GiB`.
         `limits` are `Limits` or a mapping such as `{"queue": "1h", "run": "2h"}`; times are seconds or texts, and
-        `time_limit` goes before `run`. The same `idempotency_key` gives the same task again.
+        `time_limit` goes before `run`. `retry` says which failures `retries` pay for, such as
+        `{"on": ["out-of-memory", "exit-code:75"]}`. The same `idempotency_key` gives the same task again.
 
         Raises:
             InvalidInput: the folder or a value is not valid, or the server refuses it.
@@ -145,6 +148,7 @@ class Client:
             project=project,
             metadata=metadata,
             retries=retries,
+            retry=retry,
         )
         key = idempotency_key or secrets.token_hex(16)
         try:

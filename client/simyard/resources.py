@@ -38,6 +38,8 @@ def parse_duration(value: Any) -> Any:
     Raises:
         ValueError: the text is not a duration.
     """
+    if isinstance(value, bool):
+        raise ValueError("yes and no are not durations; write for example 90, 30s, 10m, 2h or 1d")  # noqa: TRY004
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)

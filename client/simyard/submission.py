@@ -12,6 +12,7 @@ from simyard.commands import parse_command
 from simyard.errors import InvalidInput
 from simyard.files import InputFile
 from simyard.resources import Limits, Resources
+from simyard.retry import Retry
 from simyard.simulator import Command, RuntimeName
 from simyard.task import LOCAL_GROUP, TaskSpec, Value
 
@@ -40,6 +41,7 @@ def describe(
     project: str = "default",
     metadata: Mapping[str, Value] | None = None,
     retries: int = 0,
+    retry: Retry | Mapping[str, object] | None = None,
 ) -> TaskSpec:
     """Return the request for one task.
 
@@ -67,6 +69,7 @@ def describe(
         "project": project,
         "metadata": dict(metadata or {}),
         "retries": retries,
+        "retry": retry or {},
         "inputs": tuple(inputs),
     }
     try:

@@ -70,6 +70,16 @@ def run(
     ] = None,
     priority: Annotated[int, typer.Option(metavar="N", help="-100 to 100; higher ones run first.")] = 0,
     retries: Annotated[int, typer.Option(metavar="N", help="How often to try again when it fails.")] = 0,
+    retry_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REASON", help="Try again only after this, such as signal or exit-code:75; may come again."
+        ),
+    ] = None,
+    retry_memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Each time it is out of memory, ask for twice as much, up to this."),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same task again.")
     ] = None,
@@ -110,6 +120,7 @@ def run(
                 metadata=metadata,
                 priority=priority,
                 retries=retries,
+                retry={"on": retry_on or None, "memory": retry_memory} if retry_on or retry_memory else None,
                 idempotency_key=idempotency_key,
                 progress=progress,
                 group=on or LOCAL_GROUP,

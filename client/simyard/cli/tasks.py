@@ -14,7 +14,7 @@ from simyard.cli.failures import INTERRUPTED, say
 from simyard.cli.fetching import fetch, fetch_if_any
 from simyard.cli.options import DownloadTo, Glob, Json, TaskArgument
 from simyard.cli.show import say_json, say_json_line, say_pairs, say_table
-from simyard.cli.text import ago, duration, moment, size
+from simyard.cli.text import ago, duration, moment, plain, size
 from simyard.cli.watching import say_how_back, watch
 
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ def show_task(task: TaskArgument, json_: Json = False) -> None:
         ]
         heads = ("ATTEMPT", "MACHINE", "RUNTIME", "EXIT", "MEMORY", "CPU TIME", "REASON")
         say_table(heads, rows, fixed=(0, 2, 3, 4, 5, 6), right=(0, 3, 4, 5))
+    for attempt in info.attempts:
+        for stream, tail in ("standard output", attempt.stdout_tail), ("standard error", attempt.stderr_tail):
+            if tail:
+                typer.echo(f"\nThe last of attempt {attempt.number} on {stream}:")
+                for line in tail.splitlines():
+                    typer.echo(f"  {plain(line)}")
 
 
 @commands.command("wait")
@@ -225,8 +231,13 @@ def _time(mtime_ns: int) -> datetime:
 
 
 def _limits(limits: Limits) -> str:
-    asked = (limits.queue, "in the queue"), (limits.staging, "for staging"), (limits.run, "to run")
-    asked += (limits.upload, "for the upload"), (limits.stall, "without output")
+    asked = [
+        (limits.queue, "in the queue"),
+        (limits.staging, "for staging"),
+        (limits.run, "to run"),
+        (limits.upload, "for the upload"),
+        (limits.stall, "without output"),
+    ]
     texts = [f"{duration(seconds)} {what}" for seconds, what in asked if seconds is not None]
     return ", ".join(texts) + (", then it ends" if limits.end_stalled else "")
 
@@ -244,6 +255,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("group", info.group),
         ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),
         ("limits", _limits(info.limits)),
+        ("retried on", ", ".join(info.retry.on or ())),
         ("priority", str(info.priority) if info.priority else ""),
         ("parameters", ", ".join(f"{name}={value}" for name, value in info.parameters.items())),
         *(("command", " ".join(command.argv)) for command in info.commands),

@@ -14,7 +14,8 @@ from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import EventKind
 from simyard.files import InputFile
 from simyard.reason import ReasonCode
-from simyard.resources import Limits
+from simyard.resources import GIB, Limits
+from simyard.retry import Retry
 from simyard.status import Status
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
@@ -263,6 +264,16 @@ class StoreSuite:
             Status.FINALIZING,
             Status.SUCCEEDED,
         ]
+
+    def test_the_rule_for_retries_and_what_attempts_printed_are_kept(self, store: Store) -> None:
+        retry = Retry(on=("out-of-memory", "exit-code:75"), memory=4 * GIB)
+        task = make(store, retries=3, retry=retry).id
+        assert store.get(task).task.retry == retry
+        store.apply(task, dispatch(), NOW)
+        outcome = failed(ReasonCode.OUT_OF_MEMORY).model_copy(update={"stdout_tail": WEIRD, "stderr_tail": "\ufffd"})
+        record = store.apply(task, End(1, outcome), NOW)
+        assert store.get(task) == record
+        assert (record.task.attempts[0].stdout_tail, record.task.resources.memory) == (WEIRD, 2 * GIB)
 
     def test_what_failures_and_losses_have_cost_is_kept(self, store: Store) -> None:
         task = make(store, retries=3).id

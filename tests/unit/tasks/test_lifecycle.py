@@ -8,13 +8,13 @@ from simulators.outcome import Outcome
 from simyard.errors import InvalidInput
 from simyard.event import EventKind
 from simyard.reason import Reason, ReasonCode
-from simyard.resources import Limits
+from simyard.resources import GIB, MIB, Limits, Resources
+from simyard.retry import RETRYABLE, Retry
 from simyard.status import ACTIVE, Status
 from tasks.errors import Refused
 from tasks.lifecycle import (
     KEPT_ATTEMPTS,
     LOSS_BUDGET,
-    RETRYABLE,
     Cancel,
     Dispatch,
     End,
@@ -406,3 +406,51 @@ def test_a_stall_is_noted_once_and_moves_nothing() -> None:
 def test_a_stall_of_an_attempt_that_was_replaced_is_refused() -> None:
     assert not refused(running(attempt=2), Stalled(1, 1)).duplicate
     assert not refused(ended(succeeded()), Stalled(1, 1)).duplicate
+
+
+def test_only_failures_that_the_rule_names_are_tried_again() -> None:
+    record = running(retries=2, retry=Retry(on=("signal", "exit-code:75")))
+    temporary = failed().model_copy(update={"exit_code": 75})
+    record = step(record, End(1, temporary), NOW).record
+    assert (record.status, record.failures) == (Status.QUEUED, 1)
+    record = step(record, dispatch(), NOW).record
+    after = step(record, End(2, failed()), NOW)
+    assert (after.record.status, after.record.failures) == (Status.FAILED, 2)
+    assert "not tried again" in (after.events[-1].message or "")
+    assert after.record.task.result == 2
+
+
+def test_the_exit_code_of_a_command_that_could_not_be_started_counts_too() -> None:
+    why = Reason(code=ReasonCode.EXIT_CODE, message="There is none.", evidence={"exit_code": 127})
+    outcome = Outcome(status=Status.FAILED, reason=why)
+    record = step(running(retries=1, retry=Retry(on=("exit-code:127",))), End(1, outcome), NOW).record
+    assert record.status is Status.QUEUED
+
+
+def test_a_lost_machine_is_made_good_whatever_the_rule_names() -> None:
+    record = step(running(retries=1, retry=Retry(on=("signal",))), Lost(1, LOST), NOW).record
+    assert (record.status, record.losses, record.failures) == (Status.QUEUED, 1, 0)
+
+
+def test_a_task_out_of_memory_asks_for_twice_as_much_up_to_what_the_user_allowed() -> None:
+    record = queued(retries=4, retry=Retry(memory=3 * GIB), resources=Resources(memory=GIB))
+    asked = []
+    for number in range(1, 5):
+        record = step(record, dispatch(), NOW).record
+        code = ReasonCode.EXIT_CODE if number == 2 else ReasonCode.OUT_OF_MEMORY
+        after = step(record, End(number, failed(code)), NOW)
+        record = after.record
+        asked.append((record.task.resources.memory // MIB, "MiB" in (after.events[-1].message or "")))
+    assert asked == [(2048, True), (2048, False), (3072, True), (3072, False)]
+    assert record.task.resources.cpus == 1
+
+
+def test_the_last_that_failed_attempts_printed_is_kept_of_the_newest_ones() -> None:
+    record = queued(retries=9)
+    for number in range(1, 6):
+        record = step(record, dispatch(), NOW).record
+        outcome = failed().model_copy(update={"stdout_tail": f"out {number}", "stderr_tail": f"err {number}"})
+        record = step(record, End(number, outcome), NOW).record
+    tails = [(a.stdout_tail, a.stderr_tail) for a in record.task.attempts]
+    assert tails == [("", ""), ("", ""), ("out 3", "err 3"), ("out 4", "err 4"), ("out 5", "err 5")]
+    assert all(a.machine == "node-1" and a.reason is not None for a in record.task.attempts)
