@@ -48,8 +48,11 @@ def admit(
 
 
 def digest_of(spec: BaseModel) -> str:
-    """Return the hash of a request as it was meant: the order of fields and the spelling of sizes do not matter."""
-    text = json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Return the hash of a request as it was meant: the order of fields and the spelling of sizes do not matter.
+
+    Defaults are left out, so that it stays the same when a later release knows more fields.
+    """
+    text = json.dumps(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -130,6 +133,15 @@ def _check_group(spec: TaskSpec, groups: Sequence[MachineGroup]) -> None:
     machines = named[spec.group].machines
     if machines and not any(_fits(spec, machine) for machine in machines):
         raise _too_large(spec, machines)
+    _check_retry_memory(spec, machines)
+
+
+def _check_retry_memory(spec: TaskSpec, machines: Sequence[Machine]) -> None:
+    need = spec.resources
+    most = max((m.memory for m in machines if need.cpus <= m.cpus and need.gpus <= m.gpus), default=None)
+    if spec.retry.memory is not None and most is not None and spec.retry.memory > most:
+        reason = f"{spec.retry.memory} bytes are more than any machine of group {spec.group} can give: {most}."
+        raise InvalidInput(reason, field="retry.memory", fix="Ask for less, or choose another group.")
 
 
 def _fits(spec: TaskSpec, machine: Machine) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from simulators import catalogue
@@ -46,6 +48,8 @@ class AttemptRun:
         self._reports = Reports(work, reporter, lease, self._superseded)
         self._is_superseded = False
         self._is_adopted = False
+        self._deadline = math.inf
+        """When the step that goes on, staging or upload, has taken as long as its limit says."""
 
     def _superseded(self) -> None:
         self._is_superseded = True
@@ -88,10 +92,16 @@ class AttemptRun:
 
     def _outcome(self) -> Outcome:
         work, execution = self.work, self.execution
+        self._start_clock(work.limits.staging)
         try:
             self._stage()
             before = execution.allow_adoption()
-            end = execution.run(work.commands, started=lambda: self._reports.moved(Status.RUNNING))
+            end = execution.run(
+                work.commands,
+                started=lambda: self._reports.moved(Status.RUNNING),
+                given_up=self._is_late,
+                stalled=self._reports.stalled,
+            )
         except (InputDamaged, InputMissing, StorageUnavailable) as error:
             return _failed(ReasonCode.INPUT_ERROR, str(error))
         except DiskFull as error:
@@ -99,6 +109,9 @@ class AttemptRun:
         except ImageError as error:
             return _failed(ReasonCode.IMAGE_ERROR, str(error))
         except Stopped:
+            if not execution.stop_requested:
+                what = "Inputs and environment were not in place"
+                return _timed_out("staging", work.limits.staging, f"{what} within {work.limits.staging:g} s.")
             reason = Reason(code=ReasonCode.CANCELLED_BY_USER, message="It was cancelled before its commands started.")
             return Outcome(status=Status.CANCELLED, reason=reason)
         except (OSError, SupervisorLost) as error:
@@ -109,30 +122,43 @@ class AttemptRun:
 
     def _adopted_outcome(self) -> Outcome:
         before = self.execution.before()
-        end = self.execution.resume(started=lambda: self._reports.moved(Status.RUNNING))
+        end = self.execution.resume(started=lambda: self._reports.moved(Status.RUNNING), stalled=self._reports.stalled)
         return self._concluded(end, before)
 
     def _concluded(self, end: Exit, before: Snapshot) -> Outcome:
         self._reports.moved(Status.FINALIZING)
         outcome = outcome_of(end, self.work.resources, self.work.limits)
+        if outcome.status in {Status.FAILED, Status.TIMED_OUT}:
+            tails = {f"{stream}_tail": self.execution.log_tail(stream) for stream in LogStream}
+            outcome = outcome.model_copy(update=tails)
         return self._stored(outcome, before)
+
+    def _start_clock(self, limit: float | None) -> None:
+        self._deadline = math.inf if limit is None else time.monotonic() + limit
+
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self._deadline
 
     def _stage(self) -> None:
         """Bring the inputs; the network's troubles are waited out."""
         work, execution = self.work, self.execution
 
-        def bring() -> None:
-            stage(self._store, work.inputs, execution.folder, stopped=lambda: execution.stop_requested)
+        def given_up() -> bool:
+            return execution.stop_requested or self._is_late()
 
-        self._patiently(bring, PATIENCE, lambda: execution.stop_requested)
+        self._patiently(lambda: stage(self._store, work.inputs, execution.folder, stopped=given_up), PATIENCE, given_up)
 
     def _stored(self, outcome: Outcome, before: Snapshot) -> Outcome:
         """Store outputs, tables and last the manifest; the network's troubles are waited out."""
         # What a cancelled run has made is kept. A cancel that comes later gives up what is being stored.
         was_stopped = self.execution.stop_requested
+        self._start_clock(self.work.limits.upload)
+
+        def cancelled() -> bool:
+            return self._is_superseded or (self.execution.stop_requested and not was_stopped)
 
         def given_up() -> bool:
-            return self._is_superseded or (self.execution.stop_requested and not was_stopped)
+            return cancelled() or self._is_late()
 
         try:
             patience = CANCELLED_PATIENCE if was_stopped else PATIENCE
@@ -142,8 +168,22 @@ class AttemptRun:
                 return outcome
             return _failed(ReasonCode.OUTPUT_ERROR, str(error))
         except Stopped:
+            if not cancelled():
+                return self._without_outputs(outcome)
             reason = Reason(code=ReasonCode.CANCELLED_BY_USER, message="It was cancelled while storing outputs.")
             return Outcome(status=Status.CANCELLED, reason=reason)
+
+    def _without_outputs(self, outcome: Outcome) -> Outcome:
+        """Return how the attempt ended whose outputs were not stored in time: as before, but no longer by success."""
+        with suppress(StorageUnavailable):
+            # All may have been stored, and only the storage's answer was late.
+            if (stored := read_outcome(self._store, self.work.task, self.work.attempt)) is not None:
+                return Outcome.model_validate_json(stored)
+        if outcome.status is not Status.SUCCEEDED:
+            return outcome
+        limit = self.work.limits.upload
+        late = _timed_out("upload", limit, f"The outputs were not stored within {limit:g} s, and there is no result.")
+        return outcome.model_copy(update={"status": late.status, "reason": late.reason})
 
     def _patiently(self, action: Callable[[], T], patience: float, given_up: Callable[[], bool]) -> T:
         """Return what the action returns; it is begun again while the storage does not answer.
@@ -194,6 +234,11 @@ class AttemptRun:
         put_outcome(self._store, work.task, work.attempt, done.model_dump_json().encode())
         commit_manifest(self._store, work.task, work.attempt, entries)
         return done
+
+
+def _timed_out(which: str, seconds: float | None, message: str) -> Outcome:
+    reason = Reason(code=ReasonCode.TIME_LIMIT, message=message, evidence={"limit": which, "seconds": seconds})
+    return Outcome(status=Status.TIMED_OUT, reason=reason)
 
 
 def _failed(code: ReasonCode, message: str) -> Outcome:

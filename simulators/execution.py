@@ -32,6 +32,9 @@ ADOPT_PATIENCE = 20.0
 _BEAT = 1.0
 _LISTED = 100_000
 _LEAST_DISK = 256 * 1024
+_TOLD_STALLS = 20
+"""How many stalls of one run are told: one that stalls again and again must not fill the events of its task."""
+_TAIL = 1000
 
 
 class Execution:
@@ -82,16 +85,23 @@ class Execution:
         if running is not None:
             running.stop()
 
-    def run(self, commands: tuple[Command, ...], started: Callable[[], None] = lambda: None) -> Exit:
+    def run(
+        self,
+        commands: tuple[Command, ...],
+        started: Callable[[], None] = lambda: None,
+        *,
+        given_up: Callable[[], bool] = lambda: False,
+        stalled: Callable[[int], None] | None = None,
+    ) -> Exit:
         """Make the runtime ready, run the commands to their end and return it.
 
-        `started` is called once the commands run.
+        `started` is called once the commands run, `stalled` with a number that grows whenever they begin to stall.
 
         Raises:
-            Stopped: stop() came before the commands started.
+            Stopped: stop() came before the commands started, or `given_up` became true before.
             ImageError: the environment or the image could not be made ready.
         """
-        prepared = self._runtime.prepare(self._spec, self._version, self._stop.is_set)
+        prepared = self._runtime.prepare(self._spec, self._version, lambda: self._stop.is_set() or given_up())
         box = Box(
             name=self._box,
             folder=self.folder,
@@ -104,11 +114,11 @@ class Execution:
         )
         plan = self._runtime.plan(prepared, box)
         with self._lock:
-            if self._stop.is_set():
+            if self._stop.is_set() or given_up():
                 raise Stopped
             running = self._running = Running.start(plan, self.control)
         started()
-        return self._watch(running)
+        return self._watch(running, stalled)
 
     def allow_adoption(self) -> Snapshot:
         """Let another process take the run over should this one die, and return what the task's folder holds now."""
@@ -121,10 +131,10 @@ class Execution:
         """Return what the task's folder held before the commands of a run that is taken over; raises NotAdoptable."""
         return self._claim.before()
 
-    def resume(self, started: Callable[[], None] = lambda: None) -> Exit:
+    def resume(self, started: Callable[[], None] = lambda: None, stalled: Callable[[int], None] | None = None) -> Exit:
         """Watch the commands that another process had started to their end and return it, also when that has come.
 
-        `started` is called when the commands still run.
+        `started` is called when the commands still run; `stalled` is as in `run`.
 
         Raises:
             SupervisorLost: nobody knows how they ended.
@@ -135,12 +145,16 @@ class Execution:
                 running.stop()
         if running.poll() is None:
             started()
-        return self._watch(running)
+        return self._watch(running, stalled)
 
-    def _watch(self, running: Running) -> Exit:
+    def _watch(self, running: Running, stalled: Callable[[int], None] | None) -> Exit:
+        told = 0
         try:
             while (end := running.wait(_BEAT)) is None:
                 running.beat()
+                if stalled is not None and told < (count := running.stalls()) <= _TOLD_STALLS:
+                    told = count
+                    stalled(count)
         finally:
             running.reap()
         return end
@@ -173,6 +187,18 @@ class Execution:
     def log(self, stream: LogStream) -> Path:
         """Return the file that holds a log."""
         return self.control / f"{stream}.log"
+
+    def log_tail(self, stream: LogStream) -> str:
+        """Return the last that the commands printed: at most 1000 bytes, with nothing in them that is no text."""
+        try:
+            with self.log(stream).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+                text = file.read(_TAIL).decode(errors="replace")
+        except OSError:
+            return ""
+        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text.replace("\r\n", "\n")).strip(
+            "\n"
+        )
 
     def list_files(self) -> list[tuple[str, int, int]]:
         """Return path, size in bytes and mtime in nanoseconds of each file in the task's folder now."""
@@ -253,6 +279,11 @@ def _verdict(end: Exit, resources: Resources, limits: Limits) -> tuple[Status, R
             return Status.TIMED_OUT, Reason(
                 code=ReasonCode.TIME_LIMIT, message=message, evidence={"limit": "run", "seconds": limits.run}
             )
+        case "stall-limit":
+            message = f"The commands gave no output for {limits.stall:g} s. Raise --stall-limit, or let them print."
+            return Status.TIMED_OUT, Reason(
+                code=ReasonCode.TIME_LIMIT, message=message, evidence={"limit": "stall", "seconds": limits.stall}
+            )
         case "out-of-memory":
             message = (
                 f"The simulation needed more than its {resources.memory / 2**20:.0f} MiB of memory. Raise --memory."
@@ -262,7 +293,7 @@ def _verdict(end: Exit, resources: Resources, limits: Limits) -> tuple[Status, R
             )
         case "disk-full":
             message = end.message or "The simulation ran out of disk. Raise --disk, or free space on the machine."
-            return Status.FAILED, Reason(code=ReasonCode.DISK_FULL, message=message, evidence={"limit": resources.disk})
+            return Status.FAILED, Reason(code=ReasonCode.DISK_FULL, message=message, evidence=dict(end.evidence))
         case "launch-error":
             # As shells do: 127 is the exit code of a command that there is not.
             message = end.message or "A command could not be started."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from simyard.reason import Reason
 from simyard.status import Status
 from simyard.words import Word
@@ -16,6 +18,9 @@ class Outcome(Word):
     peak_memory: int | None = None
     """Bytes."""
     cpu_seconds: float | None = None
+    stdout_tail: str = Field(default="", max_length=1000)
+    """The last that the commands of an attempt that failed printed."""
+    stderr_tail: str = Field(default="", max_length=1000)
     stored: bool = False
     notes: tuple[str, ...] = ()
     """What is worth knowing and changed nothing, such as a table that could not be read."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from simulators.errors import Stopped
 from simulators.outcome import Outcome
@@ -28,6 +29,14 @@ def backoff(first: float, most: float) -> Iterator[float]:
         wait = min(most, wait * 2)
 
 
+@dataclass(frozen=True)
+class _Stall:
+    number: int
+
+
+_Report = Status | _Stall | Outcome
+
+
 class Reports:
     """Sends one attempt's moves, its lease renewals and last its end; each is offered until somebody takes it."""
 
@@ -37,7 +46,7 @@ class Reports:
         self._lease = lease
         self._every = lease / 3
         self._on_superseded = superseded
-        self._unsent: deque[Status | Outcome] = deque()
+        self._unsent: deque[_Report] = deque()
         self._closed = False
         self._alive_at = 0.0
         """When the newest report was sent that was taken."""
@@ -54,6 +63,12 @@ class Reports:
         """Send a move as soon as it can be; returns at once."""
         with self._changed:
             self._unsent.append(status)
+            self._changed.notify_all()
+
+    def stalled(self, number: int) -> None:
+        """Say that the attempt gives no output, for the `number`-th time, as soon as it can be; returns at once."""
+        with self._changed:
+            self._unsent.append(_Stall(number))
             self._changed.notify_all()
 
     def end(self, outcome: Outcome) -> None:
@@ -123,11 +138,13 @@ class Reports:
                     self._unsent.popleft()
                 self._changed.notify_all()
 
-    def _send(self, report: Status | Outcome | None) -> None:
+    def _send(self, report: _Report | None) -> None:
         match report:
             case None:
                 self._reporter.renew(self._work)
             case Status():
                 self._reporter.moved(self._work, report)
+            case _Stall():
+                self._reporter.stalled(self._work, report.number)
             case _:
                 self._reporter.ended(self._work, report)

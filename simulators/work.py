@@ -64,6 +64,10 @@ class Reporter(Protocol):
         """Renew the attempt's lease."""
         ...
 
+    def stalled(self, work: Work, number: int) -> None:
+        """Report that the attempt gives no output, for the `number`-th time."""
+        ...
+
     def ended(self, work: Work, outcome: Outcome) -> None:
         """Report the end; a report that had arrived already is taken as a success."""
         ...

@@ -24,7 +24,7 @@ from storage.errors import StorageUnavailable
 from storage.objects import ObjectStore
 from tasks.errors import Refused
 from tasks.holders import Broken, Gone, Holders, HolderState, Left, Verdict
-from tasks.lifecycle import Adopt, Dispatch, End, Progress, Renew, Undelivered
+from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Undelivered
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
@@ -110,6 +110,10 @@ class Desk:
         """Renew an attempt's lease."""
         return self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
 
+    def stalled(self, task: str, attempt: int, number: int) -> Verdict:
+        """Take a report that an attempt gives no output, for the `number`-th time."""
+        return self._take(task, Stalled(attempt=attempt, number=number))
+
     def ended(self, task: str, attempt: int, outcome: Outcome) -> Verdict:
         """Take a report that an attempt has ended."""
         verdict = self._take(task, End(attempt=attempt, outcome=outcome))
@@ -117,7 +121,7 @@ class Desk:
         self._set_idle(task, attempt)
         return verdict
 
-    def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered) -> Verdict:
+    def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered | Stalled) -> Verdict:
         self._silent.discard((task, stimulus.attempt))
         try:
             self._store.apply(task, stimulus, self._now())
@@ -138,6 +142,9 @@ class Desk:
         if now - self._machines_at >= _HOSTS_EVERY:
             self._machines, self._machines_at = self._holders.machines(), now
         self._check_active()
+        for record in self._store.overdue(self._now(), LOOK_AHEAD):
+            with suppress(Refused, NotFound):
+                self._store.apply(record.id, Expire(), self._now())
         queue = self._store.queue(self._now(), LOOK_AHEAD)
         records = {record.task.id: record for record in queue}
         with self._lock:

@@ -91,6 +91,11 @@ class DispatcherActor:
         self._news.set()
         return verdict
 
+    @ray.method(concurrency_group="reports")
+    def stalled(self, task: str, attempt: int, number: int) -> Verdict:
+        """Take a report that an attempt gives no output."""
+        return self._desk.stalled(task, attempt, number)
+
     def _run(self) -> None:
         recovered = False
         while True:

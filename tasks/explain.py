@@ -14,6 +14,7 @@ from simyard.status import Status
 from simyard.task import Attempt, Explanation, Task
 from tasks.record import TaskRecord
 
+_LINE = 200
 _SHOWN = 50
 """An explanation has the newest events; a longer story is read as events."""
 
@@ -71,6 +72,8 @@ def _queued(record: TaskRecord, position: int | None, groups: Sequence[MachineGr
     else:
         text += "."
     backed_off = f" It does not start before {_time(record.ready_at)}." if record.failures or record.losses else ""
+    if record.failures:
+        text += f" {record.failures} of its {record.retries} retries {'is' if record.failures == 1 else 'are'} used."
     hint = _place_hint(task, next((group for group in groups if group.name == task.group), None), groups)
     return text + backed_off + ahead, hint
 
@@ -105,9 +108,12 @@ def _after_failure(task: Task) -> str | None:
             more = f"--memory {2 * task.resources.memory // MIB}MiB"
             return f"It had {_bytes(task.resources.memory)}. Submit it again with more, such as {more}."
         case ReasonCode.DISK_FULL:
+            if "limit" not in task.reason.evidence:
+                return "The machine's own disk was full. Free room on it, or take another group."
             return f"It had {_bytes(task.resources.disk)} of disk. Submit it again with more --disk, or write less."
         case ReasonCode.TIME_LIMIT:
-            return f"Submit it again with a longer limit, or without one. {logs}"
+            longer = "Submit it again with a longer limit, or without one."
+            return f"{longer} {logs}" if task.started_at is not None else longer
         case ReasonCode.MACHINE_LOST | ReasonCode.PREEMPTED:
             return "Submit it again. If its machines are lost again, ask for more memory or for another group."
         case ReasonCode.IMAGE_ERROR:
@@ -151,7 +157,15 @@ def _attempt(attempt: Attempt) -> str:
     if attempt.peak_memory is not None:
         parts.append(f"at most {_bytes(attempt.peak_memory)} of memory")
     text = ", ".join(parts)
-    return f"{text}: {_sentence(attempt.reason.message)}{_evidence(attempt.reason)}" if attempt.reason else f"{text}."
+    if attempt.reason is None:
+        return f"{text}."
+    return f"{text}: {_sentence(attempt.reason.message)}{_evidence(attempt.reason)}{_last_line(attempt)}"
+
+
+def _last_line(attempt: Attempt) -> str:
+    """Return the last line that a failed attempt printed, where it is kept; complaints go to standard error."""
+    lines = (attempt.stderr_tail or attempt.stdout_tail).strip().splitlines()
+    return f" It printed last: {lines[-1].strip()[-_LINE:]}" if lines else ""
 
 
 def _told(event: Event) -> str:

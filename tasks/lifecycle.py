@@ -11,11 +11,26 @@ from simulators.outcome import Outcome
 from simyard.errors import InvalidInput
 from simyard.event import EventKind
 from simyard.reason import Reason, ReasonCode
+from simyard.resources import MIB
+from simyard.retry import RETRYABLE
 from simyard.status import MOVES, Status
 from simyard.task import Attempt, Task
 from tasks.errors import Refused
 from tasks.record import Draft, TaskRecord
-from tasks.stimulus import Adopt, Cancel, Dispatch, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
+from tasks.stimulus import (
+    Adopt,
+    Cancel,
+    Dispatch,
+    End,
+    Expire,
+    Lost,
+    Progress,
+    Renew,
+    Stalled,
+    Stimulus,
+    Undelivered,
+    Wait,
+)
 
 __all__ = [
     "ADOPTION_BUDGET",
@@ -24,11 +39,13 @@ __all__ = [
     "Cancel",
     "Dispatch",
     "End",
+    "Expire",
     "Happened",
     "Lost",
     "Progress",
     "Refused",
     "Renew",
+    "Stalled",
     "Step",
     "Stimulus",
     "Undelivered",
@@ -44,18 +61,8 @@ ADOPTION_BUDGET = 20
 """How often an attempt may be taken over before it counts as lost: it may itself be what ends them."""
 KEPT_ATTEMPTS = 100
 """A task shows its newest attempts; preemptions alone could make any number of them."""
-RETRYABLE = frozenset(
-    {
-        ReasonCode.EXIT_CODE,
-        ReasonCode.SIGNAL,
-        ReasonCode.OUT_OF_MEMORY,
-        ReasonCode.DISK_FULL,
-        ReasonCode.IMAGE_ERROR,
-        ReasonCode.INPUT_ERROR,
-        ReasonCode.OUTPUT_ERROR,
-    }
-)
-"""Failures that the user's `retries` pay for."""
+KEPT_TAILS = 3
+"""How many of the newest attempts keep the last that they printed: a record is read at every turn."""
 _INFRASTRUCTURE = frozenset({ReasonCode.MACHINE_LOST, ReasonCode.PREEMPTED})
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 300.0
 
@@ -114,6 +121,7 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         commands=spec.commands,
         resources=spec.resources,
         limits=spec.limits,
+        retry=spec.retry,
         group=spec.group,
         priority=spec.priority,
         metadata=spec.metadata,
@@ -154,6 +162,10 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _lost(record, _closed(record, now, reason=reason), reason, now)
         case Undelivered(attempt):
             return _undelivered(record, attempt, now)
+        case Stalled():
+            return _stalled(record, stimulus)
+        case Expire():
+            return _expire(record, now)
         case Cancel():
             return _cancel(record, now)
         case Wait(reason):
@@ -214,25 +226,48 @@ def _end(record: TaskRecord, attempt: int, outcome: Outcome, now: datetime) -> S
         exit_code=outcome.exit_code,
         peak_memory=outcome.peak_memory,
         cpu_seconds=outcome.cpu_seconds,
+        stdout_tail=outcome.stdout_tail,
+        stderr_tail=outcome.stderr_tail,
     )
     reason = outcome.reason
     if reason is not None and reason.code in _INFRASTRUCTURE:
         return _lost(record, closed, reason, now)
+    message = None
     if outcome.status is Status.FAILED and reason is not None and reason.code in RETRYABLE:
         failures = record.failures + 1
-        if failures <= record.retries and not record.task.cancel_requested:
-            ready_at = now + backoff(record.id, failures)
-            message = f"It is tried again, {failures} of {record.retries}."
-            queue = {"failures": failures, "ready_at": ready_at}
-            return _move(closed, Status.QUEUED, task={"reason": reason}, queue=queue, reason=reason, message=message)
         closed = replace(closed, failures=failures)
+        if failures <= record.retries and not record.task.cancel_requested:
+            if record.task.retry.covers(reason.code, _exit_code(outcome)):
+                return _again(closed, reason, now)
+            message = "It is not tried again: its `retry` does not name such a failure."
     end = {"reason": reason, "ended_at": now, "result": attempt if outcome.stored else None}
     if outcome.status in MOVES[record.status]:
-        return _move(closed, outcome.status, task=end, reason=reason)
+        return _move(closed, outcome.status, task=end, reason=reason, message=message)
     # A report on the way may have been lost with the network: the end itself says that the outputs are stored.
     between = _move(closed, Status.FINALIZING)
-    last = _move(between.record, outcome.status, task=end, reason=reason)
+    last = _move(between.record, outcome.status, task=end, reason=reason, message=message)
     return Step(last.record, between.events + last.events)
+
+
+def _again(closed: TaskRecord, reason: Reason, now: datetime) -> Step:
+    """Return the record queued as its next attempt, after a failure that the user's retries pay for."""
+    task: dict[str, Any] = {"reason": reason}
+    message = f"It is tried again, {closed.failures} of {closed.retries}"
+    most, had = closed.task.retry.memory, closed.task.resources.memory
+    if reason.code is ReasonCode.OUT_OF_MEMORY and most is not None and had < most:
+        memory = min(2 * had, most)
+        task["resources"] = closed.task.resources.model_copy(update={"memory": memory})
+        message += f", with {memory // MIB} MiB of memory"
+    queue = {"ready_at": now + backoff(closed.id, closed.failures)}
+    return _move(closed, Status.QUEUED, task=task, queue=queue, reason=reason, message=f"{message}.")
+
+
+def _exit_code(outcome: Outcome) -> int | None:
+    """Return the exit code of a failure, also of a command that could not be started."""
+    if outcome.exit_code is not None or outcome.reason is None:
+        return outcome.exit_code
+    said = outcome.reason.evidence.get("exit_code")
+    return said if isinstance(said, int) else None
 
 
 def _lost(record: TaskRecord, closed: TaskRecord, reason: Reason, now: datetime) -> Step:
@@ -258,6 +293,25 @@ def _undelivered(record: TaskRecord, attempt: int, now: datetime) -> Step:
     if record.task.cancel_requested:
         return _ended(closed, Status.CANCELLED, _CANCELLED, now)
     return _move(closed, Status.QUEUED, queue={"ready_at": now}, reason=_UNDELIVERED)
+
+
+def _stalled(record: TaskRecord, stimulus: Stalled) -> Step:
+    _require_current(record, stimulus.attempt)
+    if stimulus.number <= record.task.attempts[-1].stalls:
+        raise Refused("The attempt has reported this stall before.", duplicate=True)
+    task = record.task.model_copy(update={"attempts": _with_last(record, stalls=stimulus.number)})
+    message = f"The attempt has given no output for {task.limits.stall or 0.0:g} s."
+    note = Happened(kind=EventKind.NOTE, status=record.status, attempt=stimulus.attempt, message=message)
+    return Step(replace(record, task=task), (note,))
+
+
+def _expire(record: TaskRecord, now: datetime) -> Step:
+    limit, until = record.task.limits.queue, record.queue_until
+    if record.status is not Status.QUEUED or limit is None or until is None or now < until:
+        return Step(record)
+    message = f"It found no place within its limit of {limit:g} s in the queue. Raise --queue-limit."
+    evidence = {"limit": "queue", "seconds": limit}
+    return _ended(record, Status.TIMED_OUT, Reason(code=ReasonCode.TIME_LIMIT, message=message, evidence=evidence), now)
 
 
 def _cancel(record: TaskRecord, now: datetime) -> Step:
@@ -311,7 +365,10 @@ def _ended(record: TaskRecord, status: Status, reason: Reason, now: datetime) ->
 
 def _closed(record: TaskRecord, now: datetime, **ending: Any) -> TaskRecord:
     """Return the record with its attempt ended and nobody holding it; its status is yet to be moved."""
-    task = record.task.model_copy(update={"attempts": _with_last(record, ended_at=now, **ending)})
+    attempts = _with_last(record, ended_at=now, **ending)
+    forgotten = {"stdout_tail": "", "stderr_tail": ""}
+    older = tuple(a.model_copy(update=forgotten) for a in attempts[:-KEPT_TAILS])
+    task = record.task.model_copy(update={"attempts": older + attempts[-KEPT_TAILS:]})
     return replace(record, task=task, holder=None, lease_until=None)
 
 

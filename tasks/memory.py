@@ -187,6 +187,14 @@ class MemoryStore:
             self._check_open()
             return min((record.ready_at for record in self._queued.values() if record.ready_at > now), default=None)
 
+    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            waiting = [(r.queue_until, r.seq, r) for r in self._queued.values()]
+        late = [(until, seq, record) for until, seq, record in waiting if until is not None and until <= now]
+        return [record for _, _, record in sorted(late)[: max(limit, 0)]]
+
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from simulators.outcome import Outcome
 from simyard.errors import Conflict
@@ -68,6 +68,15 @@ class TaskRecord:
     def status(self) -> Status:
         """Where the task stands."""
         return self.task.status
+
+    @property
+    def queue_until(self) -> datetime | None:
+        """When a queued task has waited as long as its queue limit says; None without a limit.
+
+        The time begins when the task may start: a pause before a next attempt does not count.
+        """
+        limit = self.task.limits.queue
+        return None if limit is None else self.ready_at + timedelta(seconds=limit)
 
     @property
     def attempt(self) -> int:

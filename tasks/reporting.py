@@ -30,6 +30,10 @@ class DispatcherReporter:
         """Renew the lease."""
         self._send(work, lambda dispatcher: dispatcher.renew.remote(work.task, work.attempt))
 
+    def stalled(self, work: Work, number: int) -> None:
+        """Report a stall."""
+        self._send(work, lambda dispatcher: dispatcher.stalled.remote(work.task, work.attempt, number))
+
     def ended(self, work: Work, outcome: Outcome) -> None:
         """Report the end."""
         self._send(work, lambda dispatcher: dispatcher.ended.remote(work.task, work.attempt, outcome))

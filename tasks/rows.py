@@ -82,6 +82,7 @@ def changing_columns(record: TaskRecord) -> dict[str, Any]:
         "seq": record.seq,
         "status": record.status.value,
         "ready_at": micros(record.ready_at),
+        "queue_until": optional_micros(record.queue_until),
         "lease_until": optional_micros(record.lease_until),
         "holder": record.holder,
         "failures": record.failures,

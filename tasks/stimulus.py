@@ -75,6 +75,19 @@ class Undelivered:
 
 
 @dataclass(frozen=True)
+class Stalled:
+    """The attempt says that it has given no output for as long as its stall limit says, for the `number`-th time."""
+
+    attempt: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Expire:
+    """The dispatcher says that a queued task has waited too long; one that has not, or waits no more, stays."""
+
+
+@dataclass(frozen=True)
 class Cancel:
     """A user wants the task to end; asking twice, or after the end, changes nothing."""
 
@@ -86,4 +99,4 @@ class Wait:
     reason: Reason
 
 
-Stimulus = Dispatch | Progress | Renew | Adopt | End | Lost | Undelivered | Cancel | Wait
+Stimulus = Dispatch | Progress | Renew | Adopt | End | Lost | Undelivered | Stalled | Expire | Cancel | Wait

@@ -111,6 +111,13 @@ class Store(Protocol):
         """Return when the next queued task becomes ready that is not ready now; None when there is none."""
         ...
 
+    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
+        """Return queued tasks that have waited longer than their queue limit, the longest overdue first.
+
+        Cheap enough to ask at every turn, however long the queue is.
+        """
+        ...
+
     def active(self) -> builtins.list[TaskRecord]:
         """Return the tasks whose attempt holds a machine, oldest first."""
         ...

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from simyard.reason import ReasonCode as ReasonCode
     from simyard.resources import Limits as Limits
     from simyard.resources import Resources as Resources
+    from simyard.retry import Retry as Retry
     from simyard.simulator import Command as Command
     from simyard.simulator import Parameter as Parameter
     from simyard.simulator import RuntimeName as RuntimeName
@@ -77,6 +78,7 @@ __all__ = [
     "Reason",
     "ReasonCode",
     "Resources",
+    "Retry",
     "RuntimeName",
     "Sample",
     "SimulatorInfo",
@@ -127,6 +129,7 @@ _HOMES = {
     "simyard.progress": ("Stage", "Transferred"),
     "simyard.reason": ("Reason", "ReasonCode"),
     "simyard.resources": ("Limits", "Resources"),
+    "simyard.retry": ("Retry",),
     "simyard.simulator": ("Command", "Parameter", "RuntimeName", "SimulatorInfo"),
     "simyard.status": ("Status",),
     "simyard.sweep": ("SweepSpec", "TableFile", "TableForm"),

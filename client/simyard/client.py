@@ -24,6 +24,7 @@ from simyard.parameter_table import Grid, Table, gathered
 from simyard.profile import Profile, load_profile, normal_url
 from simyard.progress import Progress
 from simyard.resources import Limits, Resources
+from simyard.retry import Retry
 from simyard.simulator import RuntimeName
 from simyard.submission import Commands, describe, describe_sweep
 from simyard.sweep import Sweep as SweepInfo
@@ -111,7 +112,7 @@ class Client:
         memory: int | str | None = None,
         gpus: int | None = None,
         disk: int | str | None = None,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, float | str | bool] | None = None,
         time_limit: float | str | None = None,
         group: str = LOCAL_GROUP,
         priority: int = 0,
@@ -119,13 +120,16 @@ class Client:
         project: str = "default",
         metadata: Mapping[str, Value] | None = None,
         retries: int = 0,
+        retry: Retry | Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> Task:
         """Send a folder's files, as far as the storage lacks them, and return the task that was made of them.
 
-        `cpus`, `memory`, `gpus` and `disk` go before those of `resources`; sizes are bytes or texts such as `2GiB`,
-        `time_limit` is seconds or a text such as `2h`. The same `idempotency_key` gives the same task again.
+        `cpus`, `memory`, `gpus` and `disk` go before those of `resources`; sizes are bytes or texts such as `2GiB`.
+        `limits` are `Limits` or a mapping such as `{"queue": "1h", "run": "2h"}`; times are seconds or texts, and
+        `time_limit` goes before `run`. `retry` says which failures `retries` pay for, such as
+        `{"on": ["out-of-memory", "exit-code:75"]}`. The same `idempotency_key` gives the same task again.
 
         Raises:
             InvalidInput: the folder or a value is not valid, or the server refuses it.
@@ -153,6 +157,7 @@ class Client:
             project=project,
             metadata=metadata,
             retries=retries,
+            retry=retry,
         )
         key = idempotency_key or secrets.token_hex(16)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from simyard.words import Word
 
@@ -38,6 +38,8 @@ def parse_duration(value: Any) -> Any:
     Raises:
         ValueError: the text is not a duration.
     """
+    if isinstance(value, bool):
+        raise ValueError("yes and no are not durations; write for example 90, 30s, 10m, 2h or 1d")  # noqa: TRY004
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
@@ -48,8 +50,9 @@ def parse_duration(value: Any) -> Any:
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 """Bytes; a text with a unit is understood."""
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
-"""Seconds; a text with a unit is understood."""
+_LONGEST = 100 * 365 * 86400.0
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=_LONGEST)]
+"""Seconds, at most a hundred years; a text with a unit is understood."""
 
 
 class Resources(Word):
@@ -66,7 +69,23 @@ class Resources(Word):
 
 
 class Limits(Word):
-    """How long a task may take, in seconds."""
+    """How long a task may take, in seconds; None means no limit."""
 
+    queue: Duration | None = None
+    """Time in the queue, counted anew each time that the task comes back to it and may start."""
+    staging: Duration | None = None
+    """Time in which an attempt brings inputs and environment to its machine."""
     run: Duration | None = None
-    """Time for the commands themselves; None means no limit."""
+    """Time for the commands themselves."""
+    upload: Duration | None = None
+    """Time in which an attempt stores its outputs; once it is over, they are given up."""
+    stall: Duration | None = None
+    """Time without output, neither printed nor written to a file of the task's folder, after which the task stalls."""
+    end_stalled: bool = False
+    """Whether a task that stalls is ended; otherwise there is an event, and it goes on."""
+
+    @model_validator(mode="after")
+    def _end_has_a_time(self) -> Limits:
+        if self.end_stalled and self.stall is None:
+            raise ValueError("`end_stalled` needs a time; give `stall` too")
+        return self

@@ -12,6 +12,7 @@ from simyard.commands import parse_command
 from simyard.errors import InvalidInput
 from simyard.files import InputFile
 from simyard.resources import Limits, Resources
+from simyard.retry import Retry
 from simyard.simulator import Command, RuntimeName
 from simyard.sweep import SweepSpec, TableFile
 from simyard.task import LOCAL_GROUP, TaskSpec, Value
@@ -33,7 +34,7 @@ def describe(
     memory: int | str | None = None,
     gpus: int | None = None,
     disk: int | str | None = None,
-    limits: Limits | None = None,
+    limits: Limits | Mapping[str, float | str | bool] | None = None,
     time_limit: float | str | None = None,
     group: str = LOCAL_GROUP,
     priority: int = 0,
@@ -41,6 +42,7 @@ def describe(
     project: str = "default",
     metadata: Mapping[str, Value] | None = None,
     retries: int = 0,
+    retry: Retry | Mapping[str, object] | None = None,
 ) -> TaskSpec:
     """Return the request for one task.
 
@@ -50,7 +52,7 @@ def describe(
     lines = [commands] if isinstance(commands, str) else commands
     asked = {"cpus": cpus, "memory": memory, "gpus": gpus, "disk": disk}
     base = {} if resources is None else resources.model_dump(exclude_unset=True)
-    times = {} if limits is None else limits.model_dump(exclude_unset=True)
+    times = limits.model_dump(exclude_unset=True) if isinstance(limits, Limits) else dict(limits or {})
     values: dict[str, Any] = {
         "simulator": simulator,
         "version": version,
@@ -68,6 +70,7 @@ def describe(
         "project": project,
         "metadata": dict(metadata or {}),
         "retries": retries,
+        "retry": retry or {},
         "inputs": tuple(inputs),
     }
     try:

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from simyard.files import MAX_FILES, InputFile
 from simyard.reason import Reason
 from simyard.resources import Limits, Resources
+from simyard.retry import Retry
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
 from simyard.words import Moment, Name, SweepIdText, TaskIdText, Word
@@ -42,6 +43,16 @@ class TaskSpec(Word):
     metadata: dict[Name, Value] = Field(default_factory=dict, max_length=100)
     retries: int = Field(default=0, ge=0, le=100)
     """How often the task may be tried again after a failure of its own."""
+    retry: Retry = Retry()
+    """Which failures these are."""
+
+    @model_validator(mode="after")
+    def _retry_can_be(self) -> TaskSpec:
+        if self.retry != Retry() and not self.retries:
+            raise ValueError("retries: `retry` says what is tried again, but nothing is; give a number of retries")
+        if self.retry.memory is not None and self.retry.memory <= self.resources.memory:
+            raise ValueError("retry: `memory` is no more than the task has at first; ask for more, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _paths_are_distinct(self) -> TaskSpec:
@@ -75,6 +86,11 @@ class Attempt(Word):
     peak_memory: int | None = None
     """Bytes."""
     cpu_seconds: float | None = None
+    stdout_tail: str = ""
+    """The last 1000 bytes that a failed attempt printed, as text; kept of the newest ones only."""
+    stderr_tail: str = ""
+    stalls: int = 0
+    """How often it gave no output for as long as the stall limit says."""
 
 
 class Case(Word):
@@ -103,6 +119,7 @@ class Task(Word):
     commands: tuple[Command, ...]
     resources: Resources
     limits: Limits
+    retry: Retry = Retry()
     group: str
     priority: int
     metadata: dict[str, Value]

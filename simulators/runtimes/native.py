@@ -52,6 +52,8 @@ class Native:
             grace_seconds=box.grace_seconds,
             log_limit=box.log_limit,
             processes=box.processes,
+            stall_seconds=box.limits.stall,
+            end_stalled=box.limits.end_stalled,
         )
 
 

@@ -146,6 +146,8 @@ def plan(dialect: Dialect, prepared: Prepared, box: Box) -> SupervisorPlan:
         grace_seconds=box.grace_seconds,
         log_limit=box.log_limit,
         processes=box.processes,
+        stall_seconds=box.limits.stall,
+        end_stalled=box.limits.end_stalled,
         engine=engine,
     )
 

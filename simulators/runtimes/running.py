@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from simulators.errors import SupervisorLost
 from simulators.runtimes.runtime import SupervisorPlan
 from simyard.event import LogStream, Sample
 
-Why = Literal["exit", "stopped", "run-limit", "out-of-memory", "disk-full", "orphaned", "launch-error"]
+Why = Literal["exit", "stopped", "run-limit", "stall-limit", "out-of-memory", "disk-full", "orphaned", "launch-error"]
 """Why a run ended: by itself, by us, or because it could not begin."""
 
 _PROGRAM = Path(supervisor.__file__).with_name("__main__.py")
@@ -46,6 +47,8 @@ class Exit:
     started_at: datetime | None
     """When the first command started; None where none did."""
     ended_at: datetime
+    evidence: Mapping[str, int] = field(default_factory=dict)
+    """What was measured, where there is more than the other fields hold."""
 
 
 class Running:
@@ -138,6 +141,10 @@ class Running:
     def log(self, stream: LogStream) -> Path:
         """Return the file that holds what the commands printed so far."""
         return self.control / (supervisor.STDOUT if stream is LogStream.STDOUT else supervisor.STDERR)
+
+    def stalls(self) -> int:
+        """Return how often the run has given no output for as long as its plan says."""
+        return int(self._state().get("stalls", 0))
 
     def samples(self) -> tuple[Sample, ...]:
         """Return what the run used so far, oldest first."""
@@ -268,6 +275,7 @@ def _exit_of(state: dict[str, Any]) -> Exit:
         cpu_seconds=state["cpu_seconds"],
         started_at=None if started is None else datetime.fromtimestamp(started, UTC),
         ended_at=datetime.fromtimestamp(state["ended_at"], UTC),
+        evidence=state["evidence"],
     )
 
 

@@ -102,8 +102,15 @@ class SupervisorPlan:
     log_limit: int
     processes: int
     """Processes at a time; more end the run."""
-    disk_reserve: int = 64 * 1024**2
-    """Bytes of the file system that a run may not use up."""
+    stall_seconds: float | None = None
+    """Time without output after which a run stalls."""
+    end_stalled: bool = False
+    """Whether a run that stalls is ended."""
+    disk_reserve: int = 256 * 1024**2
+    """Bytes of the file system that are to stay free, or a twentieth of it where that is less.
+
+    A run does not start without them; while they are used up, the runs that grow are ended.
+    """
     engine: Engine | None = None
     mark: str = MARK
 

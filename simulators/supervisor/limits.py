@@ -34,6 +34,7 @@ class Limits:
 
     def start_clock(self) -> None:
         """Let the time that the commands may take begin now; only the first call counts."""
+        self._disk.begin()
         if self._deadline is None and self._plan["run_seconds"] is not None:
             self._deadline = time.monotonic() + self._plan["run_seconds"]
 
@@ -49,16 +50,35 @@ class Limits:
         self._next_look = now + TICK
         self._check_wishes(now)
         self._disk.advance(TICK * _DISK_SHARE)
-        if trouble := self.disk_trouble():
-            raise End("disk-full", trouble)
+        self._check_disk()
         if meter is not None:
             self._check_usage(meter, now)
 
-    def disk_trouble(self) -> str | None:
-        """Return what is wrong with the disk, if anything."""
-        if self._disk.used > self._plan["disk"]:
-            return f"The task's folder grew to {self._disk.used} bytes; its limit is {self._plan['disk']}."
-        return shortage(self._plan["folder"], self._plan["disk_reserve"])
+    def check_room(self) -> None:
+        """See that there is room on the machine's disk before anything starts; raises End."""
+        if (short := shortage(self._plan["folder"], self._plan["disk_reserve"])) is not None:
+            raise End("disk-full", str(short), evidence=short.evidence)
+
+    def explain_by_disk(self) -> None:
+        """Raise End where a command may have failed for want of disk, whoever took it."""
+        self._disk.finish(0.5)
+        self._check_own_disk()
+        grown = self._disk.growth()
+        if (short := shortage(self._plan["folder"], self._plan["disk_reserve"] // 4, grown)) is not None:
+            raise End("disk-full", str(short), evidence=short.evidence)
+
+    def _check_disk(self) -> None:
+        """End the run that has grown too large, or that grows while the machine's disk becomes full; no other."""
+        self._check_own_disk()
+        short = shortage(self._plan["folder"], self._plan["disk_reserve"], self._disk.growth())
+        if short is not None and short.is_of_the_run:
+            raise End("disk-full", str(short), evidence=short.evidence)
+
+    def _check_own_disk(self) -> None:
+        used, most = self._disk.used, self._plan["disk"]
+        if used > most:
+            message = f"The task's folder grew to {used} bytes; its limit is {most}."
+            raise End("disk-full", message, evidence={"limit": most, "used": used})
 
     def _check_wishes(self, now: float) -> None:
         grace = self._plan["grace_seconds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 from simulators.supervisor.control import STDERR, STDOUT, Control
 from simulators.supervisor.events import Events
@@ -21,6 +22,12 @@ class Output:
         self._events = events
         self._pipes: dict[int, Log] = {}
         self._buffer = bytearray(_CHUNK)
+        self.spoke_at = 0.0
+        """When something was printed last."""
+
+    def size(self) -> int:
+        """Return the bytes of both logs."""
+        return sum(log.size for log in self._logs)
 
     def begin(self) -> tuple[int, int]:
         """Return where the next command is to write; whoever starts it closes both."""
@@ -63,6 +70,7 @@ class Output:
         except BlockingIOError:
             return False
         if size:
+            self.spoke_at = time.monotonic()
             self._pipes[pipe].write(memoryview(self._buffer)[:size])
             return True
         self._close(pipe)

@@ -15,6 +15,7 @@ from simulators.supervisor.native import Commands, was_killed
 from simulators.supervisor.output import Output
 from simulators.supervisor.programs import spawn
 from simulators.supervisor.samples import Samples
+from simulators.supervisor.stall import Stall
 from simulators.supervisor.sweep import Sweep
 
 TYPE_CHECKING = False  # spares the import of typing at start
@@ -34,9 +35,10 @@ class Run:
         self._output = Output(control, self._events, self._plan["log_limit"])
         self._sweep = Sweep(self._events, self._plan["mark"], self._plan["name"])
         self._commands = self._make_commands()
-        self._disk = DiskMeter([self._plan["folder"], control.path(TEMP)])
+        self._disk = DiskMeter([self._plan["folder"], control.path(TEMP)], self._output.size)
         self._limits = Limits(self._plan, control, self._events, self._disk)
         self._samples = Samples(control, self._commands.meter, self._disk)
+        self._stall = Stall(self._plan["stall_seconds"], self._output, self._disk)
         self._step: int | None = None
         self._status: int | None = None
         """How the newest command ended, as wait(2) tells it."""
@@ -53,9 +55,10 @@ class Run:
         """Carry the plan out and write its end."""
         self._events.listen()
         self._control.make_temp()
-        why, message = "exit", None
+        why, message, evidence = "exit", None, dict[str, int]()
         try:
             self._lay_ballast()
+            self._limits.check_room()
             for index, step in enumerate(self._plan["steps"]):
                 self._step = index
                 self._limits.check()
@@ -63,24 +66,26 @@ class Run:
                 if self._status != 0:
                     break
         except End as end:
-            why, message = end.why, end.message
+            why, message, evidence = end.why, end.message, end.evidence
         except LaunchError as error:
             why, message = "launch-error", str(error)
             self._status = None
         finally:
             clean = self._sweep.clear(grace=0.0)
         if why == "exit" and self._status != 0 and message is None:
-            why, message = self._explain_failure()
-        self._finish(why, message, clean=clean)
+            try:
+                self._explain_failure()
+            except End as end:
+                why, message, evidence = end.why, end.message, end.evidence
+        self._finish(why, message, evidence, clean=clean)
 
     def _run_step(self, step: dict[str, Any]) -> None:
         self._status = None
         pid = self._start(step)
         self._limits.start_clock()
         self._launched_at = self._launched_at or time.time()
-        self._control.write_state(
-            {"phase": "running", "command": self._step, "pid": pid, "started_at": self._launched_at}
-        )
+        self._stall.begin()
+        self._say_running(pid)
         self._commands.meter.look(self._plan["memory"], now=time.monotonic(), force=True)
         self._samples.take()
         ended: End | None = None
@@ -102,7 +107,24 @@ class Run:
             if pid not in self._events.ended:
                 self._commands.look(step)
             self._limits.check(self._commands.meter)
+            self._check_stall(pid)
             self._samples.take_when_due()
+
+    def _check_stall(self, pid: int) -> None:
+        """Say of a stall that it is there, or raise End where it is to be the end."""
+        if not self._stall.has_begun():
+            return
+        if self._plan["end_stalled"]:
+            message = f"The commands gave no output for {self._plan['stall_seconds']:g} s."
+            raise End("stall-limit", message, grace=self._plan["grace_seconds"])
+        try:
+            self._say_running(pid)
+        except OSError:
+            pass  # the disk is full, which the next look tells
+
+    def _say_running(self, pid: int) -> None:
+        state = {"phase": "running", "command": self._step, "pid": pid, "started_at": self._launched_at}
+        self._control.write_state(state | {"stalls": self._stall.count})
 
     def _start(self, step: dict[str, Any]) -> int:
         """Start a command with its streams; raises LaunchError."""
@@ -128,14 +150,13 @@ class Run:
             if error.errno in _FULL:
                 raise End("disk-full", "The machine's disk is full.") from error
 
-    def _explain_failure(self) -> tuple[str, str | None]:
-        """Say why a command failed: by itself, or for lack of memory or disk."""
+    def _explain_failure(self) -> None:
+        """Raise End where a command failed not by itself, but for lack of memory or disk."""
         if was_killed(self._exit()) and self._commands.peak >= 0.95 * self._plan["memory"]:
-            return "out-of-memory", None
-        self._disk.finish(0.5)
-        return ("disk-full", trouble) if (trouble := self._limits.disk_trouble()) else ("exit", None)
+            raise End("out-of-memory")
+        self._limits.explain_by_disk()
 
-    def _finish(self, why: str, message: str | None, *, clean: bool) -> None:
+    def _finish(self, why: str, message: str | None, evidence: dict[str, int], *, clean: bool) -> None:
         meter = self._commands.meter
         meter.look(self._plan["memory"], now=time.monotonic(), force=True)
         self._disk.finish(0.2)
@@ -146,6 +167,7 @@ class Run:
         end = {
             "why": why,
             "message": message,
+            "evidence": evidence,
             "exit_code": exit_code,
             "signal": number,
             "command": self._step,

@@ -15,20 +15,20 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 --- add_tasks: Keep new tasks; gives the ids of those that did not collide with what another transaction added.
 INSERT INTO tasks (
     seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
-    "user", simulator, project, name, machine_group, key, digest, inputs, sweep, body
+    "user", simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until, body
 )
 SELECT * FROM unnest(
     %(seq)s::bigint[], %(id)s::text[], %(status)s::text[], %(priority)s::bigint[], %(ready_at)s::bigint[],
     %(lease_until)s::bigint[], %(holder)s::text[], %(retries)s::bigint[], %(failures)s::bigint[], %(losses)s::bigint[],
     %(ended_at)s::bigint[], %(user)s::text[], %(simulator)s::text[], %(project)s::text[], %(name)s::text[], %(machine_group)s::text[],
-    %(key)s::text[], %(digest)s::text[], %(inputs)s::bytea[], %(sweep)s::text[], %(body)s::text[]
+    %(key)s::text[], %(digest)s::text[], %(inputs)s::bytea[], %(sweep)s::text[], %(queue_until)s::bigint[], %(body)s::text[]
 )
 ON CONFLICT DO NOTHING
 RETURNING id
 
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
-SET status = %(status)s, ready_at = %(ready_at)s, lease_until = %(lease_until)s, holder = %(holder)s,
+SET status = %(status)s, ready_at = %(ready_at)s, queue_until = %(queue_until)s, lease_until = %(lease_until)s, holder = %(holder)s,
     failures = %(failures)s, losses = %(losses)s, ended_at = %(ended_at)s, body = %(body)s, mark = %(mark)s
 WHERE seq = %(seq)s
 
@@ -87,6 +87,11 @@ SELECT (SELECT count(*) FROM tasks WHERE status = 'queued' AND priority > %(prio
 
 --- next_ready: When the next queued task becomes ready that is not ready now.
 SELECT min(ready_at) FROM tasks WHERE status = 'queued' AND ready_at > %(now)s
+
+--- overdue: The queued tasks that have waited longer than their queue limit, the longest overdue first.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE status = 'queued' AND queue_until <= %(now)s
+ORDER BY queue_until, seq LIMIT %(limit)s
 
 --- active: The tasks whose attempt holds a machine, oldest first.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder

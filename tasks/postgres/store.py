@@ -34,7 +34,7 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
-from tasks.stimulus import Adopt, Dispatch, Lost, Renew, Stimulus, Undelivered, Wait
+from tasks.stimulus import Adopt, Dispatch, Expire, Lost, Renew, Stimulus, Undelivered, Wait
 
 _LOOK_SECONDS = 1.0
 """How often one that waits for news looks by itself, so that a lost notification costs no more than this."""
@@ -269,6 +269,10 @@ class PostgresStore:
         first = self._read("next_ready", now=rows.micros(now))[0][0]
         return None if first is None else rows.moment_of(first)
 
+    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("overdue", now=rows.micros(now), limit=_limit(limit))]
+
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
         return [rows.record_of(row) for row in self._read("active")]
@@ -308,7 +312,7 @@ class PostgresStore:
 
         def work(connection: Connection) -> TaskRecord | Refused:
             nonlocal kept
-            if isinstance(stimulus, Adopt | Dispatch | Lost | Undelivered | Wait):
+            if isinstance(stimulus, Adopt | Dispatch | Expire | Lost | Undelivered | Wait):
                 self._check_lead(connection)
             row = self._run(connection, "lock_task", {"id": task}).fetchone()
             if row is None:

@@ -15,15 +15,15 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 --- add_task: Keep a new task.
 INSERT INTO tasks (
     seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
-    user, simulator, project, name, machine_group, key, digest, inputs, sweep, body
+    user, simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until, body
 ) VALUES (
     :seq, :id, :status, :priority, :ready_at, :lease_until, :holder, :retries, :failures, :losses, :ended_at,
-    :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :sweep, :body
+    :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :sweep, :queue_until, :body
 )
 
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
-SET status = :status, ready_at = :ready_at, lease_until = :lease_until, holder = :holder,
+SET status = :status, ready_at = :ready_at, queue_until = :queue_until, lease_until = :lease_until, holder = :holder,
     failures = :failures, losses = :losses, ended_at = :ended_at, body = :body
 WHERE seq = :seq
 
@@ -79,6 +79,11 @@ SELECT (SELECT count(*) FROM tasks INDEXED BY tasks_queued WHERE status = 'queue
 
 --- next_ready: When the next queued task becomes ready that is not ready now.
 SELECT min(ready_at) FROM tasks INDEXED BY tasks_ready WHERE status = 'queued' AND ready_at > :now
+
+--- overdue: The queued tasks that have waited longer than their queue limit, the longest overdue first.
+SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
+FROM tasks INDEXED BY tasks_overdue WHERE status = 'queued' AND queue_until <= :now
+ORDER BY queue_until, seq LIMIT :limit
 
 --- active: The tasks whose attempt holds a machine, oldest first.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder

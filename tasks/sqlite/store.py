@@ -157,6 +157,10 @@ class SqliteStore:
         first = self._read("next_ready", now=rows.micros(now))[0][0]
         return None if first is None else rows.moment_of(first)
 
+    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("overdue", now=rows.micros(now), limit=_limit(limit))]
+
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
         return [rows.record_of(row) for row in self._read("active")]

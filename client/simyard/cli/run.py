@@ -51,6 +51,19 @@ def run(
     time_limit: Annotated[
         str | None, typer.Option(metavar="TIME", help="Longest time for the commands, such as 2h or 90s.")
     ] = None,
+    queue_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest wait for a place on a machine.")
+    ] = None,
+    staging_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest time to bring inputs and environment to the machine.")
+    ] = None,
+    upload_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest time to store the outputs; then they are given up.")
+    ] = None,
+    stall_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time without output after which an event says so.")
+    ] = None,
+    end_stalled: Annotated[bool, typer.Option("--end-stalled", help="End the task then; needs --stall-limit.")] = False,
     name: Annotated[str | None, typer.Option(metavar="N", help="A name for the task.")] = None,
     project: Annotated[str, typer.Option(metavar="P", help="Project that the task belongs to.")] = "default",
     meta: Annotated[
@@ -58,6 +71,16 @@ def run(
     ] = None,
     priority: Annotated[int, typer.Option(metavar="N", help="-100 to 100; higher ones run first.")] = 0,
     retries: Annotated[int, typer.Option(metavar="N", help="How often to try again when it fails.")] = 0,
+    retry_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REASON", help="Try again only after this, such as signal or exit-code:75; may come again."
+        ),
+    ] = None,
+    retry_memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Each time it is out of memory, ask for twice as much, up to this."),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same task again.")
     ] = None,
@@ -68,6 +91,14 @@ def run(
     """Send a folder and run a simulator over it; prints the task's id."""
     from simyard.task import LOCAL_GROUP
 
+    asked = {
+        "queue": queue_limit,
+        "staging": staging_limit,
+        "run": time_limit,
+        "upload": upload_limit,
+        "stall": stall_limit,
+        "end_stalled": end_stalled or None,
+    }
     with session.connect() as client:
         info = client.simulators.get(simulator)
         parameters = parse_parameters(parameter or (), info)
@@ -84,12 +115,13 @@ def run(
                 memory=memory,
                 disk=disk,
                 runtime=runtime,
-                time_limit=time_limit,
+                limits={name: value for name, value in asked.items() if value is not None},
                 name=name,
                 project=project,
                 metadata=metadata,
                 priority=priority,
                 retries=retries,
+                retry={"on": retry_on or None, "memory": retry_memory} if retry_on or retry_memory else None,
                 idempotency_key=idempotency_key,
                 progress=progress,
                 group=on or LOCAL_GROUP,

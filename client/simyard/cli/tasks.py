@@ -14,10 +14,11 @@ from simyard.cli.failures import INTERRUPTED, say
 from simyard.cli.fetching import fetch, fetch_if_any
 from simyard.cli.options import DownloadTo, Glob, Json, TaskArgument
 from simyard.cli.show import say_json, say_json_line, say_pairs, say_table
-from simyard.cli.text import ago, duration, moment, size
+from simyard.cli.text import ago, duration, moment, plain, size
 from simyard.cli.watching import say_how_back, watch
 
 if TYPE_CHECKING:
+    from simyard.resources import Limits
     from simyard.task import Task as TaskInfo
 
 commands = typer.Typer(
@@ -94,6 +95,12 @@ def show_task(task: TaskArgument, json_: Json = False) -> None:
         ]
         heads = ("ATTEMPT", "MACHINE", "RUNTIME", "EXIT", "MEMORY", "CPU TIME", "REASON")
         say_table(heads, rows, fixed=(0, 2, 3, 4, 5, 6), right=(0, 3, 4, 5))
+    for attempt in info.attempts:
+        for stream, tail in ("standard output", attempt.stdout_tail), ("standard error", attempt.stderr_tail):
+            if tail:
+                typer.echo(f"\nThe last of attempt {attempt.number} on {stream}:")
+                for line in tail.splitlines():
+                    typer.echo(f"  {plain(line)}")
 
 
 @commands.command("wait")
@@ -234,6 +241,18 @@ def _time(mtime_ns: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=mtime_ns // 1000)
 
 
+def _limits(limits: Limits) -> str:
+    asked = [
+        (limits.queue, "in the queue"),
+        (limits.staging, "for staging"),
+        (limits.run, "to run"),
+        (limits.upload, "for the upload"),
+        (limits.stall, "without output"),
+    ]
+    texts = [f"{duration(seconds)} {what}" for seconds, what in asked if seconds is not None]
+    return ", ".join(texts) + (", then it ends" if limits.end_stalled else "")
+
+
 def _facts(info: TaskInfo) -> list[tuple[str, str]]:
     resources = info.resources
     gpus = f", {resources.gpus} GPUs" if resources.gpus else ""
@@ -246,7 +265,8 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("reason", f"{info.reason.code.value}: {info.reason.message}" if info.reason else ""),
         ("group", info.group),
         ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),
-        ("time limit", duration(info.limits.run) if info.limits.run else ""),
+        ("limits", _limits(info.limits)),
+        ("retried on", ", ".join(info.retry.on or ())),
         ("priority", str(info.priority) if info.priority else ""),
         ("parameters", ", ".join(f"{name}={value}" for name, value in info.parameters.items())),
         *(("command", " ".join(command.argv)) for command in info.commands),

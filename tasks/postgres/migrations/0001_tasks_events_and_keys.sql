@@ -35,6 +35,7 @@ CREATE TABLE tasks (
     status      TEXT    NOT NULL,
     priority    BIGINT  NOT NULL,
     ready_at    BIGINT  NOT NULL,
+    queue_until BIGINT,
     lease_until BIGINT,
     holder      TEXT,
     retries     BIGINT  NOT NULL,
@@ -58,6 +59,8 @@ CREATE UNIQUE INDEX tasks_by_key ON tasks ("user", key) WHERE key IS NOT NULL;
 -- The queue in its order; ready_at stands in it so that tasks that are not ready are skipped without reading them.
 CREATE INDEX tasks_queued ON tasks (priority DESC, seq, ready_at) WHERE status = 'queued';
 CREATE INDEX tasks_ready ON tasks (ready_at) WHERE status = 'queued';
+-- Only tasks with a queue limit stand in it, so a long queue without limits costs nothing.
+CREATE INDEX tasks_overdue ON tasks (queue_until, seq) WHERE status = 'queued' AND queue_until IS NOT NULL;
 CREATE INDEX tasks_active ON tasks (seq) WHERE status IN ('preparing', 'running', 'finalizing');
 CREATE INDEX tasks_by_status ON tasks (status, seq);
 CREATE INDEX tasks_by_simulator ON tasks (simulator, seq);

@@ -214,6 +214,37 @@ def test_the_run_limit_covers_all_commands_together(bench: Bench) -> None:
     assert end.command in {1, 2}
 
 
+def test_a_run_that_gives_no_output_stalls_once_and_goes_on(bench: Bench) -> None:
+    script = "echo up; while [ ! -e go ]; do sleep 0.05; done; echo more; while [ ! -e end ]; do sleep 0.05; done"
+    job = bench.start(sh(script), limits=Limits(stall=1.0))
+
+    def stalls(count: int) -> bool:
+        job.running.beat()
+        assert job.running.poll() is None
+        return job.running.stalls() >= count
+
+    until(lambda: stalls(1), "a stall")
+    (job.folder / "go").touch()
+    until(lambda: stalls(2), "another stall")
+    (job.folder / "end").touch()
+    end = job.finish()
+    assert (end.why, end.exit_code, job.out) == ("exit", 0, b"up\nmore\n")
+
+
+@pytest.mark.parametrize("act", ["echo here", "echo here >> file", ": > file; rm file"])
+def test_output_of_any_kind_keeps_a_run_from_stalling(bench: Bench, act: str) -> None:
+    script = f"i=0; while [ $i -lt 30 ]; do {act}; sleep 0.2; i=$((i+1)); done"
+    end, _ = bench.run(sh(script), limits=Limits(stall=4, end_stalled=True))
+    assert (end.why, end.exit_code) == ("exit", 0)
+
+
+def test_a_run_that_stalls_is_ended_where_that_was_asked_for(bench: Bench) -> None:
+    end, job = bench.run(sh("echo up; sleep 300"), limits=Limits(stall=1.0, end_stalled=True))
+    assert (end.why, job.out) == ("stall-limit", b"up\n")
+    assert "1 s" in (end.message or "")
+    assert bench.leftovers() == {}
+
+
 def test_more_memory_than_asked_for_ends_the_run(bench: Bench) -> None:
     script = "dd if=/dev/zero of=/dev/null bs=400M count=20"
     end, _ = bench.run(sh(f"{script} & {script} & wait; exit 7"), resources={"memory": "100MiB"})

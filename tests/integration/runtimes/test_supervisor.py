@@ -15,7 +15,7 @@ import pytest
 
 from simulators import supervisor
 from simulators.errors import SupervisorLost
-from simulators.runtimes import Running
+from simulators.runtimes import Exit, Running
 from simyard.simulator import Command
 from tests.integration.runtimes.conftest import Bench, Job, sh, until
 
@@ -49,6 +49,45 @@ def test_a_full_file_system_ends_the_run_and_the_end_is_written(small_disk: Path
     assert end.why == "disk-full"
     assert "disk is full" in (end.message or "")
     assert job.out == b"begun\n"
+
+
+def test_the_run_that_grows_ends_before_the_disk_is_full_and_others_on_it_go_on(
+    small_disk: Path, native: Bench
+) -> None:
+    quiet = native.start(
+        sh("echo mine > mine; while [ ! -e go ]; do sleep 0.05; done; echo more >> mine"),
+        folder=small_disk / "quiet" / "work",
+        control=small_disk / "quiet" / "control",
+    )
+    until(lambda: (quiet.folder / "mine").exists(), "the quiet run")
+    script = "head -c 36000000 /dev/zero > fill; while :; do head -c 50000 /dev/zero >> fill; sleep 0.1; done"
+    growing = native.start(
+        sh(script), folder=small_disk / "growing" / "work", control=small_disk / "growing" / "control"
+    )
+
+    def end() -> Exit | None:
+        quiet.running.beat()
+        growing.running.beat()
+        return growing.running.wait(0.5)
+
+    found: Exit = until(end, "the end of the run that grows")
+    assert found.why == "disk-full"
+    assert "disk is full" in (found.message or "")
+    assert found.evidence["free"] > 0
+    assert found.evidence["grew"] > found.evidence["free"] / 4
+    assert quiet.running.poll() is None
+    (growing.folder / "fill").unlink()
+    (quiet.folder / "go").touch()
+    assert quiet.finish().exit_code == 0
+    assert (quiet.folder / "mine").read_text() == "mine\nmore\n"
+
+
+def test_a_run_does_not_start_on_a_disk_that_has_no_room_left(small_disk: Path, native: Bench) -> None:
+    (small_disk / "others").write_bytes(bytes(39 * MIB))
+    box = native.box(sh("true"), folder=small_disk / "work", control=small_disk / "control")
+    end, job = native.run(sh("echo up"), folder=box.folder, control=box.control)
+    assert (end.why, job.out) == ("disk-full", b"")
+    assert end.evidence["free"] < 2 * MIB
 
 
 def test_a_command_that_fails_for_want_of_disk_is_told_from_others(small_disk: Path, native: Bench) -> None:

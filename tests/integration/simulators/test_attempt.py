@@ -11,9 +11,11 @@ import pytest
 
 from simulators import attempt as module
 from simulators.attempt import AttemptRun
+from simulators.errors import Stopped
 from simulators.execution import Execution
 from simulators.outcome import Outcome
 from simulators.runtimes import runtime_of
+from simulators.runtimes.native import Native
 from simulators.spec import SimulatorSpec, TableSpec, VersionSpec
 from simulators.work import Superseded, Work
 from simyard.errors import NotFound
@@ -59,6 +61,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.statuses: list[Status] = []
+        self.stalls: list[int] = []
         self.outcome: Outcome | None = None
         self.running = threading.Event()
         self.refuse = False
@@ -75,6 +78,10 @@ class Desk:
 
     def renew(self, work: Work) -> None:
         self._check()
+
+    def stalled(self, work: Work, number: int) -> None:
+        self._check()
+        self.stalls.append(number)
 
     def ended(self, work: Work, outcome: Outcome) -> None:
         self._check()
@@ -263,6 +270,140 @@ def test_the_run_limit_ends_it_as_timed_out(bench: Bench) -> None:
     outcome = bench.run("sleep", "600", limits=Limits(run=0.5))
     assert outcome.reason is not None
     assert (outcome.status, outcome.reason.code) == (Status.TIMED_OUT, ReasonCode.TIME_LIMIT)
+
+
+def limit_of(outcome: Outcome) -> tuple[Status, ReasonCode, object, object]:
+    assert outcome.reason is not None
+    evidence = outcome.reason.evidence
+    return outcome.status, outcome.reason.code, evidence["limit"], evidence["seconds"]
+
+
+def test_the_staging_limit_ends_an_attempt_whose_inputs_do_not_come(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Away(monkeypatch, "stage", 10**9)
+    outcome = bench.run("true", limits=Limits(staging=0.3))
+    assert limit_of(outcome) == (Status.TIMED_OUT, ReasonCode.TIME_LIMIT, "staging", 0.3)
+    assert not outcome.stored
+    assert bench.desk.statuses == []
+    assert list(bench.scratch.iterdir()) == []
+
+
+def test_the_staging_limit_ends_an_attempt_whose_environment_is_not_ready(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_: object, spec: object, version: object, stopped: Callable[[], bool]) -> object:
+        until(stopped)
+        raise Stopped
+
+    monkeypatch.setattr(Native, "prepare", prepare)
+    outcome = bench.run("true", limits=Limits(staging=0.3))
+    assert limit_of(outcome) == (Status.TIMED_OUT, ReasonCode.TIME_LIMIT, "staging", 0.3)
+
+
+def test_the_staging_limit_is_over_once_the_commands_run(bench: Bench) -> None:
+    script = "while [ ! -e go ]; do sleep 0.02; done"
+    attempt = bench.make(Command(argv=("sh", "-c", script)), limits=Limits(staging=5))
+    carried = in_thread(attempt.carry)
+    assert bench.desk.running.wait(20)
+    until(lambda: attempt._is_late())
+    (attempt.execution.folder / "go").touch()
+    carried.join(30)
+    assert bench.desk.outcome is not None
+    assert (bench.desk.outcome.status, bench.desk.outcome.stored) == (Status.SUCCEEDED, True)
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, Status.TIMED_OUT), (3, Status.FAILED)])
+@pytest.mark.parametrize("name", ["store_outputs", "commit_manifest"])
+def test_the_upload_limit_gives_the_outputs_up_and_leaves_no_result(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, code: int, status: Status
+) -> None:
+    Away(monkeypatch, name, 10**9)
+    outcome = bench.run("sh", "-c", f"echo 42 > result.csv; exit {code}", limits=Limits(upload=0.3))
+    assert (outcome.status, outcome.stored, outcome.exit_code) == (status, False, code)
+    if code == 0:
+        assert limit_of(outcome) == (Status.TIMED_OUT, ReasonCode.TIME_LIMIT, "upload", 0.3)
+    # What the dispatcher finds when the report is lost is the same: there is no result.
+    assert read_outcome(bench.store, TASK, 1) is None
+    assert list(bench.scratch.iterdir()) == []
+
+
+def test_outputs_that_were_stored_in_time_count_although_the_storage_answered_late(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = module.commit_manifest
+
+    def commit_and_fall_silent(*arguments: object) -> None:
+        real(*arguments)  # type: ignore[arg-type]
+        raise StorageUnavailable
+
+    monkeypatch.setattr(module, "commit_manifest", commit_and_fall_silent)
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 600.0)
+    outcome = bench.run("sh", "-c", "echo 42 > result.csv", limits=Limits(upload=0.5))
+    assert (outcome.status, outcome.stored) == (Status.SUCCEEDED, True)
+    assert bench.output("result.csv") == b"42\n"
+
+
+def test_without_an_upload_limit_a_finished_computation_waits_for_the_storage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Away(monkeypatch, "store_outputs", 3)
+    outcome = bench.run("sh", "-c", "echo 42 > result.csv", limits=Limits(staging=60))
+    assert (outcome.status, outcome.stored) == (Status.SUCCEEDED, True)
+
+
+def test_a_stall_is_reported_while_the_attempt_goes_on(bench: Bench) -> None:
+    script = "echo up; while [ ! -e go ]; do sleep 0.05; done"
+    attempt = bench.make(Command(argv=("sh", "-c", script)), limits=Limits(stall=0.5))
+    carried = in_thread(attempt.carry)
+    until(lambda: bench.desk.stalls != [])
+    (attempt.execution.folder / "go").touch()
+    carried.join(30)
+    assert bench.desk.stalls[0] == 1
+    assert bench.desk.stalls == sorted(set(bench.desk.stalls))
+    assert bench.desk.outcome is not None
+    assert bench.desk.outcome.status is Status.SUCCEEDED
+
+
+def test_a_stall_ends_the_attempt_where_that_was_asked_for_and_keeps_its_outputs(bench: Bench) -> None:
+    script = "echo up; echo kept > kept; sleep 600"
+    outcome = bench.run("sh", "-c", script, limits=Limits(stall=0.5, end_stalled=True))
+    assert limit_of(outcome) == (Status.TIMED_OUT, ReasonCode.TIME_LIMIT, "stall", 0.5)
+    assert bench.output("kept") == b"kept\n"
+    assert outcome.stdout_tail == "up"
+
+
+def test_too_much_memory_is_told_with_limit_and_peak(bench: Bench) -> None:
+    program = "x = []\nwhile True: x.append(bytearray(5_000_000))"
+    outcome = bench.run("python3", "-c", program, resources=Resources(memory=64 * MIB))
+    assert outcome.reason is not None
+    assert outcome.reason.code is ReasonCode.OUT_OF_MEMORY
+    peak = outcome.reason.evidence["peak_memory"]
+    assert isinstance(peak, int)
+    assert peak > 60 * MIB
+    assert (outcome.reason.evidence["limit"], outcome.peak_memory) == (64 * MIB, peak)
+
+
+def test_too_much_disk_is_told_with_limit_and_size(bench: Bench) -> None:
+    script = "while :; do head -c 2000000 /dev/zero >> big; sleep 0.05; done"
+    outcome = bench.run("sh", "-c", script, resources=Resources(memory=512 * MIB, disk=8 * MIB))
+    assert outcome.reason is not None
+    assert outcome.reason.code is ReasonCode.DISK_FULL
+    used = outcome.reason.evidence["used"]
+    assert isinstance(used, int)
+    assert used > outcome.reason.evidence["limit"] == 8 * MIB  # type: ignore[operator]
+
+
+def test_the_last_of_what_a_failure_printed_is_kept_within_bounds_and_as_text(bench: Bench) -> None:
+    script = "yes line | head -n 1000; printf 'last \\033[31m\\000 word\\r\\n'; printf 'bad \\377 byte' >&2; exit 3"
+    outcome = bench.run("sh", "-c", script)
+    assert outcome.stdout_tail.endswith("line\nlast \ufffd[31m\ufffd word")
+    assert 900 < len(outcome.stdout_tail) <= 1000
+    assert outcome.stderr_tail == "bad \ufffd byte"
+
+
+def test_nothing_is_kept_of_what_a_success_printed_beside_its_log(bench: Bench) -> None:
+    assert bench.run("sh", "-c", "echo fine").stdout_tail == ""
 
 
 def test_a_superseded_attempt_stores_no_result_and_leaves_nothing(bench: Bench) -> None:

@@ -30,6 +30,11 @@ def test_single_values_go_before_a_whole_set() -> None:
     assert spec.limits == Limits(run=5)
 
 
+def test_limits_may_be_a_mapping_of_texts() -> None:
+    spec = _spec(limits={"queue": "1h", "run": "2h", "stall": "10m", "end_stalled": True}, time_limit="3h")
+    assert spec.limits == Limits(queue=3600, run=3 * 3600, stall=600, end_stalled=True)
+
+
 def test_one_line_is_one_command() -> None:
     assert [command.argv for command in _spec(commands="a b").commands] == [("a", "b")]
     assert [command.argv for command in _spec(commands=["a b", ["c", "d e"]]).commands] == [("a", "b"), ("c", "d e")]
@@ -49,6 +54,14 @@ def test_one_line_is_one_command() -> None:
         ({"commands": ["ok", "a | b"]}, "commands.1", "shell"),
         ({"metadata": {"a b": 1}}, "metadata.a b", ""),
         ({"name": ""}, "name", "at least 1"),
+        ({"limits": {"queue": "-1"}}, "limits.queue", "30s"),
+        ({"limits": {"staging": 0}}, "limits.staging", "greater than 0"),
+        ({"limits": {"upload": -3}}, "limits.upload", "Given: -3"),
+        ({"limits": {"stall": "1e400"}}, "limits.stall", "30s"),
+        ({"limits": {"run": 10**12}}, "limits.run", "less than"),
+        ({"limits": {"end_stalled": True}}, "limits", "give `stall`"),
+        ({"limits": {"stahl": 1}}, "limits.stahl", "not permitted"),
+        ({"retries": 1, "retry": {"on": ["signl"]}}, "retry.on.0", "signal"),
     ],
 )
 def test_bad_values_are_refused_by_field(changes: dict[str, Any], field: str, says: str) -> None:

@@ -42,6 +42,21 @@ def test_a_key_that_was_used_for_another_request_is_a_conflict(face: Face) -> No
     problem(face.post("/v1/tasks", json=face.spec(name="other"), headers=headers), 409)
 
 
+def test_a_default_that_is_said_does_not_make_it_another_request(face: Face) -> None:
+    headers = {"Idempotency-Key": "storm-1"}
+    first = face.post("/v1/tasks", json=face.spec(), headers=headers)
+    said = face.spec(retries=0, limits={"queue": None}, retry={"on": None})
+    again = face.post("/v1/tasks", json=said, headers=headers)
+    assert (first.json()["id"], again.status_code) == (again.json()["id"], 200)
+    other = face.spec(limits={"queue": 60})
+    problem(face.post("/v1/tasks", json=other, headers=headers), 409)
+
+
+def test_the_nearest_reason_is_named_where_one_is_misspelled(face: Face) -> None:
+    body = problem(face.post("/v1/tasks", json=face.spec(retries=1, retry={"on": ["out-of-memry"]})), 422)
+    assert (body["field"], body["fix"]) == ("retry.on.0", "The nearest is out-of-memory.")
+
+
 def test_the_same_key_of_another_user_is_another_task(face: Face) -> None:
     headers = {"Idempotency-Key": "storm-1"}
     first = face.post("/v1/tasks", json=face.spec(), headers=headers)
@@ -113,6 +128,19 @@ BAD: list[tuple[dict[str, Any], str | None]] = [
     ({"metadata": {"bad key": 1}}, "metadata.bad key"),
     ({"retries": -1}, "retries"),
     ({"retry": 1}, "retry"),
+    ({"retry": {"on": ["signal"]}}, "retries"),
+    ({"retries": 1, "retry": {"on": []}}, "retry.on"),
+    ({"retries": 1, "retry": {"on": "signal"}}, "retry.on"),
+    ({"retries": 1, "retry": {"on": ["signal", "out-of-memry"]}}, "retry.on.1"),
+    ({"retries": 1, "retry": {"on": ["exit-code:256"]}}, "retry.on.0"),
+    ({"retries": 1, "retry": {"memory": "1GiB"}}, "retry"),
+    ({"retries": 1, "retry": {"memory": "1TiB"}}, "retry.memory"),
+    ({"limits": {"queue": -1}}, "limits.queue"),
+    ({"limits": {"queue": 1e300}}, "limits.queue"),
+    ({"limits": {"staging": 0}}, "limits.staging"),
+    ({"limits": {"upload": "never"}}, "limits.upload"),
+    ({"limits": {"stall": True}}, "limits.stall"),
+    ({"limits": {"end_stalled": True}}, "limits"),
 ]
 
 
@@ -156,7 +184,7 @@ def test_numbers_that_are_not_finite_are_refused(face: Face, text: bytes) -> Non
 def test_the_nearest_names_are_suggested(face: Face) -> None:
     assert "swmm" in problem(face.post("/v1/tasks", json=face.spec(simulator="swm")), 422)["fix"]
     assert "input_file" in problem(face.post("/v1/tasks", json=face.spec(parameters={"inputfile": "x"})), 422)["fix"]
-    assert "retries" in problem(face.post("/v1/tasks", json=face.spec(retry=1)), 422)["fix"]
+    assert "retries" in problem(face.post("/v1/tasks", json=face.spec(retrie=1)), 422)["fix"]
     assert "cpus" in problem(face.post("/v1/tasks", json=face.spec(resources={"cpu": 1})), 422)["fix"]
 
 

@@ -59,6 +59,9 @@ class Desk:
         self._take("renewal")
         self.renewed.set()
 
+    def stalled(self, work: Work, number: int) -> None:
+        self._take(number)
+
     def ended(self, work: Work, outcome: Outcome) -> None:
         self._take(outcome)
 
@@ -79,9 +82,10 @@ def test_moves_arrive_in_order_and_before_the_end(superseded: threading.Event) -
     desk = Desk()
     for sender in reports(desk, superseded):
         sender.moved(Status.RUNNING)
+        sender.stalled(1)
         sender.moved(Status.FINALIZING)
         sender.end(DONE)
-    assert desk.taken == [Status.RUNNING, Status.FINALIZING, DONE]
+    assert desk.taken == [Status.RUNNING, 1, Status.FINALIZING, DONE]
 
 
 def test_a_report_is_offered_until_somebody_takes_it(superseded: threading.Event) -> None:

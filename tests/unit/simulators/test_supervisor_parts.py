@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from simulators import supervisor
-from simulators.supervisor import Process, cgroups, processes
+from simulators.supervisor import Process, cgroups, processes, stall
 from simulators.supervisor.cgroups import CgroupMeter
-from simulators.supervisor.disk import DiskMeter
+from simulators.supervisor.disk import DiskMeter, shortage
 from simulators.supervisor.ends import LaunchError
 from simulators.supervisor.events import Events
 from simulators.supervisor.logs import Log
 from simulators.supervisor.programs import find_program
+from simulators.supervisor.stall import Stall
 
 
 def process(parent: int, *, alive: bool = True) -> Process:
@@ -72,6 +75,142 @@ class TestDiskMeter:
             rounds += 1
         assert rounds > 2
         assert meter.used >= 300 * 4096
+
+    def test_growth_is_what_came_after_the_begin(self, tmp_path: Path) -> None:
+        (tmp_path / "input").write_bytes(b"x" * 500_000)
+        besides = [0]
+        meter = DiskMeter([str(tmp_path)], lambda: besides[0])
+        assert meter.growth() == (0, 0)
+        meter.finish(10)
+        meter.begin()
+        assert meter.growth() == (0, 0)
+        (tmp_path / "output").write_bytes(b"x" * 200_000)
+        besides[0] = 1000
+        meter.finish(10)
+        grown, files = meter.growth()
+        assert 201_000 <= grown < 250_000
+        assert files == 1
+
+    def test_growth_counts_from_the_lowest_point_of_late(self, tmp_path: Path) -> None:
+        (tmp_path / "old").write_bytes(b"x" * 400_000)
+        meter = DiskMeter([str(tmp_path)])
+        meter.finish(10)
+        (tmp_path / "old").unlink()
+        meter.finish(10)
+        (tmp_path / "new").write_bytes(b"x" * 100_000)
+        meter.finish(10)
+        assert 100_000 <= meter.growth()[0] < 150_000
+
+    def test_a_walk_sees_that_a_file_was_written_renamed_or_removed(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"abc")
+        meter = DiskMeter([str(tmp_path)])
+
+        def sees(change: Callable[[], object]) -> bool:
+            meter.finish(10)
+            before = meter.changed_at
+            change()
+            meter.finish(10)
+            return meter.changed_at > before
+
+        assert not sees(path.read_bytes)
+        assert sees(lambda: path.write_bytes(b"abd"))
+        assert sees(lambda: path.rename(tmp_path / "other"))
+        assert sees((tmp_path / "other").unlink)
+        assert not sees(lambda: None)
+
+
+class Elsewhere:
+    """A file system as statvfs shows it: blocks of one byte."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, size: int, free: int, files: int = 100) -> None:
+        said = SimpleNamespace(f_blocks=size, f_frsize=1, f_bavail=free, f_files=1000, f_favail=files)
+        monkeypatch.setattr(os, "statvfs", lambda path: said)
+
+
+class TestShortage:
+    def test_there_is_none_while_the_reserve_is_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Elsewhere(monkeypatch, 10**6, 1000)
+        assert shortage("/", 1000) is None
+        assert shortage("/", 1001) is not None
+
+    def test_the_reserve_of_a_small_disk_is_a_twentieth_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Elsewhere(monkeypatch, 1000, 50)
+        assert shortage("/", 10**6) is None
+        Elsewhere(monkeypatch, 1000, 49)
+        assert shortage("/", 10**6) is not None
+
+    @pytest.mark.parametrize(
+        ("free", "grown", "ends"),
+        [(400, 101, True), (400, 100, False), (400, 0, False), (0, 0, False), (0, 1, True), (8, 3, True)],
+    )
+    def test_it_ends_the_run_that_grows_and_no_other(
+        self, monkeypatch: pytest.MonkeyPatch, free: int, grown: int, ends: bool
+    ) -> None:
+        Elsewhere(monkeypatch, 10**6, free)
+        found = shortage("/", 1000, (grown, 1))
+        assert found is not None
+        assert found.is_of_the_run is ends
+        assert found.evidence == {"free": free, "grew": grown}
+        assert f"{free} bytes are free" in str(found)
+
+    def test_a_disk_without_room_for_files_ends_the_run_that_made_some(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Elsewhere(monkeypatch, 10**6, 10**5, files=0)
+        for files, ends in ((0, False), (3, True)):
+            found = shortage("/", 1000, (10**5, files))
+            assert found is not None
+            assert found.is_of_the_run is ends
+            assert "no more files" in str(found)
+
+
+class TestStall:
+    @pytest.fixture
+    def now(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        now = [1000.0]
+        monkeypatch.setattr(stall, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        return now
+
+    def seen(self, seconds: float | None) -> tuple[Stall, SimpleNamespace, SimpleNamespace]:
+        output, disk = SimpleNamespace(spoke_at=0.0), SimpleNamespace(looked_at=1000.0, changed_at=0.0)
+        found = Stall(seconds, output, disk)  # type: ignore[arg-type]
+        found.begin()
+        return found, output, disk
+
+    def test_it_is_told_once_until_there_is_output_again(self, now: list[float]) -> None:
+        found, output, disk = self.seen(10)
+        told = []
+        for second in range(40):
+            disk.looked_at = 1000.0 + second
+            if second == 25:
+                output.spoke_at = 1025.0
+            if found.has_begun():
+                told.append(second)
+        assert told == [10, 35]
+        assert found.count == 2
+
+    def test_a_file_that_was_written_is_output(self, now: list[float]) -> None:
+        found, _, disk = self.seen(10)
+        disk.changed_at, disk.looked_at = 1009.0, 1018.9
+        assert not found.has_begun()
+        disk.looked_at = 1019.0
+        assert found.has_begun()
+
+    def test_what_a_slow_walk_has_not_seen_yet_is_not_taken_for_silence(self, now: list[float]) -> None:
+        found, _, disk = self.seen(10)
+        now[0], disk.looked_at = 5000.0, 1009.0
+        assert not found.has_begun()
+
+    def test_a_command_that_starts_is_output(self, now: list[float]) -> None:
+        found, _, disk = self.seen(10)
+        now[0] = 1008.0
+        found.begin()
+        disk.looked_at = 1017.9
+        assert not found.has_begun()
+
+    def test_without_a_time_nothing_is_told(self, now: list[float]) -> None:
+        found, _, disk = self.seen(None)
+        disk.looked_at = 10**9
+        assert not found.has_begun()
 
 
 class TestPrograms:

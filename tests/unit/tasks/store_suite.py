@@ -14,12 +14,14 @@ from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import EventKind
 from simyard.files import InputFile
 from simyard.reason import ReasonCode
+from simyard.resources import GIB, Limits
+from simyard.retry import Retry
 from simyard.status import Status
 from simyard.words import new_sweep_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
-from tasks.lifecycle import Cancel, End, Lost, Progress, Renew, Wait
+from tasks.lifecycle import Cancel, End, Expire, Lost, Progress, Renew, Stalled, Wait
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
 from tasks.store import Store
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
@@ -219,6 +221,23 @@ class StoreSuite:
         assert ids(store.queue(ready_at, 10)) == [task, other]
         assert store.next_ready(ready_at) is None
 
+    def test_tasks_that_have_waited_too_long_are_found_the_longest_overdue_first(self, store: Store) -> None:
+        a, b, c = (make(store, limits=Limits(queue=seconds)).id for seconds in (30, 10, 10))
+        make(store)
+        assert store.overdue(later(9.999999), 10) == []
+        assert ids(store.overdue(later(10), 10)) == [b, c]
+        assert ids(store.overdue(later(30), 10)) == [b, c, a]
+        assert ids(store.overdue(later(30), 2)) == [b, c]
+        assert store.overdue(later(30), 0) == []
+        assert store.overdue(later(30), -1) == []
+        store.apply(b, dispatch(), later(20))
+        assert store.apply(c, Expire(), later(30)).status is Status.TIMED_OUT
+        assert ids(store.overdue(later(10**6), 10)) == [a]
+        # One that comes back has its whole time again.
+        store.apply(b, Lost(1, reason(ReasonCode.MACHINE_LOST)), later(100))
+        assert ids(store.overdue(later(109), 10)) == [a]
+        assert ids(store.overdue(later(110), 10)) == [a, b]
+
     def test_active_tasks_are_those_that_hold_a_machine(self, store: Store) -> None:
         a, b, c, d = (make(store).id for _ in range(4))
         for task in (d, c, b):
@@ -255,6 +274,16 @@ class StoreSuite:
             Status.SUCCEEDED,
         ]
 
+    def test_the_rule_for_retries_and_what_attempts_printed_are_kept(self, store: Store) -> None:
+        retry = Retry(on=("out-of-memory", "exit-code:75"), memory=4 * GIB)
+        task = make(store, retries=3, retry=retry).id
+        assert store.get(task).task.retry == retry
+        store.apply(task, dispatch(), NOW)
+        outcome = failed(ReasonCode.OUT_OF_MEMORY).model_copy(update={"stdout_tail": WEIRD, "stderr_tail": "\ufffd"})
+        record = store.apply(task, End(1, outcome), NOW)
+        assert store.get(task) == record
+        assert (record.task.attempts[0].stdout_tail, record.task.resources.memory) == (WEIRD, 2 * GIB)
+
     def test_what_failures_and_losses_have_cost_is_kept(self, store: Store) -> None:
         task = make(store, retries=3).id
         ends = [failed(), failed(ReasonCode.MACHINE_LOST), failed(), failed(ReasonCode.PREEMPTED)]
@@ -272,6 +301,18 @@ class StoreSuite:
         store.apply(task, Wait(why), NOW)
         assert store.get(task).task.reason == why
         assert store.events(task=task)[-1].reason == why
+
+    def test_a_stall_is_kept_and_told_once(self, store: Store) -> None:
+        task = make(store, limits=Limits(stall=60)).id
+        store.apply(task, dispatch(), NOW)
+        record = store.apply(task, Stalled(1, 1), later(60))
+        assert store.get(task) == record
+        with pytest.raises(Refused) as caught:
+            store.apply(task, Stalled(1, 1), later(61))
+        assert caught.value.duplicate
+        assert [e.message for e in store.events(task=task) if e.kind is EventKind.NOTE] == [
+            "The attempt has given no output for 60 s."
+        ]
 
     def test_a_renewed_lease_is_kept_and_makes_no_event(self, store: Store) -> None:
         task = make(store).id

@@ -8,11 +8,11 @@ from simulators.outcome import Outcome
 from simyard.event import Event
 from simyard.group import Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
-from simyard.resources import GIB, Resources
+from simyard.resources import GIB, Limits, Resources
 from simyard.status import Status
 from simyard.task import Explanation
 from tasks.explain import explain
-from tasks.lifecycle import Cancel, End, Lost, Progress, Wait, step
+from tasks.lifecycle import Cancel, End, Expire, Lost, Progress, Wait, step
 from tasks.memory import MemoryStore
 from tasks.record import TaskRecord
 from tasks.stimulus import Stimulus
@@ -152,3 +152,34 @@ def test_the_details_tell_the_story_from_the_oldest_on() -> None:
     places = [text.index(part) for part in parts if part != "The plug was pulled."]
     assert places == sorted(places)
     assert "The plug was pulled." in text
+
+
+def test_a_failed_attempt_is_told_with_the_last_line_that_it_printed() -> None:
+    outcome = failed().model_copy(update={"stdout_tail": "step 1\nstep 2", "stderr_tail": "warning\nno such mesh\n"})
+    assert any("It printed last: no such mesh" in line for line in told(ended(outcome)).details)
+    outcome = failed().model_copy(update={"stdout_tail": "step 1\n" + "x" * 500})
+    [line] = [line for line in told(ended(outcome)).details if "printed last" in line]
+    assert line.endswith("x" * 200)
+    assert "x" * 201 not in line
+
+
+def test_a_task_that_is_tried_again_hears_how_many_retries_are_used() -> None:
+    record = step(running(retries=3), End(1, failed()), NOW).record
+    assert "1 of its 3 retries is used" in told(record, position=0).summary
+    lost = step(running(retries=3), Lost(1, reason(ReasonCode.MACHINE_LOST)), NOW).record
+    assert "retries" not in told(lost, position=0).summary
+
+
+def test_a_task_that_waited_too_long_hears_its_limit() -> None:
+    answer = told(step(queued(limits=Limits(queue=60)), Expire(), later(60)).record)
+    assert "ran into its time limit" in answer.summary
+    assert "limit queue, seconds 60" in answer.summary
+    assert "longer limit" in (answer.next or "")
+    assert "logs" not in (answer.next or "")
+
+
+def test_a_full_disk_of_the_machine_is_told_from_the_tasks_own() -> None:
+    own = Reason(code=ReasonCode.DISK_FULL, message="Full.", evidence={"limit": GIB, "used": 2 * GIB})
+    machines = Reason(code=ReasonCode.DISK_FULL, message="Full.", evidence={"free": 5, "grew": 10})
+    for why, hint in ((own, "--disk"), (machines, "machine's own disk")):
+        assert hint in (told(ended(failed().model_copy(update={"reason": why}))).next or "")

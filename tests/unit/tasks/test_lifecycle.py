@@ -8,20 +8,23 @@ from simulators.outcome import Outcome
 from simyard.errors import InvalidInput
 from simyard.event import EventKind
 from simyard.reason import Reason, ReasonCode
+from simyard.resources import GIB, MIB, Limits, Resources
+from simyard.retry import RETRYABLE, Retry
 from simyard.status import ACTIVE, Status
 from tasks.errors import Refused
 from tasks.lifecycle import (
     ADOPTION_BUDGET,
     KEPT_ATTEMPTS,
     LOSS_BUDGET,
-    RETRYABLE,
     Adopt,
     Cancel,
     Dispatch,
     End,
+    Expire,
     Lost,
     Progress,
     Renew,
+    Stalled,
     Stimulus,
     Undelivered,
     Wait,
@@ -382,3 +385,111 @@ def test_an_attempt_that_ends_one_process_after_another_is_not_taken_over_for_ev
     last = f"sim-{ADOPTION_BUDGET + 1}"
     refused(record, Adopt(1, "sim-99", last, later(90)))
     assert step(record, Lost(1, LOST, last), later(9)).record.status is Status.QUEUED
+
+
+def test_a_task_that_waits_longer_than_its_queue_limit_is_timed_out() -> None:
+    record = queued(limits=Limits(queue=60))
+    assert record.queue_until == later(60)
+    early = step(record, Expire(), later(59.9))
+    assert (early.record, early.events) == (record, ())
+    after = step(record, Expire(), later(60))
+    assert (after.record.status, after.record.task.ended_at, after.record.task.result) == (
+        Status.TIMED_OUT,
+        later(60),
+        None,
+    )
+    why = after.record.task.reason
+    assert why is not None
+    assert (why.code, why.evidence) == (ReasonCode.TIME_LIMIT, {"limit": "queue", "seconds": 60})
+    assert [(e.kind, e.status, e.reason) for e in after.events] == [(EventKind.STATUS, Status.TIMED_OUT, why)]
+
+
+def test_a_task_without_a_queue_limit_waits_for_ever() -> None:
+    record = queued(limits=Limits(run=1))
+    assert record.queue_until is None
+    assert step(record, Expire(), later(10**9)).record == record
+
+
+@pytest.mark.parametrize("status", [Status.PREPARING, Status.RUNNING, Status.FINALIZING])
+def test_a_task_that_found_a_place_keeps_it_also_when_its_queue_limit_was_just_reached(status: Status) -> None:
+    record = step(queued(limits=Limits(queue=1)), dispatch(), NOW).record
+    record = record if status is Status.PREPARING else step(record, Progress(1, status), NOW).record
+    after = step(record, Expire(), later(10**6))
+    assert (after.record, after.events) == (record, ())
+
+
+def test_each_wait_in_the_queue_counts_by_itself_from_when_the_task_may_start() -> None:
+    record = step(running(retries=1, limits=Limits(queue=1)), End(1, failed()), later(500)).record
+    assert record.ready_at == later(500) + backoff(record.id, 1)
+    assert step(record, Expire(), record.ready_at).record == record
+    late = record.ready_at + timedelta(seconds=1)
+    assert step(record, Expire(), late).record.status is Status.TIMED_OUT
+
+
+def test_an_end_is_not_expired() -> None:
+    record = ended(succeeded(), limits=Limits(queue=1))
+    assert step(record, Expire(), later(10**6)).record == record
+
+
+def test_a_stall_is_noted_once_and_moves_nothing() -> None:
+    record = running(limits=Limits(stall=300))
+    after = step(record, Stalled(1, 1), later(400))
+    assert (after.record.status, after.record.task.attempts[-1].stalls) == (Status.RUNNING, 1)
+    [note] = after.events
+    assert (note.kind, note.status, note.attempt) == (EventKind.NOTE, Status.RUNNING, 1)
+    assert "300 s" in (note.message or "")
+    assert refused(after.record, Stalled(1, 1)).duplicate
+    assert step(after.record, Stalled(1, 3), later(900)).record.task.attempts[-1].stalls == 3
+
+
+def test_a_stall_of_an_attempt_that_was_replaced_is_refused() -> None:
+    assert not refused(running(attempt=2), Stalled(1, 1)).duplicate
+    assert not refused(ended(succeeded()), Stalled(1, 1)).duplicate
+
+
+def test_only_failures_that_the_rule_names_are_tried_again() -> None:
+    record = running(retries=2, retry=Retry(on=("signal", "exit-code:75")))
+    temporary = failed().model_copy(update={"exit_code": 75})
+    record = step(record, End(1, temporary), NOW).record
+    assert (record.status, record.failures) == (Status.QUEUED, 1)
+    record = step(record, dispatch(), NOW).record
+    after = step(record, End(2, failed()), NOW)
+    assert (after.record.status, after.record.failures) == (Status.FAILED, 2)
+    assert "not tried again" in (after.events[-1].message or "")
+    assert after.record.task.result == 2
+
+
+def test_the_exit_code_of_a_command_that_could_not_be_started_counts_too() -> None:
+    why = Reason(code=ReasonCode.EXIT_CODE, message="There is none.", evidence={"exit_code": 127})
+    outcome = Outcome(status=Status.FAILED, reason=why)
+    record = step(running(retries=1, retry=Retry(on=("exit-code:127",))), End(1, outcome), NOW).record
+    assert record.status is Status.QUEUED
+
+
+def test_a_lost_machine_is_made_good_whatever_the_rule_names() -> None:
+    record = step(running(retries=1, retry=Retry(on=("signal",))), Lost(1, LOST), NOW).record
+    assert (record.status, record.losses, record.failures) == (Status.QUEUED, 1, 0)
+
+
+def test_a_task_out_of_memory_asks_for_twice_as_much_up_to_what_the_user_allowed() -> None:
+    record = queued(retries=4, retry=Retry(memory=3 * GIB), resources=Resources(memory=GIB))
+    asked = []
+    for number in range(1, 5):
+        record = step(record, dispatch(), NOW).record
+        code = ReasonCode.EXIT_CODE if number == 2 else ReasonCode.OUT_OF_MEMORY
+        after = step(record, End(number, failed(code)), NOW)
+        record = after.record
+        asked.append((record.task.resources.memory // MIB, "MiB" in (after.events[-1].message or "")))
+    assert asked == [(2048, True), (2048, False), (3072, True), (3072, False)]
+    assert record.task.resources.cpus == 1
+
+
+def test_the_last_that_failed_attempts_printed_is_kept_of_the_newest_ones() -> None:
+    record = queued(retries=9)
+    for number in range(1, 6):
+        record = step(record, dispatch(), NOW).record
+        outcome = failed().model_copy(update={"stdout_tail": f"out {number}", "stderr_tail": f"err {number}"})
+        record = step(record, End(number, outcome), NOW).record
+    tails = [(a.stdout_tail, a.stderr_tail) for a in record.task.attempts]
+    assert tails == [("", ""), ("", ""), ("out 3", "err 3"), ("out 4", "err 4"), ("out 5", "err 5")]
+    assert all(a.machine == "node-1" and a.reason is not None for a in record.task.attempts)

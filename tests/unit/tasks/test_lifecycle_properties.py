@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from simulators.outcome import Outcome
 from simyard.reason import ReasonCode
+from simyard.resources import Limits
 from simyard.status import MOVES, Status
 from tasks.errors import Refused
 from tasks.lifecycle import (
@@ -19,9 +20,11 @@ from tasks.lifecycle import (
     Cancel,
     Dispatch,
     End,
+    Expire,
     Lost,
     Progress,
     Renew,
+    Stalled,
     Step,
     Stimulus,
     Undelivered,
@@ -54,10 +57,10 @@ SECONDS = st.integers(-100, 1000)
 
 
 class Life(RuleBasedStateMachine):
-    @initialize(retries=st.integers(0, 3))
-    def submit(self, retries: int) -> None:
+    @initialize(retries=st.integers(0, 3), queue=st.none() | st.sampled_from([60.0, 600.0]))
+    def submit(self, retries: int, queue: float | None) -> None:
         self.now = NOW
-        self.record = new_record(draft(retries=retries), 1, self.now).record
+        self.record = new_record(draft(retries=retries, limits=Limits(queue=queue)), 1, self.now).record
         self.results = 0
 
     def send(self, stimulus: Stimulus) -> Step | None:
@@ -152,6 +155,22 @@ class Life(RuleBasedStateMachine):
         before = self.record
         assert self.send(Cancel()) is not None, "a cancel is never refused"
         assert self.record.task.cancel_requested or before.status.is_end
+
+    @rule(offset=OFFSETS, number=st.integers(0, 3))
+    def stall(self, offset: int, number: int) -> None:
+        before = self.record
+        if self.send(Stalled(before.attempt + offset, number)):
+            assert self.record.status is before.status
+            assert self.record.task.attempts[-1].stalls == number > before.task.attempts[-1].stalls
+
+    @rule(seconds=st.integers(0, 400))
+    def expire(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        before = self.record
+        late = before.status is Status.QUEUED and before.queue_until is not None
+        late = late and self.now + timedelta(seconds=1) >= (before.queue_until or self.now)
+        assert self.send(Expire()) is not None, "that a task has waited too long is never refused"
+        assert (self.record.status is Status.TIMED_OUT) == (late or before.status is Status.TIMED_OUT)
 
     @rule(code=CODES)
     def wait(self, code: ReasonCode) -> None:
