@@ -33,6 +33,7 @@ from storage.settings import load_settings
 from storage.uploads import sweep_uploads
 from tasks.errors import Refused
 from tasks.lifecycle import Dispatch, End, Expire, Progress, Renew, Stalled, Stimulus, Undelivered
+from tasks.machine_watch import MachineWatch
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle
@@ -77,6 +78,7 @@ class DispatcherActor:
         self._news = threading.Event()
         self._machines: tuple[RayMachine, ...] = ()
         self._machines_at = -_HOSTS_EVERY
+        self._watch = MachineWatch(self._store)
         self._cancels: dict[tuple[str, int], float] = {}
         self._swept_at = time.monotonic()
         self._turned_at = time.monotonic()
@@ -112,7 +114,8 @@ class DispatcherActor:
     @ray.method(concurrency_group="reports")
     def ended(self, task: str, attempt: int, outcome: Outcome) -> Verdict:
         """Take a report that an attempt has ended."""
-        verdict = self._take(task, End(attempt=attempt, outcome=outcome))
+        end = self._watch.judge(task, End(attempt=attempt, outcome=outcome), self._group_names(), _now())
+        verdict = self._take(task, end)
         # The actor only tidies up now; what it is given meanwhile it begins a moment later.
         self._set_idle(task, attempt)
         self._news.set()
@@ -125,7 +128,7 @@ class DispatcherActor:
 
     def _take(self, task: str, stimulus: Stimulus) -> Verdict:
         try:
-            self._store.apply(task, stimulus, _now())
+            self._watch.saw(self._store.apply(task, stimulus, _now()), _now())
         except Refused as refused:
             return Verdict.TAKEN if refused.duplicate else Verdict.SUPERSEDED
         except NotFound:
@@ -166,7 +169,17 @@ class DispatcherActor:
         records = {record.task.id: record for record in queue}
         with self._lock:
             holders = [held.holder for held in self._held.values()]
-        hosts = [Host(id=m.id, group=m.group, cpus=m.cpus, memory=m.memory, gpus=m.gpus) for m in self._machines]
+        hosts = [
+            Host(
+                id=m.id,
+                group=m.group,
+                cpus=m.cpus,
+                memory=m.memory,
+                gpus=m.gpus,
+                is_set_aside=self._until(m) is not None,
+            )
+            for m in self._machines
+        ]
         candidates = [Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in queue]
         for action in plan(candidates, hosts, holders, now=now, warm=self._settings.warm_seconds):
             match action:
@@ -253,23 +266,33 @@ class DispatcherActor:
             if isinstance(error, RayActorError):
                 with self._lock:
                     self._held.pop(name, None)
-                self._lost(task, attempt, "The process that carried it ended unexpectedly.")
+                record = self._lost(task, attempt, "The process that carried it ended unexpectedly.")
+                self._watch.lost(record, self._group_names(), _now())
             else:
                 self._set_idle(task, attempt)
                 if isinstance(error, RayTaskError) and not isinstance(error.cause, Superseded):
                     log.error("attempt %s of %s could not be carried: %s", attempt, task, error)
-                    self._lost(task, attempt, f"It could not be carried: {error.cause!r}"[:1000])
+                    record = self._lost(task, attempt, f"It could not be carried: {error.cause!r}"[:1000])
+                    self._watch.lost(record, self._group_names(), _now())
         except Exception:
             # The lease covers what is missed here.
             log.exception("the end of attempt %s of %s was not taken note of", attempt, task)
         self._cancels.pop((task, attempt), None)
         self._news.set()
 
-    def _lost(self, task: str, attempt: int, message: str) -> None:
-        """Take note that nobody carries an attempt any more."""
+    def _lost(self, task: str, attempt: int, message: str) -> TaskRecord | None:
+        """Take note that nobody carries an attempt any more; return its task where that is so."""
         reason = Reason(code=ReasonCode.MACHINE_LOST, message=message)
         with suppress(Refused, NotFound):
-            settle(self._store, self._objects, task, attempt, reason, _now())
+            return settle(self._store, self._objects, task, attempt, reason, _now())
+        return None
+
+    def _group_names(self) -> dict[str, str]:
+        return {machine.name: machine.group for machine in self._machines}
+
+    def _until(self, machine: RayMachine) -> datetime | None:
+        """Return until when a machine is set aside; None for one that is not."""
+        return self._watch.until(machine.name, _now())
 
     def _sweep(self) -> None:
         """Remove uploads that nobody has gone on with for a week."""
@@ -376,6 +399,7 @@ class DispatcherActor:
                     cpus_free=max(0.0, machine.cpus - sum(r.cpus for r in taken)),
                     memory_free=max(0, machine.memory - sum(r.memory for r in taken)),
                     gpus_free=max(0, machine.gpus - sum(r.gpus for r in taken)),
+                    set_aside_until=self._until(machine),
                 )
             )
         return tuple(MachineGroup(name=name, machines=tuple(machines)) for name, machines in sorted(groups.items()))

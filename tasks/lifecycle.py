@@ -22,6 +22,7 @@ from tasks.stimulus import (
     Dispatch,
     End,
     Expire,
+    Forgive,
     Lost,
     Progress,
     Renew,
@@ -37,6 +38,7 @@ __all__ = [
     "Dispatch",
     "End",
     "Expire",
+    "Forgive",
     "Happened",
     "Lost",
     "Progress",
@@ -156,6 +158,8 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _stalled(record, stimulus)
         case Expire():
             return _expire(record, now)
+        case Forgive(attempt):
+            return _forgive(record, attempt, now)
         case Cancel():
             return _cancel(record, now)
         case Wait(reason):
@@ -289,6 +293,21 @@ def _expire(record: TaskRecord, now: datetime) -> Step:
     message = f"It found no place within its limit of {limit:g} s in the queue. Raise --queue-limit."
     evidence = {"limit": "queue", "seconds": limit}
     return _ended(record, Status.TIMED_OUT, Reason(code=ReasonCode.TIME_LIMIT, message=message, evidence=evidence), now)
+
+
+def _forgive(record: TaskRecord, attempt: int, now: datetime) -> Step:
+    last = record.task.attempts[-1] if record.task.attempts else None
+    if last is None or last.number != attempt or record.status is not Status.QUEUED or last.is_forgiven:
+        return Step(record)
+    code = last.reason.code if last.reason is not None and last.reason != _UNDELIVERED else None
+    failures, losses = record.failures - (code in RETRYABLE), record.losses - (code is ReasonCode.MACHINE_LOST)
+    if (failures, losses) == (record.failures, record.losses):
+        return Step(record)
+    task = record.task.model_copy(update={"attempts": _with_last(record, is_forgiven=True)})
+    message = f"Attempt {attempt} is not counted: its machine was set aside."
+    note = Happened(kind=EventKind.NOTE, status=record.status, attempt=attempt, message=message)
+    ready_at = min(record.ready_at, now)
+    return Step(replace(record, task=task, failures=failures, losses=losses, ready_at=ready_at), (note,))
 
 
 def _cancel(record: TaskRecord, now: datetime) -> Step:

@@ -28,6 +28,8 @@ class Host:
     cpus: float
     memory: int
     gpus: int
+    is_set_aside: bool = False
+    """It gets no tasks for a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ def plan(
     A task that fits nowhere reserves the machine that could hold it soonest, so that smaller tasks behind it cannot
     keep it waiting for ever. Idle actors end when their room is needed or after `warm` seconds.
     """
-    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, []) for h in hosts}
+    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, [], reserved=h.is_set_aside) for h in hosts}
     actions: list[Action] = []
     for holder in holders:
         room = rooms.get(holder.host)

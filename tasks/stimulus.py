@@ -75,6 +75,13 @@ class Expire:
 
 
 @dataclass(frozen=True)
+class Forgive:
+    """The machine was at fault: what the attempt cost is given back to a task that is queued after it, once."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Cancel:
     """A user wants the task to end; asking twice, or after the end, changes nothing."""
 
@@ -86,4 +93,4 @@ class Wait:
     reason: Reason
 
 
-Stimulus = Dispatch | Progress | Renew | End | Lost | Undelivered | Stalled | Expire | Cancel | Wait
+Stimulus = Dispatch | Progress | Renew | End | Lost | Undelivered | Stalled | Expire | Forgive | Cancel | Wait
