@@ -22,6 +22,8 @@ MARK = "SIMYARD_SERVER"
 
 _START_SECONDS = 180.0
 """A first start compiles Ray's thousands of modules: on a busy machine that took more than 90 s."""
+_TRIES = 4
+"""Ray itself gives up when its raylet has not come up within 30 s, which it does not on a busy machine."""
 _STOP_SECONDS = 3.0
 
 
@@ -57,16 +59,17 @@ def free_port() -> int:
 
 
 def start_head(plan: HeadPlan) -> str:
-    """Start a Ray head on this machine and return its address; where the machine is too busy, it is tried once more.
+    """Start a Ray head on this machine and return its address; where the machine is too busy, it is tried again.
 
     Raises:
         HeadFailed: Ray did not start; its last lines stand in the error.
     """
-    try:
-        return _start_once(plan)
-    except HeadFailed:
-        stop_head(plan.server)
-        return _start_once(plan)
+    for _ in range(_TRIES - 1):
+        try:
+            return _start_once(plan)
+        except HeadFailed:
+            stop_head(plan.server)
+    return _start_once(plan)
 
 
 def _start_once(plan: HeadPlan) -> str:
