@@ -28,7 +28,7 @@ from tasks.keys import hash_key, new_key
 from tasks.store import open_store
 
 DEFAULT_PORT = 8470
-_START_SECONDS = 900.0
+_START_SECONDS = 1200.0
 """More than the keeper itself gives all of its steps together."""
 _SILENT_SECONDS = 20.0
 
