@@ -39,7 +39,8 @@ HOST = "127.0.0.1"
 _READY_SECONDS = 180.0
 _RETRY_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
-_FAILURES = 5
+_SILENT_SECONDS = 60.0
+"""How long nobody may answer before Ray itself is started anew: Serve restarts a replica or a proxy by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,16 +144,18 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
 
 def _watch(settings: Settings, port: int, say: Callable[[str], None], stopping: Event) -> None:
     """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
-    failures, url = 0, f"http://{HOST}:{port}"
+    url = f"http://{HOST}:{port}"
+    answered = time.monotonic()
     while not stopping.wait(_WATCH_SECONDS):
         alive = head_is_alive(load_server_id(settings))
-        failures = 0 if is_healthy(url) else failures + 1
-        if alive and failures < _FAILURES:
+        if is_healthy(url):
+            answered = time.monotonic()
+        if alive and time.monotonic() - answered < _SILENT_SECONDS:
             continue
         say("the server has died; starting it again" if not alive else "the server does not answer; starting it again")
         try:
             start(settings, port, say)
-            failures = 0
+            answered = time.monotonic()
         except SimyardError as error:
             say(f"{error} The next try is in {_RETRY_SECONDS:.0f} s.")
             stopping.wait(_RETRY_SECONDS)

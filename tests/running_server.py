@@ -118,7 +118,7 @@ class RunningServer:
                 return None
             return answer.json() if answer.status_code == 200 else None
 
-        told: dict[str, Any] = until(ask, what=f"an answer about task {task}")
+        told: dict[str, Any] = until(ask, 200, what=f"an answer about task {task}")
         return told
 
     def ended(self, *tasks: str, seconds: float = 120) -> list[dict[str, Any]]:
