@@ -22,7 +22,7 @@ from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
 from storage.objects import ObjectStore
 from tasks.errors import Refused
-from tasks.holders import Broken, Gone, Holders, HolderState, Left, Verdict
+from tasks.holders import Broken, Gone, Holders, HolderState, Left, Unreachable, Verdict
 from tasks.lifecycle import Dispatch, End, Progress, Renew, Stimulus, Undelivered
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
 from tasks.record import TaskRecord
@@ -37,6 +37,8 @@ LOOK_AHEAD = 1000
 """How many queued tasks one turn considers."""
 _HOSTS_EVERY = 2.0
 _CANCEL_EVERY = 2.0
+_ATTENTIVE = 5.0
+"""Seconds between two turns up to which nobody's report can have waited for this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +98,26 @@ class Desk:
         self._machines: tuple[Host, ...] = ()
         self._machines_at = -_HOSTS_EVERY
         self._cancels: dict[tuple[str, int], float] = {}
+        self._heard: dict[tuple[str, int], float] = {}
+        """When each attempt that goes on was last heard of, by the clock that nobody sets."""
+        self._checked_at = 0.0
+        self._unwatched: set[tuple[str, str, int]] = set()
 
     # What attempts report.
 
     def moved(self, task: str, attempt: int, status: Status) -> Verdict:
         """Take a report that an attempt is running or finalizing."""
+        self._hear(task, attempt)
         return self._take(task, Progress(attempt=attempt, status=status))
 
     def renew(self, task: str, attempt: int) -> Verdict:
         """Renew an attempt's lease."""
+        self._hear(task, attempt)
         return self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
 
     def ended(self, task: str, attempt: int, outcome: Outcome) -> Verdict:
         """Take a report that an attempt has ended."""
+        self._hear(task, attempt)
         verdict = self._take(task, End(attempt=attempt, outcome=outcome))
         # The actor only tidies up now; what it is given meanwhile it begins a moment later.
         self._set_idle(task, attempt)
@@ -122,6 +131,11 @@ class Desk:
         except NotFound:
             return Verdict.SUPERSEDED
         return Verdict.TAKEN
+
+    def _hear(self, task: str, attempt: int) -> None:
+        # Also where the store cannot write it down at present: who reports is alive.
+        if (task, attempt) in self._heard:
+            self._heard[task, attempt] = self._monotonic()
 
     def _lease(self, more: float = 0.0) -> datetime:
         return self._now() + timedelta(seconds=self._lease_seconds + more)
@@ -149,17 +163,53 @@ class Desk:
                     self._end(action.holder)
 
     def _check_active(self) -> None:
-        """End leases that ran out and send cancels on."""
-        now, monotonic = self._now(), self._monotonic()
-        for record in self._store.active():
-            key = (record.task.id, record.task.attempts[-1].number)
-            if record.lease_until is not None and record.lease_until < now:
-                self._lost(*key, "Its machine did not renew the lease in time.")
-                self._end(record.holder)
-            elif record.task.cancel_requested and monotonic - self._cancels.get(key, -_CANCEL_EVERY) >= _CANCEL_EVERY:
-                self._cancels[key] = monotonic
-                if record.holder in self._held:
-                    self._holders.cancel(record.holder, *key)
+        """End leases that ran out, give back what was not handed over, and send cancels on."""
+        active = {(record.task.id, record.task.attempts[-1].number): record for record in self._store.active()}
+        self._measure(active)
+        for name, task, attempt in list(self._unwatched):
+            self._unwatched.discard((name, task, attempt))
+            if (task, attempt) in active:
+                self._holders.watch(name, task, attempt, partial(self._returned, name, task, attempt))
+        for key, record in active.items():
+            try:
+                self._check(key, record)
+            except SimyardError as error:
+                # One task whose result cannot be looked up must not hold up all others.
+                log.warning("attempt %s of %s could not be looked after: %s", key[1], key[0], error)
+
+    def _measure(self, active: Mapping[tuple[str, int], TaskRecord]) -> None:
+        """Take stock of how long nothing was heard of each attempt.
+
+        A lease is measured here, by a clock that nobody sets, and only while this process listens: neither a clock
+        that jumps nor a dispatcher or a store that stood still may end what goes on.
+        """
+        now = self._monotonic()
+        deaf = now - self._checked_at
+        self._checked_at = now
+        for key in list(self._heard):
+            if key not in active:
+                del self._heard[key]
+                self._cancels.pop(key, None)
+            elif deaf > _ATTENTIVE:
+                self._heard[key] = min(now, self._heard[key] + deaf)
+        for key in active:
+            self._heard.setdefault(key, now)
+
+    def _check(self, key: tuple[str, int], record: TaskRecord) -> None:
+        monotonic = self._monotonic()
+        held = self._held.get(record.holder or "")
+        if held is None:
+            self._lost(*key, "The process that carried it is gone.")
+        elif monotonic - self._heard.get(key, monotonic) > self._lease_seconds:
+            self._lost(*key, "Its machine did not renew the lease in time.")
+            if held.carries in {key, None}:
+                self._end(held.holder.name)
+        elif record.status is Status.PREPARING and held.carries != key:
+            # A write that timed out and was kept, or a hand-over that failed half way.
+            self._take(key[0], Undelivered(attempt=key[1]))
+        elif record.task.cancel_requested and monotonic - self._cancels.get(key, -_CANCEL_EVERY) >= _CANCEL_EVERY:
+            self._cancels[key] = monotonic
+            self._holders.cancel(held.holder.name, *key)
 
     def _start(self, kind: Kind, host: str) -> _Held:
         name = self._holders.start(kind, host)
@@ -185,7 +235,7 @@ class Desk:
                 return
             raise
         attempt = after.task.attempts[-1].number
-        self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=(record.task.id, attempt)))
+        self._heard[record.task.id, attempt] = self._monotonic() + START_GRACE
         work = Work(
             task=record.task.id,
             attempt=attempt,
@@ -200,12 +250,15 @@ class Desk:
             project=record.task.project,
             storage=self._storage,
         )
+        self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=(work.task, attempt)))
         self._holders.hand_over(name, work, partial(self._returned, name, work.task, attempt))
 
     def _returned(self, name: str, task: str, attempt: int, left: Left) -> None:
         """Take note that an actor does not carry an attempt any more, one way or the other."""
         try:
-            if isinstance(left, Gone):
+            if isinstance(left, Unreachable):
+                self._unwatched.add((name, task, attempt))
+            elif isinstance(left, Gone):
                 with self._lock:
                     self._held.pop(name, None)
                 self._lost(task, attempt, "The process that carried it ended unexpectedly.")
@@ -215,9 +268,8 @@ class Desk:
                     log.error("attempt %s of %s could not be carried: %s", attempt, task, left.why)
                     self._lost(task, attempt, f"It could not be carried: {left.why}"[:1000])
         except Exception:
-            # The lease covers what is missed here.
+            # The next turn sees that nobody carries it.
             log.exception("the end of attempt %s of %s was not taken note of", attempt, task)
-        self._cancels.pop((task, attempt), None)
 
     def _lost(self, task: str, attempt: int, message: str) -> None:
         """Take note that nobody carries an attempt any more."""
@@ -250,28 +302,42 @@ class Desk:
     def recover(self) -> None:
         """Find the actors that live and the attempts that they carry; give the rest of the attempts back."""
         self._machines, self._machines_at = self._holders.machines(), self._monotonic()
-        states = self._ask_actors()
-        for record in self._store.active():
-            task, attempt, name = record.task.id, record.task.attempts[-1].number, record.holder or ""
-            found = states.get(name)
-            if found is None:
-                self._lost(task, attempt, "The process that carried it was gone when the server came back.")
-            elif found.carries == (task, attempt):
-                self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
-                self._holders.watch(name, task, attempt, partial(self._returned, name, task, attempt))
-            elif record.status is Status.PREPARING:
-                # The dispatcher that died had not handed it over, or its actor had not begun.
-                self._take(task, Undelivered(attempt=attempt))
-            else:
-                self._lost(task, attempt, "The process that carried it had given it up.")
-
-    def _ask_actors(self) -> Mapping[str, HolderState]:
         states = self._holders.ask()
+        active = self._store.active()
+        self._checked_at = self._monotonic()
+        self._meet(states, {record.holder or "": record for record in active})
+        for record in active:
+            task, attempt, name = record.task.id, record.task.attempts[-1].number, record.holder or ""
+            held = self._held.get(name)
+            try:
+                if held is not None and held.carries == (task, attempt):
+                    self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
+                    self._holders.watch(name, task, attempt, partial(self._returned, name, task, attempt))
+                elif record.status is Status.PREPARING:
+                    # The dispatcher that died had not handed it over, or its actor had not begun.
+                    self._take(task, Undelivered(attempt=attempt))
+                elif held is None:
+                    self._lost(task, attempt, "The process that carried it was gone when the server came back.")
+                else:
+                    self._lost(task, attempt, "The process that carried it had given it up.")
+            except SimyardError as error:
+                log.warning("attempt %s of %s could not be taken over: %s", attempt, task, error)
+
+    def _meet(self, states: Mapping[str, HolderState | None], active: Mapping[str, TaskRecord]) -> None:
+        """Get to know the actors; one that does not answer counts as carrying what the store says, until its lease."""
         for name, state in states.items():
-            idle_since = None if state.carries else self._monotonic()
-            holder = Holder(name=name, host=state.host, kind=state.kind, idle_since=idle_since)
-            self._set(_Held(holder=holder, carries=state.carries))
-        return states
+            record = active.get(name)
+            if state is not None:
+                idle_since = None if state.carries else self._monotonic()
+                holder = Holder(name=name, host=state.host, kind=state.kind, idle_since=idle_since)
+                self._set(_Held(holder=holder, carries=state.carries))
+            elif record is None:
+                self._holders.end(name)
+            else:
+                attempt = record.task.attempts[-1]
+                host = next((host.id for host in self._machines if host.name == attempt.machine), attempt.machine)
+                holder = Holder(name=name, host=host, kind=_kind(record), idle_since=None)
+                self._set(_Held(holder=holder, carries=(record.task.id, attempt.number)))
 
     # What others ask.
 
