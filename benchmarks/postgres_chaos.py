@@ -44,8 +44,8 @@ from simyard.task import TaskSpec
 from simyard.words import new_task_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.lifecycle import Dispatch, End, Lost, Progress, Renew, Stimulus
+from tasks.postgres.store import PostgresStore
 from tasks.record import Draft, TaskQuery, TaskRecord
-from tasks.store import PostgresStore
 from tests.services.postgres import PostgresServer, postgres
 
 T = TypeVar("T")

@@ -16,7 +16,6 @@ from simyard.status import Status
 from tasks.errors import Deposed, Refused, StoreTooNew, StoreUnavailable
 from tasks.keys import StoredKey
 from tasks.memory import MemoryStore
-from tasks.postgres.store import PostgresStore
 from tasks.record import (
     Draft,
     Submission,
@@ -35,7 +34,6 @@ __all__ = [
     "Deposed",
     "Draft",
     "MemoryStore",
-    "PostgresStore",
     "Refused",
     "SqliteStore",
     "Store",
@@ -218,6 +216,9 @@ def open_store(where: str | Path) -> Store:
         case "sqlite" | "file" if not url.netloc and url.path:
             return SqliteStore(Path(unquote(url.path)))
         case "postgresql":
+            # Late, so that a process pays for its driver only where it is used.
+            from tasks.postgres.store import PostgresStore
+
             return PostgresStore(where)
         case "memory":
             return MemoryStore()

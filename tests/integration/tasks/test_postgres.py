@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.store import PostgresStore, Store, open_store
+from tasks.postgres.store import PostgresStore
+from tasks.store import Store, open_store
 from tests.services.postgres import PostgresServer
 from tests.unit.tasks.store_suite import StoreSuite
 

@@ -9,8 +9,8 @@ import pytest
 
 from simyard.event import EventKind
 from simyard.status import Status
+from tasks.postgres.store import PostgresStore
 from tasks.record import TaskQuery
-from tasks.store import PostgresStore
 from tests.services.postgres import PostgresServer
 from tests.unit.tasks.samples import INPUTS, NOW, dispatch, draft
 
@@ -19,7 +19,7 @@ LONG = 60.0
 # Submits batches for ever; prints the ids of a batch only after submit() has returned.
 _SUBMIT = """
 import sys
-from tasks.store import PostgresStore
+from tasks.postgres.store import PostgresStore
 from tests.unit.tasks.samples import NOW, draft
 store = PostgresStore(sys.stdin.readline().strip())
 size = 1
@@ -33,7 +33,7 @@ while True:
 _WORK = """
 import sys
 from tasks.errors import Refused
-from tasks.store import PostgresStore
+from tasks.postgres.store import PostgresStore
 from tests.unit.tasks.samples import NOW, dispatch, draft
 store, name = PostgresStore(sys.stdin.readline().strip(), busy_seconds=60), sys.argv[1]
 print("ready", flush=True)
@@ -53,7 +53,7 @@ store.close()
 _LEAD = """
 import sys
 from tasks.errors import Deposed, Refused
-from tasks.store import PostgresStore
+from tasks.postgres.store import PostgresStore
 from tests.unit.tasks.samples import NOW, dispatch
 store, name, seconds = PostgresStore(sys.stdin.readline().strip()), sys.argv[1], float(sys.argv[2])
 print("ready", flush=True)
