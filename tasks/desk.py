@@ -25,6 +25,7 @@ from storage.objects import ObjectStore
 from tasks.errors import Refused
 from tasks.holders import Broken, Gone, Holders, HolderState, Left, Verdict
 from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Undelivered
+from tasks.machine_watch import MachineWatch
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
@@ -96,6 +97,7 @@ class Desk:
         self._lock = threading.RLock()
         self._machines: tuple[Host, ...] = ()
         self._machines_at = -_HOSTS_EVERY
+        self._watch = MachineWatch(store)
         self._cancels: dict[tuple[str, int], float] = {}
         self._silent: set[tuple[str, int]] = set()
         """Attempts that an actor was told to take over, and of which nothing has been heard since."""
@@ -116,7 +118,8 @@ class Desk:
 
     def ended(self, task: str, attempt: int, outcome: Outcome) -> Verdict:
         """Take a report that an attempt has ended."""
-        verdict = self._take(task, End(attempt=attempt, outcome=outcome))
+        end = self._watch.judge(task, End(attempt=attempt, outcome=outcome), self._machines, self._now())
+        verdict = self._take(task, end)
         # The actor only tidies up now; what it is given meanwhile it begins a moment later.
         self._set_idle(task, attempt)
         return verdict
@@ -124,7 +127,7 @@ class Desk:
     def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered | Stalled) -> Verdict:
         self._silent.discard((task, stimulus.attempt))
         try:
-            self._store.apply(task, stimulus, self._now())
+            self._watch.saw(self._store.apply(task, stimulus, self._now()), self._now())
         except Refused as refused:
             return Verdict.TAKEN if refused.duplicate else Verdict.SUPERSEDED
         except NotFound:
@@ -150,7 +153,9 @@ class Desk:
         with self._lock:
             holders = [held.holder for held in self._held.values()]
         candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in queue)
-        for action in plan(candidates, self._machines, holders, now=now, warm=self._warm):
+        aside = self._watch.set_aside(self._machines, self._now())
+        hosts = [replace(host, is_set_aside=host.name in aside) for host in self._machines]
+        for action in plan(candidates, hosts, holders, now=now, warm=self._warm):
             match action:
                 case Reuse():
                     self._dispatch(records[action.task], self._held[action.holder])
@@ -297,7 +302,8 @@ class Desk:
         """Take note that nobody carries an attempt any more, unless another actor has taken it over."""
         reason = Reason(code=ReasonCode.MACHINE_LOST, message=message)
         with suppress(Refused, NotFound):
-            settle(self._store, self._objects, task, attempt, reason, self._now(), holder=name)
+            after = settle(self._store, self._objects, task, attempt, reason, self._now(), holder=name)
+            self._watch.lost(after, self._machines, self._now())
 
     def _end(self, name: str | None) -> None:
         """End an actor: it is idle and not needed, frozen, or cut off."""
@@ -355,6 +361,7 @@ class Desk:
         """Return the groups with their machines and what is free on them."""
         with self._lock:
             holders = [held.holder for held in self._held.values()]
+        aside = self._watch.set_aside(self._machines, self._now())
         groups: dict[str, list[Machine]] = {}
         for host in self._machines:
             # An idle actor makes room when a task needs it, so only those that carry one count as taken.
@@ -370,6 +377,7 @@ class Desk:
                     cpus_free=max(0.0, host.cpus - sum(r.cpus for r in taken)),
                     memory_free=max(0, host.memory - sum(r.memory for r in taken)),
                     gpus_free=max(0, host.gpus - sum(r.gpus for r in taken)),
+                    set_aside_until=aside.get(host.name),
                 )
             )
         return tuple(MachineGroup(name=name, machines=tuple(machines)) for name, machines in sorted(groups.items()))

@@ -92,9 +92,15 @@ def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[Machine
         gpus = max(m.gpus for m in group.machines)
         has = f"{cpus:g} cpus, {_bytes(memory)} and {gpus} GPUs"
         return f"It asks for {asked}; the machines of {group.name} have at most {has}. Cancel it and ask for less."
-    if any(m.cpus_free >= need.cpus and m.memory_free >= need.memory and m.gpus_free >= need.gpus for m in large):
-        return "A machine has room for it; it starts when its turn comes."
-    return f"It asks for {asked}, and every machine of {group.name} that is large enough is taken now."
+    aside = [m for m in large if m.set_aside_until is not None]
+    told = "".join(
+        f" {m.name} is set aside until {_time(m.set_aside_until)}, since several tasks failed there at once."
+        for m in aside
+    )
+    free = [m for m in large if m.set_aside_until is None]
+    if any(m.cpus_free >= need.cpus and m.memory_free >= need.memory and m.gpus_free >= need.gpus for m in free):
+        return f"A machine has room for it; it starts when its turn comes.{told}"
+    return f"It asks for {asked}, and every machine of {group.name} that is large enough is taken now.{told}"
 
 
 def _after_failure(task: Task) -> str | None:

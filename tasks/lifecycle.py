@@ -23,6 +23,7 @@ from tasks.stimulus import (
     Dispatch,
     End,
     Expire,
+    Forgive,
     Lost,
     Progress,
     Renew,
@@ -40,6 +41,7 @@ __all__ = [
     "Dispatch",
     "End",
     "Expire",
+    "Forgive",
     "Happened",
     "Lost",
     "Progress",
@@ -166,6 +168,8 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _stalled(record, stimulus)
         case Expire():
             return _expire(record, now)
+        case Forgive(attempt):
+            return _forgive(record, attempt, now)
         case Cancel():
             return _cancel(record, now)
         case Wait(reason):
@@ -312,6 +316,23 @@ def _expire(record: TaskRecord, now: datetime) -> Step:
     message = f"It found no place within its limit of {limit:g} s in the queue. Raise --queue-limit."
     evidence = {"limit": "queue", "seconds": limit}
     return _ended(record, Status.TIMED_OUT, Reason(code=ReasonCode.TIME_LIMIT, message=message, evidence=evidence), now)
+
+
+def _forgive(record: TaskRecord, attempt: int, now: datetime) -> Step:
+    found = next((a for a in record.task.attempts if a.number == attempt), None)
+    if found is None or found.is_forgiven or record.status.is_end:
+        return Step(record)
+    code = found.reason.code if found.reason is not None and found.reason != _UNDELIVERED else None
+    failures, losses = record.failures - (code in RETRYABLE), record.losses - (code is ReasonCode.MACHINE_LOST)
+    if (failures, losses) == (record.failures, record.losses) or min(failures, losses) < 0:
+        return Step(record)
+    forgiven = found.model_copy(update={"is_forgiven": True})
+    attempts = tuple(forgiven if a is found else a for a in record.task.attempts)
+    message = f"Attempt {attempt} is not counted: its machine was set aside."
+    note = Happened(kind=EventKind.NOTE, status=record.status, attempt=attempt, message=message)
+    task = record.task.model_copy(update={"attempts": attempts})
+    ready_at = min(record.ready_at, now) if record.status is Status.QUEUED else record.ready_at
+    return Step(replace(record, task=task, failures=failures, losses=losses, ready_at=ready_at), (note,))
 
 
 def _cancel(record: TaskRecord, now: datetime) -> Step:

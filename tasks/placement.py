@@ -30,6 +30,8 @@ class Host:
     cpus: float
     memory: int
     gpus: int
+    is_set_aside: bool = False
+    """It gets no tasks for a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ def plan(
     keep it waiting for ever. Idle actors end when their room is needed or after `warm` seconds. Of the queue only as
     much is taken as can matter.
     """
-    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, []) for h in hosts}
+    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, [], reserved=h.is_set_aside) for h in hosts}
     actions: list[Action] = []
     for holder in holders:
         room = rooms.get(holder.host)

@@ -88,6 +88,13 @@ class Expire:
 
 
 @dataclass(frozen=True)
+class Forgive:
+    """The machine was at fault: what the attempt cost is given back, once, to a task that has not ended."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Cancel:
     """A user wants the task to end; asking twice, or after the end, changes nothing."""
 
@@ -99,4 +106,4 @@ class Wait:
     reason: Reason
 
 
-Stimulus = Dispatch | Progress | Renew | Adopt | End | Lost | Undelivered | Stalled | Expire | Cancel | Wait
+Stimulus = Dispatch | Progress | Renew | Adopt | End | Lost | Undelivered | Stalled | Expire | Forgive | Cancel | Wait

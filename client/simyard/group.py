@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from simyard.words import Name, Word
+from simyard.words import Moment, Name, Word
 
 
 class Machine(Word):
@@ -22,6 +22,8 @@ class Machine(Word):
     cpus_free: float
     memory_free: int
     gpus_free: int
+    set_aside_until: Moment | None = None
+    """It gets no tasks until then, since several failed there at once; None where it does."""
 
 
 class MachineGroup(Word):

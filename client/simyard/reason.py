@@ -25,7 +25,7 @@ class ReasonCode(StrEnum):
     CANCELLED_BY_USER = "cancelled-by-user"
     """Somebody cancelled the task."""
     PREEMPTED = "preempted"
-    """The machine was taken back by its cloud, or its server was stopped."""
+    """The machine was taken back by its cloud or set aside, or its server was stopped."""
     MACHINE_LOST = "machine-lost"
     """The machine, or our process on it, went away."""
     IMAGE_ERROR = "image-error"

@@ -89,6 +89,8 @@ class Attempt(Word):
     stdout_tail: str = ""
     """The last 1000 bytes that a failed attempt printed, as text; kept of the newest ones only."""
     stderr_tail: str = ""
+    is_forgiven: bool = False
+    """It is not counted among the task's failures, since its machine was at fault."""
     stalls: int = 0
     """How often it gave no output for as long as the stall limit says."""
 

@@ -34,7 +34,7 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
-from tasks.stimulus import Adopt, Dispatch, Expire, Lost, Renew, Stimulus, Undelivered, Wait
+from tasks.stimulus import Adopt, Dispatch, Expire, Forgive, Lost, Renew, Stimulus, Undelivered, Wait
 
 _LOOK_SECONDS = 1.0
 """How often one that waits for news looks by itself, so that a lost notification costs no more than this."""
@@ -312,7 +312,7 @@ class PostgresStore:
 
         def work(connection: Connection) -> TaskRecord | Refused:
             nonlocal kept
-            if isinstance(stimulus, Adopt | Dispatch | Expire | Lost | Undelivered | Wait):
+            if isinstance(stimulus, Adopt | Dispatch | Expire | Forgive | Lost | Undelivered | Wait):
                 self._check_lead(connection)
             row = self._run(connection, "lock_task", {"id": task}).fetchone()
             if row is None:

@@ -7,7 +7,7 @@ import typer
 from simyard.cli import session
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
-from simyard.cli.text import size
+from simyard.cli.text import moment, size
 
 commands = typer.Typer(help="See the machine groups.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,7 +23,7 @@ def list_groups(json_: Json = False) -> None:
     rows = [
         (
             group.name,
-            machine.name,
+            machine.name + (f" (set aside until {moment(until)})" if (until := machine.set_aside_until) else ""),
             f"{machine.cpus_free:g}/{machine.cpus:g}",
             f"{size(machine.memory_free)}/{size(machine.memory)}",
             f"{machine.gpus_free}/{machine.gpus}",

@@ -17,8 +17,22 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from simulators.outcome import Outcome
 from simyard.errors import SimyardError
 from simyard.reason import ReasonCode
+from simyard.resources import Limits
 from simyard.status import Status
-from tasks.lifecycle import Adopt, Cancel, End, Lost, Progress, Renew, Stimulus, Undelivered, Wait
+from tasks.lifecycle import (
+    Adopt,
+    Cancel,
+    End,
+    Expire,
+    Forgive,
+    Lost,
+    Progress,
+    Renew,
+    Stalled,
+    Stimulus,
+    Undelivered,
+    Wait,
+)
 from tasks.memory import MemoryStore
 from tasks.record import TaskQuery
 from tasks.store import Store, open_store
@@ -41,6 +55,9 @@ STIMULI: st.SearchStrategy[Stimulus] = st.one_of(
     ),
     st.builds(Lost, ATTEMPTS, REASONS, st.none() | HOLDERS),
     st.builds(Undelivered, ATTEMPTS),
+    st.builds(Stalled, ATTEMPTS, st.integers(1, 3)),
+    st.builds(Forgive, ATTEMPTS),
+    st.just(Expire()),
     st.just(Cancel()),
     st.builds(Wait, REASONS),
 )
@@ -86,6 +103,7 @@ class Stores(RuleBasedStateMachine):
                     "priority": st.integers(-1, 1),
                     "retries": st.integers(0, 2),
                     "name": st.sampled_from([None, "n", "m"]),
+                    "limits": st.sampled_from([Limits(), Limits(queue=0.000003), Limits(queue=2.5)]),
                 }
             ),
             max_size=4,
@@ -133,6 +151,7 @@ class Stores(RuleBasedStateMachine):
         self.both("list", TaskQuery())
         self.both("queue", self.now, 100)
         self.both("next_ready", self.now)
+        self.both("overdue", self.now, 100)
         self.both("active")
         self.both("counts")
         self.both("events")

@@ -21,7 +21,7 @@ from simyard.words import new_sweep_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
-from tasks.lifecycle import Cancel, End, Expire, Lost, Progress, Renew, Stalled, Wait
+from tasks.lifecycle import Cancel, End, Expire, Forgive, Lost, Progress, Renew, Stalled, Wait
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
 from tasks.store import Store
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
@@ -294,6 +294,17 @@ class StoreSuite:
             assert store.get(task) == record
             costs.append((record.failures, record.losses, record.holder, record.lease_until))
         assert costs == [(1, 0, None, None), (1, 1, None, None), (2, 1, None, None), (2, 1, None, None)]
+
+    def test_what_was_given_back_is_kept(self, store: Store) -> None:
+        task = make(store, retries=1).id
+        store.apply(task, dispatch(), NOW)
+        store.apply(task, End(1, failed()), NOW)
+        assert ids(store.queue(NOW, 10)) == []
+        record = store.apply(task, Forgive(1), NOW)
+        assert store.get(task) == record
+        assert (record.failures, record.task.attempts[0].is_forgiven) == (0, True)
+        assert ids(store.queue(NOW, 10)) == [task]
+        assert store.apply(task, Forgive(1), NOW) == record
 
     def test_reasons_come_back_as_they_were(self, store: Store) -> None:
         task = make(store).id

@@ -183,3 +183,11 @@ def test_a_full_disk_of_the_machine_is_told_from_the_tasks_own() -> None:
     machines = Reason(code=ReasonCode.DISK_FULL, message="Full.", evidence={"free": 5, "grew": 10})
     for why, hint in ((own, "--disk"), (machines, "machine's own disk")):
         assert hint in (told(ended(failed().model_copy(update={"reason": why}))).next or "")
+
+
+def test_a_queued_task_hears_of_machines_that_are_set_aside() -> None:
+    aside = machine().model_copy(update={"name": "node-9", "set_aside_until": later(300)})
+    answer = explain(queued(), (), 0, groups(aside, machine(free=0)))
+    assert "taken now" in (answer.next or "")
+    assert f"node-9 is set aside until {later(300):%Y-%m-%d %H:%M:%S} UTC" in (answer.next or "")
+    assert "has room" in (explain(queued(), (), 0, groups(aside, machine())).next or "")

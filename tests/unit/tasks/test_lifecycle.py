@@ -21,6 +21,7 @@ from tasks.lifecycle import (
     Dispatch,
     End,
     Expire,
+    Forgive,
     Lost,
     Progress,
     Renew,
@@ -493,3 +494,33 @@ def test_the_last_that_failed_attempts_printed_is_kept_of_the_newest_ones() -> N
     tails = [(a.stdout_tail, a.stderr_tail) for a in record.task.attempts]
     assert tails == [("", ""), ("", ""), ("out 3", "err 3"), ("out 4", "err 4"), ("out 5", "err 5")]
     assert all(a.machine == "node-1" and a.reason is not None for a in record.task.attempts)
+
+
+@pytest.mark.parametrize(("end", "cost"), [(End(1, failed()), (1, 0)), (Lost(1, LOST), (0, 1))])
+def test_what_an_attempt_cost_is_given_back_once(end: Stimulus, cost: tuple[int, int]) -> None:
+    record = step(running(retries=2), end, NOW).record
+    assert (record.failures, record.losses) == cost
+    after = step(record, Forgive(1), later(0))
+    assert (after.record.failures, after.record.losses, after.record.ready_at) == (0, 0, NOW)
+    assert after.record.task.attempts[0].is_forgiven
+    assert [(e.kind, e.attempt) for e in after.events] == [(EventKind.NOTE, 1)]
+    again = step(after.record, Forgive(1), later(0))
+    assert (again.record, again.events) == (after.record, ())
+
+
+def test_a_task_that_runs_again_elsewhere_is_forgiven_too_and_runs_on() -> None:
+    record = step(step(running(retries=2), End(1, failed()), NOW).record, dispatch(), later(9)).record
+    after = step(record, Forgive(1), later(10)).record
+    assert (after.failures, after.status, after.lease_until) == (0, Status.PREPARING, record.lease_until)
+    assert [a.is_forgiven for a in after.task.attempts] == [True, False]
+    assert (after.holder, after.ready_at) == (record.holder, record.ready_at)
+
+
+def test_nothing_is_given_back_to_a_task_that_has_ended_or_was_not_charged() -> None:
+    charged = step(running(retries=2), End(1, failed()), NOW).record
+    undelivered = step(step(queued(), dispatch(), NOW).record, Undelivered(1), NOW).record
+    preempted = step(running(), Lost(1, reason(ReasonCode.PREEMPTED)), NOW).record
+    for record in (queued(), running(), undelivered, preempted, ended(failed()), ended(succeeded())):
+        after = step(record, Forgive(1), later(5))
+        assert (after.record, after.events) == (record, ())
+    assert step(charged, Forgive(2), NOW).record == charged

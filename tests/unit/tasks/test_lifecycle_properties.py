@@ -21,6 +21,7 @@ from tasks.lifecycle import (
     Dispatch,
     End,
     Expire,
+    Forgive,
     Lost,
     Progress,
     Renew,
@@ -83,7 +84,8 @@ class Life(RuleBasedStateMachine):
             assert after.events == ()
         grown = after.record.attempt - before.attempt
         assert grown == (1 if isinstance(stimulus, Dispatch) else 0), "only a dispatch makes an attempt, and one"
-        attempt = getattr(stimulus, "attempt", None)
+        # To forgive is a decision of the dispatcher about the past, and no report.
+        attempt = None if isinstance(stimulus, Forgive) else getattr(stimulus, "attempt", None)
         if attempt is not None and not (before.status.is_active and attempt == before.attempt):
             raise AssertionError("a report of a stale attempt must be refused")
         if isinstance(stimulus, End) and after.record.status is Status.SUCCEEDED:
@@ -93,7 +95,10 @@ class Life(RuleBasedStateMachine):
             self.results += 1
         earlier = after.record.task.attempts[: len(before.task.attempts)]
         for old, new in zip(before.task.attempts, earlier, strict=True):
-            assert old.ended_at is None or old == new, "an attempt that ended does not change"
+            if old.ended_at is not None:
+                kept = new.model_copy(update={"is_forgiven": old.is_forgiven})
+                assert old == kept, "an attempt that ended does not change, but that it may be forgiven"
+                assert old.is_forgiven <= new.is_forgiven
         self.record = after.record
         return after
 
@@ -162,6 +167,15 @@ class Life(RuleBasedStateMachine):
         if self.send(Stalled(before.attempt + offset, number)):
             assert self.record.status is before.status
             assert self.record.task.attempts[-1].stalls == number > before.task.attempts[-1].stalls
+
+    @rule(attempt=st.integers(0, 5))
+    def forgive(self, attempt: int) -> None:
+        before = self.record
+        after = self.send(Forgive(attempt) if attempt else Forgive(before.attempt))
+        assert after is not None, "to forgive is never refused"
+        given_back = (before.failures - self.record.failures) + (before.losses - self.record.losses)
+        assert given_back == len(after.events) <= 1
+        assert min(self.record.failures, self.record.losses) >= 0
 
     @rule(seconds=st.integers(0, 400))
     def expire(self, seconds: int) -> None:

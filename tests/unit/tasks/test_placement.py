@@ -80,6 +80,16 @@ def test_a_task_waits_for_its_own_group() -> None:
     assert plan([candidate("a", group="cloud")], [HOST], [], now=0, warm=60) == []
 
 
+def test_a_machine_that_is_set_aside_gets_nothing_and_its_idle_actors_end_in_their_time() -> None:
+    aside = replace(HOST, is_set_aside=True)
+    other = Host(id="h2", group="local", cpus=1.0, memory=4 * GIB, gpus=0)
+    holders = [idle("x", since=0), busy("y")]
+    queue = [candidate("a"), candidate("b")]
+    assert plan(queue, [aside, other], holders, now=1, warm=60) == [Start(task="a", host="h2", kind=kind())]
+    assert plan(queue, [aside], holders, now=60, warm=60) == [Retire(holder="x")]
+    assert plan(queue, [HOST], holders, now=60, warm=60) == [Reuse(task="a", holder="x")]
+
+
 def test_gpus_and_memory_are_counted() -> None:
     host = Host(id="h1", group="local", cpus=8.0, memory=4 * GIB, gpus=1)
     queue = [candidate("a", kind(gpus=1)), candidate("b", kind(gpus=1))]
