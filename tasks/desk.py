@@ -22,11 +22,12 @@ from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
 from storage.errors import StorageUnavailable
 from storage.objects import ObjectStore
-from tasks.errors import Refused
-from tasks.holders import Broken, Gone, Holders, HolderState, Left, Verdict
+from tasks.errors import Refused, StoreUnavailable
+from tasks.holders import Broken, Gone, Holders, HolderState, Left, Unreachable, Verdict
+from tasks.leases import Leases
 from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Undelivered
 from tasks.machine_watch import MachineWatch
-from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
+from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
 from tasks.store import Store
@@ -57,6 +58,8 @@ class _Held:
 
     holder: Holder
     carries: tuple[str, int] | None
+    watched: bool = True
+    """Whether we are told when it does not carry that any more."""
 
 
 class Desk:
@@ -99,6 +102,7 @@ class Desk:
         self._machines_at = -_HOSTS_EVERY
         self._watch = MachineWatch(store)
         self._cancels: dict[tuple[str, int], float] = {}
+        self._leases = Leases(lease)
         self._silent: set[tuple[str, int]] = set()
         """Attempts that an actor was told to take over, and of which nothing has been heard since."""
 
@@ -125,7 +129,10 @@ class Desk:
         return verdict
 
     def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered | Stalled) -> Verdict:
-        self._silent.discard((task, stimulus.attempt))
+        key = (task, stimulus.attempt)
+        # Also where the store cannot write it down at present: who reports is alive.
+        self._leases.hear(key, self._monotonic())
+        self._silent.discard(key)
         try:
             self._watch.saw(self._store.apply(task, stimulus, self._now()), self._now())
         except Refused as refused:
@@ -148,13 +155,14 @@ class Desk:
         for record in self._store.overdue(self._now(), LOOK_AHEAD):
             with suppress(Refused, NotFound):
                 self._store.apply(record.id, Expire(), self._now())
-        queue = self._store.queue(self._now(), LOOK_AHEAD)
-        records = {record.task.id: record for record in queue}
         with self._lock:
             holders = [held.holder for held in self._held.values()]
-        candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in queue)
         aside = self._watch.set_aside(self._machines, self._now())
         hosts = [replace(host, is_set_aside=host.name in aside) for host in self._machines]
+        # Whoever waits for a machine that is full need not be read at every turn.
+        queue = self._store.queue(self._now(), LOOK_AHEAD) if has_room(hosts, holders) else []
+        records = {record.task.id: record for record in queue}
+        candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in queue)
         for action in plan(candidates, hosts, holders, now=now, warm=self._warm):
             match action:
                 case Reuse():
@@ -165,17 +173,37 @@ class Desk:
                     self._end(action.holder)
 
     def _check_active(self) -> None:
-        """End leases that ran out and send cancels on."""
-        now, monotonic = self._now(), self._monotonic()
-        for record in self._store.active():
-            key = (record.task.id, record.task.attempts[-1].number)
-            if record.lease_until is not None and record.lease_until < now:
+        """End leases that ran out, give back what was not handed over, and send cancels on."""
+        active = {(record.task.id, record.task.attempts[-1].number): record for record in self._store.active()}
+        self._leases.look(active, self._monotonic())
+        self._silent.intersection_update(active)
+        self._cancels = {key: at for key, at in self._cancels.items() if key in active}
+        for key, record in active.items():
+            try:
+                self._check(key, record)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # one task whose result cannot be looked up must not hold up all others
+                is_ours = isinstance(error, SimyardError)
+                log.warning("attempt %s of %s could not be looked after: %r", *key[::-1], error, exc_info=not is_ours)
+
+    def _check(self, key: tuple[str, int], record: TaskRecord) -> None:
+        held, now = self._held.get(record.holder or ""), self._monotonic()
+        if held is None:
+            self._gone(*key, record.holder, "The process that carried it is gone.")
+        elif key not in self._leases:
+            # A write that timed out and was kept, or a hand-over that failed half way.
+            self._take(key[0], Undelivered(attempt=key[1]))
+        elif self._leases.is_out(key, now):
+            if held.carries in {key, None}:
                 self._end(record.holder)
-                self._gone(*key, record.holder, "Its machine did not renew the lease in time.")
-            elif record.task.cancel_requested and monotonic - self._cancels.get(key, -_CANCEL_EVERY) >= _CANCEL_EVERY:
-                self._cancels[key] = monotonic
-                if record.holder in self._held:
-                    self._holders.cancel(record.holder, *key)
+            self._gone(*key, record.holder, "Its machine did not renew the lease in time.")
+        elif not held.watched:
+            self._set(replace(held, watched=True))
+            self._holders.watch(held.holder.name, *key, partial(self._returned, held.holder.name, *key))
+        elif record.task.cancel_requested and now - self._cancels.get(key, -_CANCEL_EVERY) >= _CANCEL_EVERY:
+            self._cancels[key] = now
+            self._holders.cancel(held.holder.name, *key)
 
     def _start(self, kind: Kind, host: str) -> _Held:
         name = self._holders.start(kind, host)
@@ -194,16 +222,17 @@ class Desk:
                 lease_until=self._lease(START_GRACE),
             )
             after = self._store.apply(record.task.id, stimulus, self._now())
-        except SimyardError as error:
+            work = self._work(after)
+            key = (work.task, work.attempt)
+            self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=key))
+            self._holders.hand_over(name, work, partial(self._returned, name, *key))
+        except Exception as error:
             # Where it was not refused since it was cancelled meanwhile, the next turn tries again.
             self._set(replace(held, holder=replace(held.holder, idle_since=self._monotonic()), carries=None))
             if isinstance(error, Refused):
                 return
             raise
-        attempt = after.task.attempts[-1].number
-        self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=(record.task.id, attempt)))
-        work = self._work(after)
-        self._holders.hand_over(name, work, partial(self._returned, name, work.task, attempt))
+        self._leases.begin(key, self._monotonic(), START_GRACE)
 
     def _work(self, record: TaskRecord) -> Work:
         """Return the newest attempt at a task as its actor needs to know it."""
@@ -226,7 +255,11 @@ class Desk:
     def _returned(self, name: str, task: str, attempt: int, left: Left) -> None:
         """Take note that an actor does not carry an attempt any more, one way or the other."""
         try:
-            if isinstance(left, Gone):
+            if isinstance(left, Unreachable):
+                with self._lock:
+                    if name in self._held:
+                        self._held[name] = replace(self._held[name], watched=False)
+            elif isinstance(left, Gone):
                 try:
                     self._gone(task, attempt, name, "The process that carried it ended unexpectedly.")
                 finally:
@@ -239,9 +272,8 @@ class Desk:
                     log.error("attempt %s of %s could not be carried: %s", attempt, task, left.why)
                     self._lost(task, attempt, name, f"It could not be carried: {left.why}"[:1000])
         except Exception:
-            # The lease covers what is missed here.
+            # The next turn sees that nobody carries it.
             log.exception("the end of attempt %s of %s was not taken note of", attempt, task)
-        self._cancels.pop((task, attempt), None)
 
     def _gone(self, task: str, attempt: int, name: str | None, message: str) -> None:
         """Take note that the actor which carried an attempt has gone: another one takes over, or the attempt is lost.
@@ -258,7 +290,7 @@ class Desk:
             except StorageUnavailable as error:
                 log.warning("whether attempt %s of %s has a result is not known yet: %s", attempt, task, error)
             # An actor that was told to take over and has said nothing for a whole lease: no other one fares better.
-            is_late = record.lease_until is not None and record.lease_until < self._now()
+            is_late = self._leases.is_out((task, attempt), self._monotonic())
             if (is_late and (task, attempt) in self._silent) or not self._adopt(record):
                 self._lost(task, attempt, name, message)
 
@@ -267,7 +299,7 @@ class Desk:
         machine = record.task.attempts[-1].machine
         with self._lock:
             gone = self._held.get(record.holder or "")
-            if gone is not None:
+            if gone is not None and gone.carries == (record.id, record.attempt):
                 self._held[gone.holder.name] = replace(gone, carries=None)
         # A machine is known again by its name: Ray gives it a new id when it starts anew.
         hosts = [host for host in self._holders.machines() if host.name == machine]
@@ -296,6 +328,7 @@ class Desk:
         name, key = held.holder.name, (record.id, record.attempt)
         self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=key))
         self._silent.add(key)
+        self._leases.begin(key, self._monotonic(), START_GRACE)
         self._holders.adopt(name, self._work(record), partial(self._returned, name, *key))
 
     def _lost(self, task: str, attempt: int, name: str | None, message: str) -> None:
@@ -330,30 +363,52 @@ class Desk:
     def recover(self) -> None:
         """Find the actors that live and the attempts that they carry; give the rest of the attempts back."""
         self._machines, self._machines_at = self._holders.machines(), self._monotonic()
-        states = self._ask_actors()
-        for record in self._store.active():
-            task, attempt, name = record.task.id, record.task.attempts[-1].number, record.holder or ""
-            found = states.get(name)
-            if found is None:
-                self._gone(task, attempt, record.holder, "Its process was gone when the server came back.")
-            elif found.carries == (task, attempt):
-                self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
-                self._holders.watch(name, task, attempt, partial(self._returned, name, task, attempt))
-            elif record.status is Status.PREPARING and not record.task.attempts[-1].adoptions:
-                # The dispatcher that died had not handed it over, or its actor had not begun.
-                self._take(task, Undelivered(attempt=attempt))
-            else:
-                # Its actor was about to take it over, or has given it up, which it finds when it looks.
-                self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
-                self._let_adopt(record, self._held[name])
-
-    def _ask_actors(self) -> Mapping[str, HolderState]:
         states = self._holders.ask()
+        active = self._store.active()
+        self._meet(states, {record.holder or "": record for record in active})
+        for record in active:
+            key = (record.task.id, record.task.attempts[-1].number)
+            try:
+                self._take_up(key, record)
+            except StorageUnavailable as error:
+                # The next turn sees that nobody carries it.
+                log.warning("attempt %s of %s could not be taken up: %s", *key[::-1], error)
+
+    def _take_up(self, key: tuple[str, int], record: TaskRecord) -> None:
+        """Go on with an attempt that an earlier dispatcher had begun."""
+        name = record.holder or ""
+        held = self._held.get(name)
+        if held is None:
+            self._gone(*key, record.holder, "Its process was gone when the server came back.")
+        elif held.carries == key:
+            self._leases.begin(key, self._monotonic())
+            self._take(key[0], Renew(attempt=key[1], lease_until=self._lease()))
+            self._holders.watch(name, *key, partial(self._returned, name, *key))
+        elif record.status is Status.PREPARING and not record.task.attempts[-1].adoptions:
+            # The dispatcher that died had not handed it over, or its actor had not begun.
+            self._take(key[0], Undelivered(attempt=key[1]))
+        else:
+            # Its actor was about to take it over, or has given it up, which it finds when it looks.
+            self._take(key[0], Renew(attempt=key[1], lease_until=self._lease()))
+            self._let_adopt(record, held)
+
+    def _meet(self, states: Mapping[str, HolderState | None], active: Mapping[str, TaskRecord]) -> None:
+        """Get to know the actors; one that does not answer counts as carrying what the store says, until its lease."""
+        now = self._monotonic()
+        with self._lock:
+            self._held.clear()
         for name, state in states.items():
-            idle_since = None if state.carries else self._monotonic()
-            holder = Holder(name=name, host=state.host, kind=state.kind, idle_since=idle_since)
-            self._set(_Held(holder=holder, carries=state.carries))
-        return states
+            record = active.get(name)
+            if state is not None:
+                holder = Holder(name=name, host=state.host, kind=state.kind, idle_since=None if state.carries else now)
+                self._set(_Held(holder=holder, carries=state.carries))
+            elif record is None:
+                self._holders.end(name)
+            else:
+                last = record.task.attempts[-1]
+                host = next((host.id for host in self._machines if host.name == last.machine), last.machine)
+                holder = Holder(name=name, host=host, kind=_kind(record), idle_since=None)
+                self._set(_Held(holder=holder, carries=(record.task.id, last.number)))
 
     # What others ask.
 

@@ -24,13 +24,18 @@ class Gone:
 
 
 @dataclass(frozen=True)
+class Unreachable:
+    """Nothing more will be heard of the attempt by this way, and the actor may well go on with it."""
+
+
+@dataclass(frozen=True)
 class Broken:
     """The actor lives, and could not carry the attempt."""
 
     why: str
 
 
-Left = Gone | Broken | None
+Left = Gone | Unreachable | Broken | None
 """Why an attempt is not carried any more; None where its end was reported, or another attempt has taken over."""
 OnLeft = Callable[[Left], None]
 
@@ -84,6 +89,6 @@ class Holders(Protocol):
         """End the actor at once, whatever it does."""
         ...
 
-    def ask(self) -> Mapping[str, HolderState]:
-        """Return all actors that live and answer, those of earlier dispatchers too; the ones that do not are ended."""
+    def ask(self) -> Mapping[str, HolderState | None]:
+        """Return all actors that live, those of earlier dispatchers too; None for one that does not answer in time."""
         ...

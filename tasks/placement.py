@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from simyard.resources import Resources
+from simyard.resources import MIB, Resources
 from simyard.simulator import RuntimeName
 
 
@@ -79,6 +79,8 @@ class Retire:
 
 
 Action = Reuse | Start | Retire
+_SMALLEST = Resources(cpus=0.01, memory=16 * MIB)
+"""The least that a task may ask for."""
 
 
 @dataclass
@@ -100,6 +102,17 @@ class _Room:
         self.cpus -= sign * need.cpus
         self.memory -= sign * need.memory
         self.gpus -= sign * need.gpus
+
+
+def has_room(hosts: Sequence[Host], holders: Iterable[Holder]) -> bool:
+    """Say whether any task could start now: on a machine with room left, or in the place of an idle actor."""
+    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, []) for h in hosts if not h.is_set_aside}
+    for holder in holders:
+        if (room := rooms.get(holder.host)) is not None:
+            if holder.idle_since is not None:
+                return True
+            room.take(holder.kind.resources)
+    return any(room.fits(_SMALLEST) for room in rooms.values())
 
 
 def plan(

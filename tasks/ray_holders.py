@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.machines import list_machines
 from simulators.actor import ActorState, Simulator
 from simulators.work import Superseded, Work
-from tasks.holders import Broken, Gone, HolderState, Left, OnLeft
+from tasks.holders import Broken, Gone, HolderState, Left, OnLeft, Unreachable
 from tasks.placement import Host, Kind
 from tasks.reporting import NAMESPACE, DispatcherReporter
 
@@ -97,7 +97,7 @@ class RayHolders:
         if handle is not None:
             ray.kill(handle)
 
-    def ask(self) -> Mapping[str, HolderState]:
+    def ask(self) -> Mapping[str, HolderState | None]:
         """See Holders."""
         calls: dict[str, tuple[Any, Any]] = {}
         for item in ray.util.list_named_actors(all_namespaces=True):
@@ -111,13 +111,15 @@ class RayHolders:
             calls[name] = (handle, handle.state.remote())
         if calls:
             ray.wait([call for _, call in calls.values()], num_returns=len(calls), timeout=_ASK_SECONDS)
-        states: dict[str, HolderState] = {}
+        states: dict[str, HolderState | None] = {}
         for name, (handle, call) in calls.items():
             try:
                 state: ActorState = ray.get(call, timeout=0.1)
-            except Exception as error:  # noqa: BLE001 - dead, frozen or of an older release: it is of no use
-                log.warning("the Simulator actor %s does not answer and is ended: %r", name, error)
-                ray.kill(handle)
+            except ActorDiedError:
+                continue
+            except Exception as error:  # noqa: BLE001 - slow, frozen or of an older release
+                log.warning("the Simulator actor %s does not answer: %r", name, error)
+                self._handles[name], states[name] = handle, None
                 continue
             if state.resources is None:
                 continue
@@ -137,15 +139,20 @@ class RayHolders:
 
         def done(future: Future[Any]) -> None:
             # In a thread of Ray's, which must be free again before anything can be asked of Ray.
-            self._tellers.submit(tell, _left(future.exception()))
+            self._tellers.submit(tell, left_by(future.exception()))
 
         call.future().add_done_callback(done)
 
 
-def _left(error: BaseException | None) -> Left:
+def left_by(error: BaseException | None) -> Left:
     """Return what the error of a call that lasts as long as an attempt says of the attempt."""
-    if isinstance(error, RayActorError):
-        return Gone()
-    if isinstance(error, RayTaskError) and not isinstance(error.cause, Superseded):
-        return Broken(repr(error.cause))
-    return None
+    match error:
+        case None:
+            return None
+        case RayTaskError():
+            return None if isinstance(error.cause, Superseded) else Broken(repr(error.cause))
+        case ActorUnavailableError():
+            return Unreachable()
+        case _:
+            # Not only ActorDiedError: an actor whose machine went before it was placed is unschedulable.
+            return Gone()

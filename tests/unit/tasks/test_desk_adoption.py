@@ -33,11 +33,12 @@ class Actors:
     """Holders that do nothing but write down what they are asked for."""
 
     hosts: tuple[Host, ...] = (host(1),)
-    living: dict[str, HolderState] = field(default_factory=dict)
+    living: dict[str, HolderState | None] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     handed: list[tuple[str, int]] = field(default_factory=list)
     adopted: list[tuple[str, int]] = field(default_factory=list)
+    watched: list[tuple[str, int]] = field(default_factory=list)
     left: dict[str, OnLeft] = field(default_factory=dict)
 
     def machines(self) -> tuple[Host, ...]:
@@ -56,6 +57,7 @@ class Actors:
         self.left[name] = left
 
     def watch(self, name: str, task: str, attempt: int, left: OnLeft) -> None:
+        self.watched.append((name, attempt))
         self.left[name] = left
 
     def cancel(self, name: str, task: str, attempt: int) -> None:
@@ -64,16 +66,16 @@ class Actors:
     def end(self, name: str) -> None:
         self.ended.append(name)
 
-    def ask(self) -> Mapping[str, HolderState]:
+    def ask(self) -> Mapping[str, HolderState | None]:
         return self.living
 
 
 class Scene:
     """A desk with one task that runs as attempt 1 on the actor sim-1."""
 
-    def __init__(self) -> None:
-        self.store, self.objects, self.actors = MemoryStore(), Objects("desk"), Actors()
-        self.seconds = 0.0
+    def __init__(self, store: MemoryStore | None = None, objects: Objects | None = None) -> None:
+        self.store, self.objects, self.actors = store or MemoryStore(), objects or Objects("desk"), Actors()
+        self.seconds = self.skew = 0.0
         self.desk = self.make()
         [answer] = self.store.submit([draft()], NOW)
         assert answer.record is not None
@@ -84,8 +86,15 @@ class Scene:
         assert self.actors.handed == [("sim-1", 1)]
 
     def make(self) -> Desk:
-        clock = Clock(now=lambda: NOW + timedelta(seconds=self.seconds), monotonic=lambda: self.seconds)
+        clock = Clock(now=lambda: NOW + timedelta(seconds=self.seconds + self.skew), monotonic=lambda: self.seconds)
         return Desk(self.store, self.objects, self.actors, clock, lease=LEASE, warm=60.0, storage="memory://desk")
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass while the dispatcher looks after its tasks every second."""
+        until = self.seconds + seconds
+        while self.seconds < until:
+            self.seconds += 1.0
+            self.desk.turn()
 
     @property
     def record(self) -> TaskRecord:
@@ -138,8 +147,7 @@ def test_a_result_that_is_stored_is_taken_and_nothing_is_started(scene: Scene) -
 
 
 def test_an_actor_that_does_not_renew_its_lease_is_ended_and_its_run_taken_over(scene: Scene) -> None:
-    scene.seconds = START_GRACE + LEASE + 1
-    scene.desk.turn()
+    scene.wait(START_GRACE + LEASE + 1)
     assert scene.actors.ended == ["sim-1"]
     scene.carried_by("sim-2")
     scene.actors.left["sim-1"](Gone())  # its end is heard of late
@@ -152,8 +160,7 @@ def test_an_actor_that_was_to_take_over_and_says_nothing_is_not_replaced(scene: 
     scene.actors.left["sim-1"](Gone())
     if spoke:
         assert scene.desk.renew(scene.task, 1) is Verdict.TAKEN
-    scene.seconds = START_GRACE + LEASE + 1
-    scene.desk.turn()
+    scene.wait(START_GRACE + LEASE + 1)
     assert "sim-2" in scene.actors.ended
     if spoke:
         scene.carried_by("sim-3")
@@ -182,7 +189,7 @@ def test_a_new_dispatcher_lets_runs_be_taken_over_whose_actors_are_gone(scene: S
 
 def test_a_new_dispatcher_repeats_the_order_to_an_actor_that_had_not_begun_to_take_over(scene: Scene) -> None:
     scene.actors.left["sim-1"](Gone())
-    kind = _kind_of(scene.record)
+    kind = kind_of(scene.record)
     scene.actors.living = {"sim-2": HolderState(host="id-1", kind=kind, carries=None)}
     scene.desk = scene.make()
     scene.desk.recover()
@@ -198,7 +205,7 @@ def test_an_actor_that_has_gone_with_an_attempt_that_is_over_changes_nothing(sce
     assert scene.actors.adopted == []
 
 
-def _kind_of(record: TaskRecord) -> Kind:
+def kind_of(record: TaskRecord) -> Kind:
     task = record.task
     assert task.runtime is not None
     return Kind(simulator=task.simulator, version=task.version, runtime=task.runtime, resources=task.resources)

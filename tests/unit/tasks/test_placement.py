@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simyard.resources import GIB, Resources
 from simyard.simulator import RuntimeName
-from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, plan
+from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
 
 HOST = Host(id="h1", group="local", cpus=2.0, memory=4 * GIB, gpus=0)
 
@@ -96,6 +96,15 @@ def test_gpus_and_memory_are_counted() -> None:
     assert [a.task for a in plan(queue, [host], [], now=0, warm=60) if isinstance(a, Start)] == ["a"]
     queue = [candidate("a", kind(memory=3 * GIB)), candidate("b", kind(memory=2 * GIB))]
     assert [a.task for a in plan(queue, [host], [], now=0, warm=60) if isinstance(a, Start)] == ["a"]
+
+
+def test_there_is_room_while_something_is_left_of_a_machine_or_an_actor_is_idle() -> None:
+    assert has_room([HOST], [busy("x", kind(1.5))])
+    assert has_room([HOST], [busy("x"), idle("y")])
+    assert not has_room([HOST], [busy("x"), busy("y")])
+    assert not has_room([HOST], [busy("x", kind(1.0, memory=4 * GIB))])
+    assert not has_room([], [idle("x")])
+    assert not has_room([replace(HOST, is_set_aside=True)], [idle("x")])
 
 
 def test_ten_tenths_of_a_core_fit_into_one() -> None:
