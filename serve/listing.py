@@ -26,8 +26,9 @@ from simyard.status import Status
 from simyard.task import Explanation, Task
 from simyard.words import Word
 from tasks.explain import explain
+from tasks.forecast import RUNS, forecast
 from tasks.record import TaskQuery, TaskRecord
-from tasks.stimulus import Cancel
+from tasks.stimulus import Cancel, Hold, Release
 
 router = APIRouter(tags=["tasks"])
 
@@ -94,6 +95,22 @@ async def cancel_task(context: HasContext, record: OwnTask) -> Response:
     return answer
 
 
+@router.post("/v1/tasks/{task}:hold", summary="Hold a task", response_model=Task, responses=PROBLEMS)
+async def hold_task(context: HasContext, record: OwnTask) -> Response:
+    """Keep a task from starting until it is released; what runs goes on, and one that has ended stays as it is."""
+    after = await to_thread.run_sync(context.store.apply, record.id, Hold(), context.clock())
+    return json_answer(after.task)
+
+
+@router.post("/v1/tasks/{task}:release", summary="Release a task", response_model=Task, responses=PROBLEMS)
+async def release_task(context: HasContext, record: OwnTask) -> Response:
+    """Let a held task start when its turn comes; its queue limit counts from now."""
+    after = await to_thread.run_sync(context.store.apply, record.id, Release(), context.clock())
+    answer = json_answer(after.task)
+    answer.background = BackgroundTask(context.waker.wake)
+    return answer
+
+
 @router.get("/v1/tasks/{task}/explain", summary="Explain a task", response_model=Explanation, responses=PROBLEMS)
 async def explain_task(
     context: HasContext, record: OwnTask, groups: Annotated[GroupMemory, Depends(memory_of)]
@@ -102,8 +119,11 @@ async def explain_task(
     known = await groups.recent()
 
     def look() -> Explanation:
-        events, position = all_events(context.store, record.id), context.store.position(record.id)
-        return explain(context.store.get(record.id), events, position, known or ())
+        store, events = context.store, all_events(context.store, record.id)
+        position, current = store.position(record.id), store.get(record.id)
+        runs = [] if position is None else store.runs(record.task.simulator, RUNS)
+        expected = forecast(current, position, known or (), runs, context.clock())
+        return explain(current, events, position, known or (), expected)
 
     return json_answer(await to_thread.run_sync(look))
 

@@ -12,6 +12,7 @@ from simyard.reason import Reason, ReasonCode
 from simyard.resources import GIB, MIB
 from simyard.status import Status
 from simyard.task import Attempt, Explanation, Task
+from tasks.forecast import Forecast
 from tasks.record import TaskRecord
 
 _LINE = 200
@@ -20,16 +21,30 @@ _SHOWN = 50
 
 
 def explain(
-    record: TaskRecord, events: Sequence[Event], position: int | None, groups: Sequence[MachineGroup]
+    record: TaskRecord,
+    events: Sequence[Event],
+    position: int | None,
+    groups: Sequence[MachineGroup],
+    expected: Forecast | None = None,
 ) -> Explanation:
     """Return why the task stands where it stands, what was observed, and what its user may do.
 
-    `events` are the task's, oldest first; `position` says how many queued tasks come before it, None when it is not
-    queued; `groups` are the machine groups as they are now.
+    `events` are the task's, oldest first; `position` says how many queued tasks come before it, None when it does not
+    move on in the queue; `groups` are the machine groups as they are now; `expected` says when it may start.
     """
     summary, hint = _summary(record, position, groups)
+    if expected is not None:
+        summary += f" It may start at about {_time(expected.start)}: {expected.basis}."
     details = (*_attempts(record.task), *(_told(event) for event in events[-_SHOWN:]))
-    return Explanation(task=record.id, status=record.status, summary=summary, details=details, next=hint)
+    return Explanation(
+        task=record.id,
+        status=record.status,
+        summary=summary,
+        details=details,
+        next=hint,
+        position=position,
+        expected_start=None if expected is None else expected.start,
+    )
 
 
 def _summary(record: TaskRecord, position: int | None, groups: Sequence[MachineGroup]) -> tuple[str, str | None]:
@@ -66,6 +81,9 @@ def _queued(record: TaskRecord, position: int | None, groups: Sequence[MachineGr
     task = record.task
     ahead = "" if position is None else " It is the next one." if position == 0 else f" {_tasks(position)} before it."
     again = f" as attempt {record.attempt + 1}" if record.attempt else ""
+    if task.held:
+        text = f"It is held, queued{again} in group {task.group}: it does not start before it is released."
+        return text, f"Release it with `simyard tasks release {task.id}`."
     text = f"It is queued{again} in group {task.group}"
     if task.reason is not None:
         text += f", because: {_sentence(task.reason.message)}"
@@ -135,6 +153,7 @@ def _after_failure(task: Task) -> str | None:
             | ReasonCode.DEPENDENCY_FAILED
             | ReasonCode.NO_MACHINE_YET
             | ReasonCode.GROUP_FULL
+            | ReasonCode.HELD
             | ReasonCode.QUOTA
             | ReasonCode.NO_SUCH_CAPACITY
             | ReasonCode.LAUNCH_FAILED
@@ -211,7 +230,7 @@ def _sentence(text: str) -> str:
 
 
 def _tasks(count: int) -> str:
-    return "1 task comes" if count == 1 else f"{count} tasks come"
+    return "About 1 task comes" if count == 1 else f"About {count} tasks come"
 
 
 def _time(moment: datetime | None) -> str:

@@ -24,8 +24,10 @@ from tasks.stimulus import (
     End,
     Expire,
     Forgive,
+    Hold,
     Lost,
     Progress,
+    Release,
     Renew,
     Stalled,
     Stimulus,
@@ -43,9 +45,11 @@ __all__ = [
     "Expire",
     "Forgive",
     "Happened",
+    "Hold",
     "Lost",
     "Progress",
     "Refused",
+    "Release",
     "Renew",
     "Stalled",
     "Step",
@@ -172,6 +176,10 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _forgive(record, attempt, now)
         case Cancel():
             return _cancel(record, now)
+        case Hold():
+            return _hold(record)
+        case Release():
+            return _release(record, now)
         case Wait(reason):
             return _wait(record, reason)
         case _:
@@ -181,6 +189,8 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
 def _dispatch(record: TaskRecord, stimulus: Dispatch, now: datetime) -> Step:
     if record.status is not Status.QUEUED:
         raise Refused(f"The task is {record.status}; only a queued one can be dispatched.")
+    if record.task.held:
+        raise Refused("The task is held.")
     attempt = Attempt(number=record.attempt + 1, machine=stimulus.machine, runtime=stimulus.runtime, created_at=now)
     return _move(
         record,
@@ -345,6 +355,25 @@ def _cancel(record: TaskRecord, now: datetime) -> Step:
     return Step(asked, (event,))
 
 
+def _hold(record: TaskRecord) -> Step:
+    if record.status.is_end or record.task.held:
+        return Step(record)
+    reason = record.task.reason if record.status.is_active else _HELD
+    held = replace(record, task=record.task.model_copy(update={"held": True, "reason": reason}))
+    return Step(held, (Happened(kind=EventKind.NOTE, status=record.status, message="It is held."),))
+
+
+def _release(record: TaskRecord, now: datetime) -> Step:
+    if record.status.is_end or not record.task.held:
+        return Step(record)
+    reason = None if record.task.reason == _HELD else record.task.reason
+    task = record.task.model_copy(update={"held": False, "reason": reason})
+    # The queue limit counts from when the task may start.
+    ready_at = max(record.ready_at, now) if record.status is Status.QUEUED else record.ready_at
+    note = Happened(kind=EventKind.NOTE, status=record.status, message="It was released.")
+    return Step(replace(record, task=task, ready_at=ready_at), (note,))
+
+
 def _wait(record: TaskRecord, reason: Reason) -> Step:
     if record.status is not Status.QUEUED or record.task.reason == reason:
         return Step(record)
@@ -355,6 +384,7 @@ def _wait(record: TaskRecord, reason: Reason) -> Step:
 
 
 _CANCELLED = Reason(code=ReasonCode.CANCELLED_BY_USER, message="It was cancelled.")
+_HELD = Reason(code=ReasonCode.HELD, message="It is held.")
 _UNDELIVERED = Reason(
     code=ReasonCode.MACHINE_LOST,
     message="The attempt could not be handed to its machine; it does not count as a loss.",

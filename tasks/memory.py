@@ -17,6 +17,7 @@ from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted
 from tasks.errors import Refused, StoreUnavailable, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, event_of, refusal_of
 from tasks.keys import StoredKey
+from tasks.lanes import Lane, Waiting, lane_of, merged, position, share
 from tasks.lifecycle import Happened, new_record, step
 from tasks.record import (
     Draft,
@@ -29,6 +30,9 @@ from tasks.record import (
     TaskRecord,
 )
 from tasks.stimulus import Stimulus
+
+_LOOKED_AT = 500
+"""Among so many of the last tasks that ended, runs are looked for."""
 
 
 class MemoryStore:
@@ -170,22 +174,38 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             self._check_open()
-            ready = [record for record in self._queued.values() if record.ready_at <= now]
-        return sorted(ready, key=_place)[: max(limit, 0)]
+            if limit <= 0:
+                return []
+            lanes: defaultdict[Lane, builtins.list[TaskRecord]] = defaultdict(builtins.list)
+            for record in self._queued.values():
+                if not record.task.held:
+                    lanes[lane_of(record)].append(record)
+        each = share(limit, len(lanes))
+        ready = (merged(record for record in lane if record.ready_at <= now) for lane in lanes.values())
+        return merged(record for lane in ready for record in lane[:each])
 
     def position(self, task: str) -> int | None:
         """See Store."""
         with self._lock:
             record = self.get(task)
-            if record.status is not Status.QUEUED:
+            if record.status is not Status.QUEUED or record.task.held:
                 return None
-            return sum(_place(other) < _place(record) for other in self._queued.values())
+            mine, priority = lane_of(record), record.task.priority
+            counts: dict[Lane, builtins.list[int]] = {}
+            for other in self._queued.values():
+                lane = lane_of(other)
+                if lane.group == mine.group and not other.task.held:
+                    count = counts.setdefault(lane, [0, 0])
+                    count[0] += other.task.priority > priority
+                    count[1] += other.task.priority == priority and (lane != mine or other.seq < record.seq)
+            return position([Waiting(lane.user, lane.project, *count) for lane, count in counts.items()], mine)
 
     def next_ready(self, now: datetime) -> datetime | None:
         """See Store."""
         with self._lock:
             self._check_open()
-            return min((record.ready_at for record in self._queued.values() if record.ready_at > now), default=None)
+            waiting = [r.ready_at for r in self._queued.values() if r.ready_at > now and not r.task.held]
+            return min(waiting, default=None)
 
     def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""
@@ -208,6 +228,14 @@ class MemoryStore:
             records = sorted((r for r in self._records.values() if r.status.is_end), key=_ended)
         start = 0 if after is None else bisect_right(records, _ended(after), key=_ended)
         found = [record for record in records[start:] if _ended(record)[0] < before]
+        return found[: max(limit, 0)]
+
+    def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            newest = sorted((r for r in self._records.values() if r.status.is_end), key=_ended)[: -_LOOKED_AT - 1 : -1]
+        found = [r for r in newest if r.status is Status.SUCCEEDED and r.task.simulator == simulator]
         return found[: max(limit, 0)]
 
     def forget(self, task: str) -> None:
@@ -334,10 +362,6 @@ def _ended(record: TaskRecord) -> tuple[datetime, int]:
 
 def _sweep_of(record: TaskRecord) -> str | None:
     return None if record.task.case is None else record.task.case.sweep
-
-
-def _place(record: TaskRecord) -> tuple[int, int]:
-    return (-record.task.priority, record.seq)
 
 
 def _fits(record: TaskRecord, query: TaskQuery) -> bool:

@@ -71,12 +71,12 @@ class TaskRecord:
 
     @property
     def queue_until(self) -> datetime | None:
-        """When a queued task has waited as long as its queue limit says; None without a limit.
+        """When a queued task has waited as long as its queue limit says; None without a limit and while it is held.
 
         The time begins when the task may start: a pause before a next attempt does not count.
         """
         limit = self.task.limits.queue
-        return None if limit is None else self.ready_at + timedelta(seconds=limit)
+        return None if limit is None or self.task.held else self.ready_at + timedelta(seconds=limit)
 
     @property
     def attempt(self) -> int:

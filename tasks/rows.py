@@ -87,6 +87,7 @@ def changing_columns(record: TaskRecord) -> dict[str, Any]:
         "holder": record.holder,
         "failures": record.failures,
         "losses": record.losses,
+        "held": record.task.held,
         "ended_at": optional_micros(record.task.ended_at),
         "body": record.task.model_dump_json(),
     }

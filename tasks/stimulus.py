@@ -100,10 +100,35 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """A user wants that the task does not start for now; one that runs goes on, one that has ended stays."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A user lets a held task start; for any other it changes nothing."""
+
+
+@dataclass(frozen=True)
 class Wait:
     """The dispatcher says why a queued task has no place yet; for any other task it changes nothing."""
 
     reason: Reason
 
 
-Stimulus = Dispatch | Progress | Renew | Adopt | End | Lost | Undelivered | Stalled | Expire | Forgive | Cancel | Wait
+Stimulus = (
+    Dispatch
+    | Progress
+    | Renew
+    | Adopt
+    | End
+    | Lost
+    | Undelivered
+    | Stalled
+    | Expire
+    | Forgive
+    | Cancel
+    | Hold
+    | Release
+    | Wait
+)

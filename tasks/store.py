@@ -98,11 +98,18 @@ class Store(Protocol):
         ...
 
     def queue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
-        """Return the queued tasks that are ready: by priority, highest first, then by age."""
+        """Return queued tasks that are ready and not held: by priority, highest first, then by age.
+
+        Of each lane (a user's project in a machine group) it has the first ones, about `limit` together and at least
+        one, so that a long lane hides no other. It costs the same however many tasks wait in a lane.
+        """
         ...
 
     def position(self, task: str) -> int | None:
-        """Return how many queued tasks come before a queued task, None for one that is not queued; raises NotFound."""
+        """Return about how many queued tasks start before a queued task; raises NotFound.
+
+        None for one that is not queued, or held. It is exact where no other user and no other project waits.
+        """
         ...
 
     def next_ready(self, now: datetime) -> datetime | None:
@@ -122,6 +129,10 @@ class Store(Protocol):
 
     def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
         """Return the tasks that ended before a moment, the oldest end first; `after` is the last of the page before."""
+        ...
+
+    def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
+        """Return the newest successes of a simulator, the newest first, among the last 500 tasks that ended."""
         ...
 
     def forget(self, task: str) -> None:

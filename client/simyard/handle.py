@@ -219,6 +219,16 @@ class Task:
         self._info = self._connection.ask(TaskInfo, "POST", f"{self._place}:cancel", repeatable=True)
         return self._info
 
+    def hold(self) -> TaskInfo:
+        """Keep the task from starting until `release()`; what runs already goes on."""
+        self._info = self._connection.ask(TaskInfo, "POST", f"{self._place}:hold", repeatable=True)
+        return self._info
+
+    def release(self) -> TaskInfo:
+        """Let a held task start when its turn comes."""
+        self._info = self._connection.ask(TaskInfo, "POST", f"{self._place}:release", repeatable=True)
+        return self._info
+
     def explain(self) -> Explanation:
         """Return why the task stands where it stands, with the evidence."""
         return self._connection.ask(Explanation, "GET", f"{self._place}/explain")

@@ -42,6 +42,8 @@ class ReasonCode(StrEnum):
     """The group's machines are not there yet."""
     GROUP_FULL = "group-full"
     """All places in the group are taken."""
+    HELD = "held"
+    """Somebody holds the task; it starts once it is released."""
     QUOTA = "quota"
     """A quota of the user or the project is reached."""
     NO_SUCH_CAPACITY = "no-such-capacity"

@@ -130,6 +130,8 @@ class Task(Word):
     """When the commands of the newest attempt started."""
     ended_at: Moment | None
     cancel_requested: bool
+    held: bool = False
+    """It does not start before somebody releases it."""
     attempts: tuple[Attempt, ...]
     result: int | None
     """The number of the attempt whose outputs are the task's result."""
@@ -148,3 +150,7 @@ class Explanation(Word):
     """What was observed, oldest first."""
     next: str | None
     """What the user may do about it."""
+    position: int | None = None
+    """About how many tasks start before it; None where it is not in the queue or does not move on in it."""
+    expected_start: Moment | None = None
+    """When it may start; None where nothing is known to estimate it from. The summary says what it comes from."""

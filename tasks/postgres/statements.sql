@@ -29,7 +29,7 @@ RETURNING id
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
 SET status = %(status)s, ready_at = %(ready_at)s, queue_until = %(queue_until)s, lease_until = %(lease_until)s, holder = %(holder)s,
-    failures = %(failures)s, losses = %(losses)s, ended_at = %(ended_at)s, body = %(body)s, mark = %(mark)s
+    failures = %(failures)s, losses = %(losses)s, held = %(held)s, ended_at = %(ended_at)s, body = %(body)s, mark = %(mark)s
 WHERE seq = %(seq)s
 
 --- save_lease: Keep a renewed lease.
@@ -73,20 +73,44 @@ AND sweep = %(sweep)s
 --- list.before: Condition of a page.
 AND seq < %(before)s
 
---- queue: The queued tasks that are ready, in their order.
-SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE status = 'queued' AND ready_at <= %(now)s
-ORDER BY priority DESC, seq LIMIT %(limit)s
+--- lanes: The lanes in which tasks are queued; each step goes straight to the next one.
+WITH RECURSIVE lanes AS (
+    (
+        SELECT machine_group, "user", project FROM tasks WHERE status = 'queued' AND NOT held
+        ORDER BY machine_group, "user", project LIMIT 1
+    )
+    UNION ALL
+    SELECT following.* FROM lanes CROSS JOIN LATERAL (
+        SELECT machine_group, "user", project FROM tasks
+        WHERE status = 'queued' AND NOT held
+          AND (machine_group, "user", project) > (lanes.machine_group, lanes."user", lanes.project)
+        ORDER BY machine_group, "user", project LIMIT 1
+    ) AS following
+)
+SELECT machine_group, "user", project FROM lanes
 
---- place: What orders a queued task; nothing for one that is not queued.
-SELECT seq, priority, status FROM tasks WHERE id = %(id)s
+--- queue: The queued tasks of lanes that are ready, of each lane the first ones in their order.
+SELECT found.*
+FROM unnest(%(groups)s::text[], %(users)s::text[], %(projects)s::text[]) AS lane (machine_group, "user", project)
+CROSS JOIN LATERAL (
+    SELECT seq, body, tasks."user", retries, failures, losses, ready_at, lease_until, holder
+    FROM tasks
+    WHERE status = 'queued' AND NOT held AND tasks.machine_group = lane.machine_group
+      AND tasks."user" = lane."user" AND tasks.project = lane.project AND ready_at <= %(now)s
+    ORDER BY priority DESC, seq LIMIT %(limit)s
+) AS found
 
---- position: How many queued tasks come before one.
-SELECT (SELECT count(*) FROM tasks WHERE status = 'queued' AND priority > %(priority)s)
-     + (SELECT count(*) FROM tasks WHERE status = 'queued' AND priority = %(priority)s AND seq < %(seq)s)
+--- place: Where a task stands, and what orders it in the queue.
+SELECT machine_group, "user", project, seq, priority, status, held FROM tasks WHERE id = %(id)s
+
+--- waiting: By lane of a group, how many queued tasks come before a task by priority, and how many are level with it.
+SELECT "user", project, count(*) FILTER (WHERE priority > %(priority)s),
+       count(*) FILTER (WHERE priority = %(priority)s AND (seq < %(seq)s OR "user" <> %(user)s OR project <> %(project)s))
+FROM tasks WHERE status = 'queued' AND NOT held AND machine_group = %(group)s
+GROUP BY "user", project
 
 --- next_ready: When the next queued task becomes ready that is not ready now.
-SELECT min(ready_at) FROM tasks WHERE status = 'queued' AND ready_at > %(now)s
+SELECT min(ready_at) FROM tasks WHERE status = 'queued' AND NOT held AND ready_at > %(now)s
 
 --- overdue: The queued tasks that have waited longer than their queue limit, the longest overdue first.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
@@ -108,6 +132,12 @@ SELECT status, count(*) FROM tasks WHERE sweep = %(sweep)s GROUP BY status
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s)
 ORDER BY ended_at, seq LIMIT %(limit)s
+
+--- runs: The newest successes of a simulator among the last tasks that ended.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM (SELECT * FROM tasks WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, seq DESC LIMIT 500) AS newest
+WHERE simulator = %(simulator)s AND status = 'succeeded'
+ORDER BY ended_at DESC, seq DESC LIMIT %(limit)s
 
 --- forget: Forget an ended task with its events.
 DELETE FROM tasks WHERE id = %(id)s AND ended_at IS NOT NULL RETURNING id

@@ -19,6 +19,7 @@ from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted
 from tasks.errors import Deposed, Refused, StoreUnavailable, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
+from tasks.lanes import Lane, Waiting, merged, position, share
 from tasks.lifecycle import Happened, new_record, step
 from tasks.postgres.connecting import Connection, Dial
 from tasks.postgres.database import Database
@@ -255,14 +256,21 @@ class PostgresStore:
 
     def queue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""
-        return [rows.record_of(row) for row in self._read("queue", now=rows.micros(now), limit=_limit(limit))]
+        lanes = self._read("lanes") if limit > 0 else []
+        if not lanes:
+            return []
+        groups, users, projects = map(builtins.list, zip(*lanes, strict=True))
+        asked = {"groups": groups, "users": users, "projects": projects, "limit": _limit(share(limit, len(lanes)))}
+        return merged(rows.record_of(row) for row in self._read("queue", now=rows.micros(now), **asked))
 
     def position(self, task: str) -> int | None:
         """See Store."""
-        seq, priority, status = self._read_one("place", task)
-        if status != Status.QUEUED:
+        *where, seq, priority, status, held = self._read_one("place", task)
+        if status != Status.QUEUED or held:
             return None
-        return int(self._read("position", seq=seq, priority=priority)[0][0])
+        lane = Lane(*where)
+        found = self._read("waiting", seq=seq, priority=priority, **lane._asdict())
+        return position([Waiting(*row) for row in found], lane)
 
     def next_ready(self, now: datetime) -> datetime | None:
         """See Store."""
@@ -283,6 +291,10 @@ class PostgresStore:
         cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
         found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
         return [rows.record_of(row) for row in found]
+
+    def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("runs", simulator=simulator, limit=_limit(limit))]
 
     def forget(self, task: str) -> None:
         """See Store."""

@@ -24,7 +24,7 @@ INSERT INTO tasks (
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
 SET status = :status, ready_at = :ready_at, queue_until = :queue_until, lease_until = :lease_until, holder = :holder,
-    failures = :failures, losses = :losses, ended_at = :ended_at, body = :body
+    failures = :failures, losses = :losses, held = :held, ended_at = :ended_at, body = :body
 WHERE seq = :seq
 
 --- save_lease: Keep a renewed lease.
@@ -65,20 +65,30 @@ AND sweep = :sweep
 --- list.before: Condition of a page.
 AND seq < :before
 
---- queue: The queued tasks that are ready, in their order.
+--- next_lane: The lane after another one in which tasks are queued.
+SELECT machine_group, user, project
+FROM tasks INDEXED BY tasks_lanes
+WHERE status = 'queued' AND held = 0 AND (machine_group, user, project) > (:group, :user, :project)
+ORDER BY machine_group, user, project LIMIT 1
+
+--- queue: The queued tasks of a lane that are ready, in their order.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
-FROM tasks INDEXED BY tasks_queued WHERE status = 'queued' AND ready_at <= :now
+FROM tasks INDEXED BY tasks_lanes
+WHERE status = 'queued' AND held = 0 AND machine_group = :group AND user = :user AND project = :project AND ready_at <= :now
 ORDER BY priority DESC, seq LIMIT :limit
 
---- place: What orders a queued task; nothing for one that is not queued.
-SELECT seq, priority, status FROM tasks WHERE id = :id
+--- place: Where a task stands, and what orders it in the queue.
+SELECT machine_group, user, project, seq, priority, status, held FROM tasks WHERE id = :id
 
---- position: How many queued tasks come before one.
-SELECT (SELECT count(*) FROM tasks INDEXED BY tasks_queued WHERE status = 'queued' AND priority > :priority)
-     + (SELECT count(*) FROM tasks INDEXED BY tasks_queued WHERE status = 'queued' AND priority = :priority AND seq < :seq)
+--- waiting: By lane of a group, how many queued tasks come before a task by priority, and how many are level with it.
+SELECT user, project, sum(priority > :priority),
+       sum(priority = :priority AND (seq < :seq OR user <> :user OR project <> :project))
+FROM tasks INDEXED BY tasks_lanes
+WHERE status = 'queued' AND held = 0 AND machine_group = :group
+GROUP BY user, project
 
 --- next_ready: When the next queued task becomes ready that is not ready now.
-SELECT min(ready_at) FROM tasks INDEXED BY tasks_ready WHERE status = 'queued' AND ready_at > :now
+SELECT min(ready_at) FROM tasks INDEXED BY tasks_ready WHERE status = 'queued' AND held = 0 AND ready_at > :now
 
 --- overdue: The queued tasks that have waited longer than their queue limit, the longest overdue first.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
@@ -94,6 +104,12 @@ ORDER BY seq
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq)
 ORDER BY ended_at, seq LIMIT :limit
+
+--- runs: The newest successes of a simulator among the last tasks that ended.
+SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
+FROM (SELECT * FROM tasks INDEXED BY tasks_ended WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, seq DESC LIMIT 500)
+WHERE simulator = :simulator AND status = 'succeeded'
+ORDER BY ended_at DESC, seq DESC LIMIT :limit
 
 --- forget: Forget an ended task with its events.
 DELETE FROM tasks WHERE id = :id AND ended_at IS NOT NULL

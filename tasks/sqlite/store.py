@@ -6,7 +6,7 @@ import builtins
 import hashlib
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from tasks.admission import case_conflict_of, none_accepted, sweep_conflict_of
 from tasks.errors import Refused, still_going
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
+from tasks.lanes import Lane, Waiting, merged, position, share
 from tasks.lifecycle import Happened, step
 from tasks.record import (
     Draft,
@@ -143,14 +144,32 @@ class SqliteStore:
 
     def queue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""
-        return [rows.record_of(row) for row in self._read("queue", now=rows.micros(now), limit=_limit(limit))]
+        if limit <= 0:
+            return []
+        with self._database.read() as connection:
+            lanes = builtins.list(self._lanes(connection))
+            asked = {"now": rows.micros(now), "limit": rows.integer(share(limit, len(lanes)))}
+            found = [
+                rows.record_of(row)
+                for lane in lanes
+                for row in connection.execute(self._sql["queue"], lane._asdict() | asked)
+            ]
+        return merged(found)
+
+    def _lanes(self, connection: sqlite3.Connection) -> Iterator[Lane]:
+        lane = Lane("", "", "")
+        while row := connection.execute(self._sql["next_lane"], lane._asdict()).fetchone():
+            lane = Lane(*row)
+            yield lane
 
     def position(self, task: str) -> int | None:
         """See Store."""
-        seq, priority, status = self._read_one("place", task)
-        if status != Status.QUEUED:
+        *where, seq, priority, status, held = self._read_one("place", task)
+        if status != Status.QUEUED or held:
             return None
-        return int(self._read("position", seq=seq, priority=priority)[0][0])
+        lane = Lane(*where)
+        found = self._read("waiting", seq=seq, priority=priority, **lane._asdict())
+        return position([Waiting(*row) for row in found], lane)
 
     def next_ready(self, now: datetime) -> datetime | None:
         """See Store."""
@@ -171,6 +190,10 @@ class SqliteStore:
         cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
         found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
         return [rows.record_of(row) for row in found]
+
+    def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("runs", simulator=simulator, limit=_limit(limit))]
 
     def forget(self, task: str) -> None:
         """See Store."""

@@ -19,6 +19,7 @@ from simyard.cli.watching import say_how_back, watch
 
 if TYPE_CHECKING:
     from simyard.resources import Limits
+    from simyard.task import Explanation
     from simyard.task import Task as TaskInfo
 
 commands = typer.Typer(
@@ -74,11 +75,13 @@ def list_tasks(
 def show_task(task: TaskArgument, json_: Json = False) -> None:
     """Show all that is known of a task."""
     with session.connect() as client:
-        info = client.tasks.get(task).info
+        handle = client.tasks.get(task)
+        info = handle.info
+        place = handle.explain() if info.status.value == "queued" and not json_ else None
     if json_:
         say_json(info)
         return
-    say_pairs(_facts(info))
+    say_pairs(_facts(info) + _place(place))
     if info.attempts:
         typer.echo()
         rows = [
@@ -211,6 +214,34 @@ def cancel_tasks(
         say_json(found[0].info if len(found) == 1 else {"tasks": [handle.info for handle in found]})
 
 
+@commands.command("hold")
+def hold_tasks(
+    tasks: Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")], json_: Json = False
+) -> None:
+    """Keep tasks from starting until they are released; what runs goes on."""
+    _set_held(tasks, held=True, json_=json_)
+
+
+@commands.command("release")
+def release_tasks(
+    tasks: Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")], json_: Json = False
+) -> None:
+    """Let held tasks start when their turn comes."""
+    _set_held(tasks, held=False, json_=json_)
+
+
+def _set_held(tasks: list[str], *, held: bool, json_: bool) -> None:
+    with session.connect() as client:
+        found = [client.tasks.get(task) for task in dict.fromkeys(tasks)]
+        for handle in found:
+            info = handle.hold() if held else handle.release()
+            if not json_:
+                end = f"has ended: {info.status.value}" if info.status.is_end else "held" if info.held else "released"
+                say(f"{info.id} {end}")
+    if json_:
+        say_json(found[0].info if len(found) == 1 else {"tasks": [handle.info for handle in found]})
+
+
 @commands.command("explain")
 def explain_task(task: TaskArgument, json_: Json = False) -> None:
     """Say why a task waits, runs or has ended, and what to do next."""
@@ -241,6 +272,19 @@ def _time(mtime_ns: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=mtime_ns // 1000)
 
 
+def _status(info: TaskInfo) -> str:
+    held = ", held" if info.held and not info.status.is_end else ""
+    return info.status.value + (", cancel requested" if info.cancel_requested else "") + held
+
+
+def _place(place: Explanation | None) -> list[tuple[str, str]]:
+    """Return where a queued task stands in the queue, as far as it is known."""
+    if place is None or place.position is None:
+        return []
+    start = [("may start", f"about {moment(place.expected_start)}")] if place.expected_start else []
+    return [("in the queue", f"about {place.position} before it" if place.position else "the next one"), *start]
+
+
 def _limits(limits: Limits) -> str:
     asked = [
         (limits.queue, "in the queue"),
@@ -261,7 +305,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("name", info.name or ""),
         ("project", info.project),
         ("simulator", f"{info.simulator} {info.version}" + (f" ({info.runtime.value})" if info.runtime else "")),
-        ("status", info.status.value + (", cancel requested" if info.cancel_requested else "")),
+        ("status", _status(info)),
         ("reason", f"{info.reason.code.value}: {info.reason.message}" if info.reason else ""),
         ("group", info.group),
         ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),

@@ -223,7 +223,9 @@ def test_wait_with_a_limit_gives_up_and_says_that_the_task_goes_on(served: Serve
     assert "still queued" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["info", "wait", "logs", "files", "download", "cancel", "explain"])
+@pytest.mark.parametrize(
+    "command", ["info", "wait", "logs", "files", "download", "cancel", "hold", "release", "explain"]
+)
 def test_an_id_that_does_not_exist_is_refused(served: Served, command: str) -> None:
     for task in ("t0123456789ab", "nonsense"):
         result = served.cli("tasks", command, task)

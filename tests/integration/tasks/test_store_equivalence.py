@@ -25,8 +25,10 @@ from tasks.lifecycle import (
     End,
     Expire,
     Forgive,
+    Hold,
     Lost,
     Progress,
+    Release,
     Renew,
     Stalled,
     Stimulus,
@@ -59,6 +61,7 @@ STIMULI: st.SearchStrategy[Stimulus] = st.one_of(
     st.builds(Forgive, ATTEMPTS),
     st.just(Expire()),
     st.just(Cancel()),
+    st.sampled_from([Hold(), Hold(), Release()]),
     st.builds(Wait, REASONS),
 )
 
@@ -100,6 +103,8 @@ class Stores(RuleBasedStateMachine):
                     "key": st.sampled_from([None, "k1", "k2"]),
                     "digest": st.sampled_from(["d1", "d2"]),
                     "user": st.sampled_from(["ada", "bob"]),
+                    "project": st.sampled_from(["default", "p"]),
+                    "group": st.sampled_from(["local", "local", "cloud"]),
                     "priority": st.integers(-1, 1),
                     "retries": st.integers(0, 2),
                     "name": st.sampled_from([None, "n", "m"]),
@@ -150,6 +155,8 @@ class Stores(RuleBasedStateMachine):
     def same(self) -> None:
         self.both("list", TaskQuery())
         self.both("queue", self.now, 100)
+        self.both("queue", self.now, 3)
+        self.both("runs", "swmm", 3)
         self.both("next_ready", self.now)
         self.both("overdue", self.now, 100)
         self.both("active")

@@ -77,3 +77,23 @@ def test_simulators_and_groups_are_shown(face: Face) -> None:
     assert face.get("/v1/simulators/swmm").json()["parameters"][0]["name"] == "input_file"
     assert "swmm" in problem(face.get("/v1/simulators/swm"), 404)["fix"]
     assert face.get("/v1/groups").json()["groups"][0]["machines"][0]["cpus"] == 4
+
+
+def test_a_task_is_held_and_released(face: Face, tmp_path: Path) -> None:
+    task = face.submit()
+    for _ in range(2):
+        answer = face.post(f"/v1/tasks/{task}:hold")
+        assert (answer.status_code, answer.json()["held"], answer.json()["reason"]["code"]) == (200, True, "held")
+    told = face.get(f"/v1/tasks/{task}/explain").json()
+    assert (told["position"], told["expected_start"]) == (None, None)
+    woken = face.waker.count
+    answer = face.post(f"/v1/tasks/{task}:release")
+    assert (answer.json()["held"], answer.json()["reason"], face.waker.count) == (False, None, woken + 1)
+    told = face.get(f"/v1/tasks/{task}/explain").json()
+    assert told["position"] == 0
+    assert told["expected_start"] is not None
+    face.finish(task, tmp_path, {"a": b""})
+    assert face.post(f"/v1/tasks/{task}:hold").json()["held"] is False
+    bob = face.add_key("bob")
+    for verb in ("hold", "release"):
+        problem(face.post(f"/v1/tasks/{task}:{verb}", key=bob), 404, "task")

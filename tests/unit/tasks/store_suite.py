@@ -21,7 +21,7 @@ from simyard.words import new_sweep_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
-from tasks.lifecycle import Cancel, End, Expire, Forgive, Lost, Progress, Renew, Stalled, Wait
+from tasks.lifecycle import Cancel, End, Expire, Forgive, Hold, Lost, Progress, Release, Renew, Stalled, Wait
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
 from tasks.store import Store
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
@@ -237,6 +237,74 @@ class StoreSuite:
         store.apply(b, Lost(1, reason(ReasonCode.MACHINE_LOST)), later(100))
         assert ids(store.overdue(later(109), 10)) == [a]
         assert ids(store.overdue(later(110), 10)) == [a, b]
+
+    def test_a_held_task_is_in_no_queue_until_it_is_released(self, store: Store) -> None:
+        task = make(store, limits=Limits(queue=10)).id
+        other = make(store).id
+        held = store.apply(task, Hold(), later(1))
+        assert (held.task.held, held.status, held.task.reason and held.task.reason.code) == (
+            True,
+            Status.QUEUED,
+            ReasonCode.HELD,
+        )
+        assert store.apply(task, Hold(), later(2)) == held
+        assert ids(store.queue(later(2), 10)) == [other]
+        assert (store.position(task), store.position(other)) == (None, 0)
+        assert store.overdue(later(10**6), 10) == []
+        with pytest.raises(Refused, match="held"):
+            store.apply(task, dispatch(), later(3))
+        free = store.apply(task, Release(), later(100))
+        assert (free.task.held, free.task.reason, free.ready_at) == (False, None, later(100))
+        assert ids(store.queue(later(100), 10)) == [task, other]
+        assert ids(store.overdue(later(110), 10)) == [task]
+        told = [event.message for event in store.events(task=task) if event.kind is EventKind.NOTE]
+        assert told == ["It is held.", "It was released."]
+
+    def test_what_runs_goes_on_when_it_is_held_and_does_not_start_again(self, store: Store) -> None:
+        task = make(store).id
+        store.apply(task, dispatch(), NOW)
+        assert store.apply(task, Hold(), NOW).status is Status.PREPARING
+        store.apply(task, Lost(1, reason(ReasonCode.MACHINE_LOST)), NOW)
+        assert store.queue(later(10**6), 10) == []
+        store.apply(task, Release(), later(1))
+        assert ids(store.queue(later(10**6), 10)) == [task]
+
+    def test_a_long_lane_hides_no_other_one(self, store: Store) -> None:
+        first = accept(store, *(draft() for _ in range(20)))
+        last = [
+            make(store, user="bob").id,
+            make(store, project="p").id,
+            make(store, group="cloud").id,
+            make(store, user="bob", priority=1).id,
+        ]
+        look = store.queue(NOW, 8)
+        assert ids(look) == [last[3], first[0].id, first[1].id, *last[:3]]
+        assert len(store.queue(NOW, 1)) == 4
+        store.apply(last[0], Hold(), NOW)
+        store.apply(last[3], Hold(), NOW)
+        assert {record.user for record in store.queue(NOW, 8)} == {"ada"}
+
+    def test_a_position_counts_the_turns_of_others(self, store: Store) -> None:
+        old = [make(store, user="bob").id for _ in range(9)]
+        mine = [make(store).id for _ in range(3)]
+        make(store, group="cloud", priority=9)
+        assert [store.position(task) for task in mine] == [1, 3, 5]
+        make(store, priority=1, user="eve")
+        assert [store.position(task) for task in mine] == [2, 4, 6]
+        make(store, project="p")
+        assert [store.position(task) for task in mine] == [4, 6, 8]
+        assert store.position(old[-1]) == 1 + 8 + 4
+
+    def test_the_newest_successes_of_a_simulator_are_found(self, store: Store) -> None:
+        a, b, c, d = (make(store, simulator=name).id for name in ("swmm", "other", "swmm", "swmm"))
+        for second, (task, outcome) in enumerate(((c, succeeded()), (b, succeeded()), (a, succeeded()), (d, failed()))):
+            store.apply(task, dispatch(), later(second))
+            store.apply(task, End(1, outcome), later(second))
+        make(store)
+        assert ids(store.runs("swmm", 10)) == [a, c]
+        assert ids(store.runs("swmm", 1)) == [a]
+        assert store.runs("swmm", -1) == []
+        assert store.runs("none", 10) == []
 
     def test_active_tasks_are_those_that_hold_a_machine(self, store: Store) -> None:
         a, b, c, d = (make(store).id for _ in range(4))

@@ -12,7 +12,8 @@ from simyard.resources import GIB, Limits, Resources
 from simyard.status import Status
 from simyard.task import Explanation
 from tasks.explain import explain
-from tasks.lifecycle import Cancel, End, Expire, Lost, Progress, Wait, step
+from tasks.forecast import Forecast
+from tasks.lifecycle import Cancel, End, Expire, Hold, Lost, Progress, Release, Wait, step
 from tasks.memory import MemoryStore
 from tasks.record import TaskRecord
 from tasks.stimulus import Stimulus
@@ -59,6 +60,23 @@ def test_a_task_that_waits_hears_why() -> None:
     answer = told(step(queued(), Wait(full), NOW).record, position=0, free=0)
     assert "because: All places are taken." in answer.summary
     assert "taken now" in (answer.next or "")
+
+
+def test_a_held_task_hears_how_to_release_it() -> None:
+    record = step(queued(), Hold(), NOW).record
+    answer = told(record)
+    assert "is held" in answer.summary
+    assert answer.next == f"Release it with `simyard tasks release {record.id}`."
+    assert told(step(record, Release(), NOW).record, position=0).summary == told(queued(), position=0).summary
+
+
+def test_a_task_hears_when_it_may_start_and_from_what_that_comes() -> None:
+    expected = Forecast(start=later(60), basis="the moon is full")
+    answer = explain(queued(), (), 2, groups(machine(free=0)), expected)
+    assert "About 2 tasks come before it. It may start at about 2026-03-01 12:01:00 UTC: the moon is full." in (
+        answer.summary
+    )
+    assert (answer.position, answer.expected_start) == (2, later(60))
 
 
 def test_a_task_that_fits_no_machine_hears_what_the_machines_have() -> None:

@@ -22,8 +22,10 @@ from tasks.lifecycle import (
     End,
     Expire,
     Forgive,
+    Hold,
     Lost,
     Progress,
+    Release,
     Renew,
     Stalled,
     Step,
@@ -106,7 +108,7 @@ class Life(RuleBasedStateMachine):
     def dispatch(self, until: int) -> None:
         was = self.record.status
         after = self.send(dispatch(until=until))
-        assert (after is not None) == (was is Status.QUEUED)
+        assert (after is not None) == (was is Status.QUEUED and not self.record.task.held)
 
     @rule(offset=OFFSETS, status=st.sampled_from(list(Status)))
     def progress(self, offset: int, status: Status) -> None:
@@ -160,6 +162,14 @@ class Life(RuleBasedStateMachine):
         before = self.record
         assert self.send(Cancel()) is not None, "a cancel is never refused"
         assert self.record.task.cancel_requested or before.status.is_end
+
+    @rule(held=st.booleans())
+    def hold_or_release(self, held: bool) -> None:
+        before = self.record
+        assert self.send(Hold() if held else Release()) is not None, "neither is ever refused"
+        assert self.record.status is before.status
+        assert before.status.is_end or self.record.task.held is held
+        assert not (held and self.record.status is Status.QUEUED) or self.record.queue_until is None
 
     @rule(offset=OFFSETS, number=st.integers(0, 3))
     def stall(self, offset: int, number: int) -> None:

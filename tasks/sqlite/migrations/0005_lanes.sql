@@ -1,0 +1,9 @@
+-- Tasks that somebody holds, and the queue as lanes: one for each user's project in a machine group.
+ALTER TABLE tasks ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+
+-- Each lane in its order; ready_at stands in it so that tasks that are not ready are skipped without reading them.
+DROP INDEX tasks_queued;
+CREATE INDEX tasks_lanes ON tasks (machine_group, user, project, priority DESC, seq, ready_at)
+WHERE status = 'queued' AND held = 0;
+DROP INDEX tasks_ready;
+CREATE INDEX tasks_ready ON tasks (ready_at) WHERE status = 'queued' AND held = 0;
