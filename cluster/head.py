@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from cluster.errors import HeadFailed
-from cluster.machines import GROUP_LABEL
+from cluster.labels import GROUP_LABEL
 from simyard.resources import GIB, MIB
 
 MARK = "SIMYARD_SERVER"
@@ -75,34 +76,25 @@ def start_head(plan: HeadPlan) -> str:
 def _start_once(plan: HeadPlan) -> str:
     port = free_port()
     plan.temp_dir.mkdir(mode=0o700, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        "--head",
-        "--node-ip-address=127.0.0.1",
-        f"--port={port}",
-        f"--temp-dir={plan.temp_dir}",
-        f"--num-cpus={os.cpu_count() or 1}",
-        f"--memory={task_memory()}",
-        f"--object-store-memory={256 * MIB}",
-        f"--ray-client-server-port={free_port()}",
-        f"--dashboard-agent-listen-port={free_port()}",
-        f"--labels={GROUP_LABEL}={plan.group}",
-        "--include-dashboard=false",
-        "--disable-usage-stats",
-    ]
+    told = {
+        "port": port,
+        "temp_dir": str(plan.temp_dir),
+        "cpus": os.cpu_count() or 1,
+        "memory": task_memory(),
+        "object_store_memory": 256 * MIB,
+        "agent_port": free_port(),
+        "labels": {GROUP_LABEL: plan.group},
+    }
     environment = os.environ | plan.environment | ray_environment(plan)
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "cluster.bare_head"],
             env=environment,
+            input=json.dumps(told),
             capture_output=True,
             text=True,
             timeout=_START_SECONDS,
             check=False,
-            stdin=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
         )

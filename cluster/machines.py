@@ -7,8 +7,7 @@ from typing import Any
 
 import ray
 
-GROUP_LABEL = "simyard-group"
-"""The Ray label that names a machine's group."""
+from cluster.labels import GROUP_LABEL
 
 
 @dataclass(frozen=True, kw_only=True)

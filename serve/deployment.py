@@ -7,6 +7,7 @@ Serve on it, and returns once both are asked for; they go on without it.
 from __future__ import annotations
 
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import ray
@@ -22,6 +23,9 @@ from tasks.store import open_store as open_task_store
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+_CONTROLLER = "SERVE_CONTROLLER_ACTOR"
+"""The name of Serve's controller, in the Ray namespace `serve`."""
 
 MAX_REQUESTS = 2000
 """Requests that one replica answers at a time; most of them are streams that wait."""
@@ -54,7 +58,26 @@ def deploy(address: str, host: str, port: int) -> None:
     """Start the dispatcher and the HTTP face on the Ray at `address`."""
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     start_dispatcher()
-    ray_serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    # Serve's start waits for the proxy to listen; the replica comes up meanwhile.
+    with ThreadPoolExecutor(1) as beside:
+        proxy = beside.submit(ray_serve.start, proxy_location="HeadOnly", http_options={"host": host, "port": port})
+        _await_controller(proxy)
+        _run()
+        proxy.result()
+
+
+def _await_controller(start: Future[None]) -> None:
+    """Return once Serve's controller is there, or its start has failed."""
+    while not start.done():
+        try:
+            ray.get_actor(_CONTROLLER, namespace="serve")
+        except ValueError:
+            wait([start], timeout=0.05)
+        else:
+            return
+
+
+def _run() -> None:
     api = ray_serve.deployment(
         name="api",
         max_ongoing_requests=MAX_REQUESTS,

@@ -1,0 +1,65 @@
+"""The program that starts a Ray head with what a server needs of it: the control store and the raylet.
+
+`ray start --head` starts four Python programs beside them, each of which imports Ray for seconds of CPU and then holds
+50 to 100 MiB: the autoscaler's monitor, the dashboard's host for usage statistics, the Ray Client and the log
+forwarder. A server on one machine asks none of them anything. The command line itself imports the whole of Serve
+before it begins. Decision 0023 has the figures.
+
+`python -m cluster.bare_head` reads what to start, a JSON object of the keyword arguments of :func:`start`, from its
+standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+from ray._private.services import get_node_ip_address
+
+
+class BareHead(Node):
+    """A head of two processes, its agents aside."""
+
+    def start_api_server(self, **_: object) -> None:
+        """Start no dashboard: the server's own console and API say more."""
+
+
+def start(
+    *,
+    port: int,
+    temp_dir: str,
+    cpus: int,
+    memory: int,
+    object_store_memory: int,
+    agent_port: int,
+    labels: dict[str, str],
+) -> None:
+    """Start the head and return once it takes drivers; it goes on without this process.
+
+    Raises:
+        Exception: whatever Ray says when it does not start.
+    """
+    BareHead(
+        RayParams(
+            node_ip_address=get_node_ip_address(),  # type: ignore[no-untyped-call]  # Ray has no types here
+            gcs_server_port=port,
+            temp_dir=temp_dir,
+            num_cpus=cpus,
+            memory=memory,
+            object_store_memory=object_store_memory,
+            dashboard_agent_listen_port=agent_port,
+            labels=labels,
+            include_dashboard=False,
+            include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
+            no_monitor=True,
+        ),
+        head=True,
+        shutdown_at_exit=False,
+        spawn_reaper=False,
+    )
+
+
+if __name__ == "__main__":
+    start(**json.load(sys.stdin))
