@@ -68,7 +68,7 @@ def stored_sizes(storage: ObjectStore, hashes: Iterable[str]) -> dict[str, int |
 
 
 def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec:
-    """Return the spec with version, runtime and commands filled in.
+    """Return the spec with version, runtime, commands and restart files filled in.
 
     Raises:
         SimyardError: the simulator, a parameter, a command, the group or the resources cannot be had.
@@ -80,9 +80,12 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
             raise InvalidInput("holds a NUL character.", field=field, fix="Remove it.")
     paths = {file.path for file in spec.inputs}
     commands = catalogue.commands(simulator, version, spec.parameters, spec.commands, paths, runtime)
+    checkpoint = catalogue.checkpoint(simulator, spec.checkpoint, spec.parameters, spec.commands, paths, runtime)
     if groups is not None:
         _check_group(spec, groups)
-    return spec.model_copy(update={"version": version.version, "runtime": runtime, "commands": commands})
+    return spec.model_copy(
+        update={"version": version.version, "runtime": runtime, "commands": commands, "checkpoint": checkpoint}
+    )
 
 
 def find_simulator(spec: TaskSpec) -> SimulatorSpec:

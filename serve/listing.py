@@ -21,6 +21,8 @@ from serve.news import all_events
 from serve.ownership import OwnTask
 from serve.problems import PROBLEMS
 from serve.streams import json_answer
+from simulators.work import NoSnapshot
+from simyard.checkpoint import Snapshot
 from simyard.errors import InvalidInput
 from simyard.status import Status
 from simyard.task import Explanation, Task
@@ -31,6 +33,9 @@ from tasks.record import TaskQuery, TaskRecord
 from tasks.stimulus import Cancel, Hold, Release
 
 router = APIRouter(tags=["tasks"])
+
+SNAPSHOT_SECONDS = 60.0
+"""How long a request waits for a snapshot; one that takes longer is completed all the same."""
 
 
 class TaskPage(Word):
@@ -109,6 +114,17 @@ async def release_task(context: HasContext, record: OwnTask) -> Response:
     answer = json_answer(after.task)
     answer.background = BackgroundTask(context.waker.wake)
     return answer
+
+
+@router.post(
+    "/v1/tasks/{task}:checkpoint", summary="Take a snapshot of a task", response_model=Snapshot, responses=PROBLEMS
+)
+async def checkpoint_task(context: HasContext, record: OwnTask) -> Response:
+    """Keep the restart files of a running task as they are now; answers once the snapshot is complete."""
+    if record.holder is None:
+        fix = "Ask while it is running." if not record.status.is_end else None
+        raise NoSnapshot(f"The task is {record.status}; only one that runs has something to keep.", fix=fix)
+    return json_answer(await context.live.checkpoint(record.holder, record.id, record.attempt, SNAPSHOT_SECONDS))
 
 
 @router.get("/v1/tasks/{task}/explain", summary="Explain a task", response_model=Explanation, responses=PROBLEMS)

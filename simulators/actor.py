@@ -8,8 +8,10 @@ Use without the queue::
 
 from __future__ import annotations
 
+import logging
+import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ from simulators.execution import Execution
 from simulators.runtimes import runtime_of
 from simulators.scratch import sweep
 from simulators.work import Reporter, Superseded, Work
+from simyard.checkpoint import Snapshot
+from simyard.errors import SimyardError
 from simyard.event import LogStream, Sample
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
@@ -32,6 +36,12 @@ from storage.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from types import FrameType
+
+log = logging.getLogger(__name__)
+
+_NOTICE_SECONDS = 20.0
+"""How long an actor that was told to end waits for a last snapshot; who sent the signal may be quicker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +95,7 @@ class SimulatorActor:
         sweep(load_settings().scratch)
         self._lock = threading.Lock()
         self._done = threading.Condition(self._lock)
+        self._heed_notice()
 
     @ray.method(concurrency_group="run")  # type: ignore[arg-type]  # Ray's type knows positional arguments only
     def run(
@@ -224,6 +235,37 @@ class SimulatorActor:
     def samples(self, task: str, attempt: int) -> list[Sample]:
         """Return what the simulation used so far."""
         return self._get(task, attempt).execution.samples()
+
+    @ray.method(concurrency_group="look")
+    def checkpoint(self, task: str, attempt: int, patience: float) -> Snapshot:
+        """Return a snapshot of the attempt's restart files as they are now, within `patience` seconds."""
+        return self._get(task, attempt).checkpoint(patience)
+
+    def _heed_notice(self) -> None:
+        """Let SIGTERM, by which a machine that is taken away tells its processes, wait for a last snapshot."""
+
+        def snap() -> None:
+            with self._lock:
+                current = self._current
+            if current is not None and current.work.checkpoint is not None:
+                with suppress(SimyardError):
+                    current.checkpoint(_NOTICE_SECONDS)
+
+        def heed(number: int, frame: FrameType | None) -> None:
+            # The thread that is interrupted here may hold the lock.
+            last = threading.Thread(target=snap, name="last snapshot", daemon=True)
+            last.start()
+            last.join(_NOTICE_SECONDS)
+            if callable(before):
+                before(number, frame)
+            else:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+
+        try:
+            before = signal.signal(signal.SIGTERM, heed)
+        except ValueError:  # not in the main thread, where Ray makes actors
+            log.warning("this actor takes no snapshot when its machine is taken away")
 
     def _get(self, task: str, attempt: int) -> AttemptRun:
         with self._lock:

@@ -7,24 +7,37 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from simulators import catalogue
+from simulators.checkpoints import Checkpoints
 from simulators.errors import ImageError, Stopped, SupervisorLost
 from simulators.execution import Execution, outcome_of
 from simulators.outcome import Outcome
 from simulators.reports import Reports, backoff
 from simulators.runtimes import Exit
-from simulators.work import Reporter, Superseded, Work
+from simulators.work import News, NoSnapshot, Reporter, Superseded, Work
+from simyard.checkpoint import Snapshot
 from simyard.event import LogStream
 from simyard.reason import Reason, ReasonCode
+from simyard.simulator import Command
 from simyard.status import Status
-from storage.errors import DiskFull, InputDamaged, InputMissing, StorageUnavailable
+from storage.errors import (
+    DiskFull,
+    InputDamaged,
+    InputMissing,
+    ObjectNotFound,
+    OutputDamaged,
+    StorageUnavailable,
+    UnsafePath,
+)
 from storage.inputs import stage
 from storage.manifest import commit_manifest
 from storage.objects import ObjectStore
 from storage.outcomes import put_outcome, read_outcome
-from storage.outputs import Snapshot, store_outputs
+from storage.outputs import Stamps, store_outputs
+from storage.snapshots import bring_snapshot, complete_snapshots
 from storage.tables import write_table
 
 log = logging.getLogger(__name__)
@@ -48,6 +61,17 @@ class AttemptRun:
         self._reports = Reports(work, reporter, lease, self._superseded)
         self._is_superseded = False
         self._is_adopted = False
+        self._checkpoints: Checkpoints | None = None
+        if work.checkpoint is not None:
+            self._checkpoints = Checkpoints(
+                work,
+                work.checkpoint,
+                store,
+                folder=execution.folder,
+                copy=execution.copies,
+                confirm=self._reports.confirm,
+                tell=self._reports.tell,
+            )
         self._deadline = math.inf
         """When the step that goes on, staging or upload, has taken as long as its limit says."""
 
@@ -58,6 +82,16 @@ class AttemptRun:
     def cancel(self) -> None:
         """End the attempt in whatever phase it is; what it has made so far is kept."""
         self.execution.stop()
+
+    def checkpoint(self, patience: float) -> Snapshot:
+        """Return a snapshot of the restart files as they are now, within `patience` seconds.
+
+        Raises:
+            NoSnapshot: there is none, for a reason that it tells; the attempt goes on.
+        """
+        if self._checkpoints is None:
+            raise NoSnapshot("The task has no restart files.", fix="Name them when you submit it: --checkpoint GLOB.")
+        return self._checkpoints.take(patience)
 
     def carry(self) -> None:
         """Carry the attempt to its end and report it.
@@ -87,6 +121,7 @@ class AttemptRun:
                 raise Superseded(f"Attempt {self.work.attempt} of task {self.work.task} has been superseded.")
             self._reports.end(outcome)
         finally:
+            self._close_checkpoints()
             self._reports.close()
             self.execution.remove()
 
@@ -94,11 +129,10 @@ class AttemptRun:
         work, execution = self.work, self.execution
         self._start_clock(work.limits.staging)
         try:
-            self._stage()
-            before = execution.allow_adoption()
+            before, commands = self._prepared()
             end = execution.run(
-                work.commands,
-                started=lambda: self._reports.moved(Status.RUNNING),
+                commands,
+                started=self._started,
                 given_up=self._is_late,
                 stalled=self._reports.stalled,
             )
@@ -122,10 +156,20 @@ class AttemptRun:
 
     def _adopted_outcome(self) -> Outcome:
         before = self.execution.before()
-        end = self.execution.resume(started=lambda: self._reports.moved(Status.RUNNING), stalled=self._reports.stalled)
+        end = self.execution.resume(started=self._started, stalled=self._reports.stalled)
         return self._concluded(end, before)
 
-    def _concluded(self, end: Exit, before: Snapshot) -> Outcome:
+    def _started(self) -> None:
+        self._reports.moved(Status.RUNNING)
+        if self._checkpoints is not None:
+            self._checkpoints.start()
+
+    def _close_checkpoints(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+
+    def _concluded(self, end: Exit, before: Stamps) -> Outcome:
+        self._close_checkpoints()
         self._reports.moved(Status.FINALIZING)
         outcome = outcome_of(end, self.work.resources, self.work.limits)
         if outcome.status in {Status.FAILED, Status.TIMED_OUT}:
@@ -141,14 +185,43 @@ class AttemptRun:
 
     def _stage(self) -> None:
         """Bring the inputs; the network's troubles are waited out."""
-        work, execution = self.work, self.execution
+        inputs, folder = self.work.inputs, self.execution.folder
+        self._patiently(
+            lambda: stage(self._store, inputs, folder, stopped=self._is_given_up), PATIENCE, self._is_given_up
+        )
 
-        def given_up() -> bool:
-            return execution.stop_requested or self._is_late()
+    def _prepared(self) -> tuple[Stamps, tuple[Command, ...]]:
+        """Fill the task's folder; return what it held before any snapshot, and the commands that go on from there."""
+        work = self.work
+        self._stage()
+        before = self.execution.allow_adoption()
+        if work.checkpoint is None or work.attempt == 1:
+            return before, work.commands
+        found = self._patiently(lambda: complete_snapshots(self._store, work.task), PATIENCE, self._is_given_up)
+        for which in found:
+            try:
+                snapshot = self._patiently(partial(self._bring, which), PATIENCE, self._is_given_up)
+            except (ObjectNotFound, OutputDamaged, UnsafePath) as error:
+                told = f"Snapshot {which[1]} of attempt {which[0]} cannot be read: {error}"
+                self._reports.tell(News(message=told[:1000]))
+                # Parts of it may be there already.
+                self.execution.empty()
+                self._stage()
+                before = self.execution.allow_adoption()
+                continue
+            told = f"It goes on from snapshot {snapshot.number} of attempt {snapshot.attempt}."
+            self._reports.tell(News(message=told, resumed_from=snapshot))
+            return before, work.checkpoint.resume or work.commands
+        self._reports.tell(News(message="It begins with the inputs alone: there is no snapshot that can be read."))
+        return before, work.commands
 
-        self._patiently(lambda: stage(self._store, work.inputs, execution.folder, stopped=given_up), PATIENCE, given_up)
+    def _bring(self, which: tuple[int, int]) -> Snapshot:
+        return bring_snapshot(self._store, self.work.task, which, self.execution.folder, stopped=self._is_given_up)
 
-    def _stored(self, outcome: Outcome, before: Snapshot) -> Outcome:
+    def _is_given_up(self) -> bool:
+        return self.execution.stop_requested or self._is_late()
+
+    def _stored(self, outcome: Outcome, before: Stamps) -> Outcome:
         """Store outputs, tables and last the manifest; the network's troubles are waited out."""
         # What a cancelled run has made is kept. A cancel that comes later gives up what is being stored.
         was_stopped = self.execution.stop_requested
@@ -207,7 +280,7 @@ class AttemptRun:
                 time.sleep(_TICK)
         raise AssertionError("the backoff never ends")
 
-    def _store_once(self, outcome: Outcome, before: Snapshot, given_up: Callable[[], bool]) -> Outcome:
+    def _store_once(self, outcome: Outcome, before: Stamps, given_up: Callable[[], bool]) -> Outcome:
         work, execution = self.work, self.execution
         # Who had begun the attempt may have died between storing its result and reporting it.
         if self._is_adopted and (stored := read_outcome(self._store, work.task, work.attempt)) is not None:

@@ -18,6 +18,8 @@ from simulators import parameters as checks
 from simulators.errors import BrokenCatalogue, UnknownSimulator, UnknownVersion, UnsuitableRuntime
 from simulators.spec import SimulatorSpec, VersionSpec
 from simulators.suggestion import suggest
+from simyard.checkpoint import Checkpoint
+from simyard.errors import InvalidInput
 from simyard.simulator import Command, RuntimeName, SimulatorInfo
 from simyard.task import Value
 
@@ -97,6 +99,40 @@ def commands(
         return tuple(commands)
     checked = checks.check_parameters(spec.parameters, parameters, input_paths, known)
     return spec.build(checked, input_paths)
+
+
+def checkpoint(
+    spec: SimulatorSpec,
+    wanted: Checkpoint | None,
+    parameters: Mapping[str, Value],
+    commands: Sequence[Command],
+    input_paths: Collection[str],
+    runtime: RuntimeName | None = None,
+) -> Checkpoint | None:
+    """Return what is kept of a task for a next attempt: what the user wants, and else what the simulator declares.
+
+    Where a task brings its own `commands`, the simulator's declaration counts only when the user asks for it.
+
+    Raises:
+        InvalidInput: there are no restart files, or a command to resume with is wrong.
+    """
+    declared = spec.checkpoint
+    if wanted is None:
+        if declared is None or commands:
+            return None
+        wanted = Checkpoint()
+    if not wanted.files and declared is None:
+        raise InvalidInput(
+            f"{spec.name} declares no restart files.", field="checkpoint.files", fix="Name them: --checkpoint GLOB."
+        )
+    checks.check_commands(wanted.resume, runtime, "checkpoint.resume")
+    files, resume = wanted.files, wanted.resume
+    if not files and declared is not None:
+        files = declared.files
+        if not resume and not commands and declared.resume is not None:
+            filled = {p.name: p.default for p in spec.parameters if p.default is not None} | dict(parameters)
+            resume = declared.resume(filled, input_paths)
+    return wanted.model_copy(update={"files": files, "resume": resume})
 
 
 def tables(spec: SimulatorSpec, folder: Path, parameters: Mapping[str, Value]) -> tuple[dict[str, pa.Table], list[str]]:

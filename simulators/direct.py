@@ -24,7 +24,7 @@ from simyard.words import new_task_id
 from storage.folder import Folder
 from storage.manifest import commit_manifest
 from storage.objects import open_store
-from storage.outputs import store_outputs, take_snapshot
+from storage.outputs import store_outputs, take_stamps
 from storage.settings import load_settings
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run_directly(
     try:
         paths = bring(source, execution.folder)
         runnable = catalogue.commands(spec, version, parameters, commands, paths, runtime.name)
-        before = take_snapshot(execution.folder)
+        before = take_stamps(execution.folder)
         try:
             outcome = outcome_of(execution.run(runnable), resources, limits)
         except ImageError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from simulators.errors import Stopped, SupervisorLost
 from simulators.outcome import Outcome
 from simulators.runtimes import Box, Exit, Running, Runtime
-from simulators.scratch import ADOPTION_SECONDS, Claim
+from simulators.scratch import ADOPTION_SECONDS, Claim, remove_tree
 from simulators.spec import SimulatorSpec, VersionSpec
 from simyard.errors import NotFound
 from simyard.event import LogStream, Sample
@@ -23,7 +23,7 @@ from simyard.simulator import Command
 from simyard.status import Status
 from storage.errors import UnsafePath
 from storage.folder import Folder
-from storage.snapshot import Snapshot, take_snapshot
+from storage.stamps import Stamps, take_stamps
 
 ORPHAN_SECONDS = 30.0
 """How long a simulation goes on when the process that watches it is gone, and no other one may take it over."""
@@ -120,14 +120,24 @@ class Execution:
         started()
         return self._watch(running, stalled)
 
-    def allow_adoption(self) -> Snapshot:
+    def allow_adoption(self) -> Stamps:
         """Let another process take the run over should this one die, and return what the task's folder holds now."""
-        before = take_snapshot(self.folder)
+        before = take_stamps(self.folder)
         self._claim.allow_adoption(before, self._gpu_ids)
         self._orphan_seconds = ADOPTION_SECONDS
         return before
 
-    def before(self) -> Snapshot:
+    @property
+    def copies(self) -> Path:
+        """A folder beside the task's folder, for copies of what is in it."""
+        return self._claim.root / "copies"
+
+    def empty(self) -> None:
+        """Take everything out of the task's folder again; its commands have not begun."""
+        for path in list(self.folder.iterdir()):
+            remove_tree(path)
+
+    def before(self) -> Stamps:
         """Return what the task's folder held before the commands of a run that is taken over; raises NotAdoptable."""
         return self._claim.before()
 

@@ -55,14 +55,14 @@ def check_parameters(
     return checked
 
 
-def check_commands(commands: Sequence[Command], runtime: RuntimeName | None) -> None:
-    """Check the commands that a user wrote.
+def check_commands(commands: Sequence[Command], runtime: RuntimeName | None, where: str = "commands") -> None:
+    """Check the commands that a user wrote in the field `where`.
 
     Raises:
         InvalidInput: a command names no program, holds a NUL, or asks for a shell where there is no container.
     """
     for i, command in enumerate(commands):
-        field = f"commands.{i}"
+        field = f"{where}.{i}"
         if not command.argv[0].strip():
             raise InvalidInput("names no program.", field=f"{field}.argv", fix="Put the program's name first.")
         if any("\0" in text for text in (*command.argv, *command.environment, *command.environment.values())):

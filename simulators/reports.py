@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from simulators.errors import Stopped
 from simulators.outcome import Outcome
-from simulators.work import Reporter, Superseded, Work
+from simulators.work import News, Reporter, Superseded, Work
 from simyard.errors import Unavailable
 from simyard.status import Status
 
@@ -34,7 +34,7 @@ class _Stall:
     number: int
 
 
-_Report = Status | _Stall | Outcome
+_Report = Status | _Stall | News | Outcome
 
 
 class Reports:
@@ -69,6 +69,12 @@ class Reports:
         """Say that the attempt gives no output, for the `number`-th time, as soon as it can be; returns at once."""
         with self._changed:
             self._unsent.append(_Stall(number))
+            self._changed.notify_all()
+
+    def tell(self, news: News) -> None:
+        """Send news as soon as it can be; returns at once."""
+        with self._changed:
+            self._unsent.append(news)
             self._changed.notify_all()
 
     def end(self, outcome: Outcome) -> None:
@@ -146,5 +152,7 @@ class Reports:
                 self._reporter.moved(self._work, report)
             case _Stall():
                 self._reporter.stalled(self._work, report.number)
+            case News():
+                self._reporter.told(self._work, report)
             case _:
                 self._reporter.ended(self._work, report)

@@ -19,7 +19,7 @@ from pathlib import Path
 from simulators import supervisor
 from simulators.errors import NotAdoptable, SupervisorLost
 from simulators.runtimes import Running
-from storage.snapshot import Snapshot
+from storage.stamps import Stamps
 
 log = logging.getLogger(__name__)
 
@@ -84,19 +84,19 @@ class Claim:
         Running.attach(claim.control).beat()
         return claim
 
-    def allow_adoption(self, before: Snapshot, gpu_ids: Collection[str]) -> None:
+    def allow_adoption(self, before: Stamps, gpu_ids: Collection[str]) -> None:
         """Keep what a process needs that takes the run over: what `work` held before the commands, and their GPUs."""
         (self.root / _GPUS).write_text(json.dumps(list(gpu_ids)))
         before.save(self.root / _BEFORE)
 
-    def before(self) -> Snapshot:
+    def before(self) -> Stamps:
         """Return what `work` held before the commands.
 
         Raises:
             NotAdoptable: that cannot be read.
         """
         try:
-            return Snapshot.load(self.root / _BEFORE)
+            return Stamps.load(self.root / _BEFORE)
         except (OSError, ValueError) as error:
             raise NotAdoptable(f"What its folder held before the commands cannot be read: {error}.") from error
 

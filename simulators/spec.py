@@ -48,6 +48,17 @@ class TableSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointSpec:
+    """Globs of the restart files that a simulator writes, and the commands that go on from them.
+
+    Without `resume` the same commands go on: they find the restart files by themselves.
+    """
+
+    files: tuple[str, ...]
+    resume: Builder | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VersionSpec:
     """One version of a simulator and what each runtime needs for it.
 
@@ -80,6 +91,7 @@ class SimulatorSpec:
     parameters: tuple[Parameter, ...]
     build: Builder
     tables: Mapping[str, TableSpec] = field(default_factory=lambda: MappingProxyType({}))
+    checkpoint: CheckpointSpec | None = None
 
     @property
     def info(self) -> SimulatorInfo:
@@ -92,6 +104,7 @@ class SimulatorSpec:
             versions=tuple(SimulatorVersion(version=v.version, runtimes=v.runtimes) for v in self.versions),
             parameters=self.parameters,
             tables={name: table.description for name, table in self.tables.items()},
+            restart_files=() if self.checkpoint is None else self.checkpoint.files,
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from simulators.outcome import Outcome
+from simyard.checkpoint import Checkpoint, Snapshot
 from simyard.errors import Conflict
 from simyard.files import InputFile
 from simyard.resources import Limits, Resources
@@ -31,6 +32,8 @@ class Work:
     project: str
     storage: str
     """URI of the storage."""
+    checkpoint: Checkpoint | None = None
+    """What is kept of it for a next attempt; None for nothing."""
 
     @property
     def box(self) -> str:
@@ -43,10 +46,27 @@ def box_of(task: str, attempt: int) -> str:
     return f"simyard-{task}-{attempt}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """Something about an attempt that moves nothing and that its user should know."""
+
+    message: str
+    made: Snapshot | None = None
+    """The snapshot that is complete now."""
+    resumed_from: Snapshot | None = None
+    """The snapshot that the attempt goes on from."""
+
+
 class Superseded(Conflict):
     """The attempt is not the task's current one any more: it must stop and clean up after itself."""
 
     kind = "superseded"
+
+
+class NoSnapshot(Conflict):
+    """No snapshot of the task's restart files could be taken; the task goes on."""
+
+    kind = "no-snapshot"
 
 
 class Reporter(Protocol):
@@ -66,6 +86,10 @@ class Reporter(Protocol):
 
     def stalled(self, work: Work, number: int) -> None:
         """Report that the attempt gives no output, for the `number`-th time."""
+        ...
+
+    def told(self, work: Work, news: News) -> None:
+        """Report what the attempt has done for a next one, or with what an earlier one had done."""
         ...
 
     def ended(self, work: Work, outcome: Outcome) -> None:

@@ -19,9 +19,17 @@ _VERSION = b"1"
 
 
 def commit_manifest(
-    store: ObjectStore, task: str, attempt: int, entries: Sequence[ManifestEntry], *, retries: Retries | None = None
+    store: ObjectStore,
+    task: str,
+    attempt: int,
+    entries: Sequence[ManifestEntry],
+    *,
+    snapshot: int | None = None,
+    retries: Retries | None = None,
 ) -> None:
-    """Make the entries the result of the attempt; of several different commits exactly one succeeds, for ever.
+    """Make the entries the result of the attempt, or one of its snapshots.
+
+    Of several different commits exactly one succeeds, for ever.
 
     The same entries may be committed again: after a failure that left open whether the first write took place, this
     one succeeds.
@@ -30,13 +38,13 @@ def commit_manifest(
         AlreadyExists: another commit won.
         StorageUnavailable: the storage failed more often than `retries` allows.
     """
-    key, data = Paths.manifest(task, attempt), _encode(task, attempt, entries)
+    key, data = Paths.manifest(task, attempt, snapshot), _encode(task, attempt, entries)
 
     def commit() -> None:
         try:
             store.put(key, data, create=True)
         except AlreadyExists:
-            if read_manifest(store, task, attempt) != list(entries):
+            if read_manifest(store, task, attempt, snapshot=snapshot) != list(entries):
                 raise AlreadyExists(
                     f"Attempt {attempt} of {task} has a manifest already, with other entries."
                 ) from None
@@ -45,9 +53,16 @@ def commit_manifest(
 
 
 def read_manifest(
-    store: ObjectStore, task: str, attempt: int, *, wanted: Callable[[str], bool] | None = None
+    store: ObjectStore,
+    task: str,
+    attempt: int,
+    *,
+    snapshot: int | None = None,
+    wanted: Callable[[str], bool] | None = None,
 ) -> list[ManifestEntry]:
-    """Return the entries of an attempt, all or those whose path is wanted, in the order in which they were stored.
+    """Return the entries of an attempt, or of one of its snapshots, in the order in which they were stored.
+
+    They are all or those whose path is wanted.
 
     Raises:
         ObjectNotFound: the attempt has no manifest, and so no result.
@@ -57,7 +72,7 @@ def read_manifest(
     import pyarrow.parquet as pq
 
     try:
-        data = store.get(Paths.manifest(task, attempt))
+        data = store.get(Paths.manifest(task, attempt, snapshot))
     except ObjectNotFound:
         raise ObjectNotFound(f"Attempt {attempt} of {task} has no stored outputs.") from None
     entries: list[ManifestEntry] = []

@@ -17,9 +17,9 @@ from storage.objects import ObjectStore
 from storage.packs import Pack, Reading, Source, joined
 from storage.paths import Paths
 from storage.retries import Retries, check_stopped, never
-from storage.snapshot import Snapshot, take_snapshot
+from storage.stamps import Stamps, take_stamps
 
-__all__ = ["OWN_FOLDER", "Snapshot", "store_outputs", "take_snapshot"]
+__all__ = ["OWN_FOLDER", "Stamps", "store_outputs", "take_stamps"]
 
 OWN_FOLDER = ".simyard"
 """The folder that holds logs in a manifest; nothing that a simulation writes there is kept."""
@@ -42,9 +42,10 @@ def store_outputs(
     task: str,
     attempt: int,
     folder: Path,
-    before: Snapshot | None,
+    before: Stamps | None,
     *,
     logs: Mapping[str, Path],
+    snapshot: int | None = None,
     stopped: Callable[[], bool] = never,
     progress: Progress | None = None,
     retries: Retries | None = None,
@@ -55,12 +56,13 @@ def store_outputs(
     followed. A row's size and hash are those of the bytes that were stored, also when the file changed meanwhile.
     What could not be stored (a socket, an unreadable file) is named in the log `.simyard/not-stored.txt`.
     Objects of an earlier try of the same attempt are overwritten. The manifest itself is not written.
+    With `snapshot` they become objects of that snapshot, and not of the result.
 
     Raises:
         StorageUnavailable: the storage failed more often than `retries` allows.
         Stopped: the work was told to stop.
     """
-    work = _Work(store, task, attempt, stopped, progress, retries or Retries())
+    work = _Work(store, task, attempt, Paths.snapshot_name(snapshot), stopped, progress, retries or Retries())
     pack: list[Source] = []
     size = 0
     for source in work.sources(Folder(folder), before, logs):
@@ -85,18 +87,19 @@ class _Work:
         store: ObjectStore,
         task: str,
         attempt: int,
+        below: str,
         stopped: Callable[[], bool],
         progress: Progress | None,
         retries: Retries,
     ) -> None:
-        self._store, self._task, self._attempt = store, task, attempt
+        self._store, self._task, self._attempt, self._below = store, task, attempt, below
         self._stopped, self._progress, self._retries = stopped, progress, retries
         self._packs = self._bytes = 0
         self.entries: list[ManifestEntry] = []
         self.notes: dict[str, str] = {}
         self._more_notes = False
 
-    def sources(self, folder: Folder, before: Snapshot | None, logs: Mapping[str, Path]) -> Iterator[Source]:
+    def sources(self, folder: Folder, before: Stamps | None, logs: Mapping[str, Path]) -> Iterator[Source]:
         """Give the files to store; links become entries on the way, and everything else a note."""
         for found in folder.walk():
             check_stopped(self._stopped)
@@ -131,6 +134,7 @@ class _Work:
         name = Paths.file_name(source.name)
         if source.kind is EntryKind.LOG:
             name = Paths.log_name(source.name.split("/")[-1])
+        name = self._below + name
         key = Paths.below(self._task, self._attempt, name)
 
         def store() -> ManifestEntry | None:
@@ -148,8 +152,8 @@ class _Work:
 
     def store_pack(self, sources: list[Source], *, last: bool = False) -> None:
         """Store files together as one zip; the last one takes the notes along."""
-        name = Paths.pack_name(self._packs)
-        key = Paths.pack(self._task, self._attempt, self._packs)
+        name = self._below + Paths.pack_name(self._packs)
+        key = Paths.below(self._task, self._attempt, name)
 
         def store() -> list[ManifestEntry]:
             pack = Pack(name)

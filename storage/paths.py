@@ -75,9 +75,22 @@ class Paths:
         return check_key(f"{Paths.attempt(task, attempt)}/{name}")
 
     @staticmethod
-    def manifest(task: str, attempt: int) -> str:
-        """Return the key of an attempt's manifest."""
-        return f"{Paths.attempt(task, attempt)}/manifest.parquet"
+    def manifest(task: str, attempt: int, snapshot: int | None = None) -> str:
+        """Return the key of the manifest of an attempt, or of one of its snapshots."""
+        return Paths.below(task, attempt, f"{Paths.snapshot_name(snapshot)}manifest.parquet")
+
+    @staticmethod
+    def snapshot_name(snapshot: int | None) -> str:
+        """Return what the names of a snapshot's objects begin with, below the attempt's prefix; None is the result."""
+        return "" if snapshot is None else f"snapshots/{snapshot:06d}/"
+
+    @staticmethod
+    def snapshot_of(key: str) -> tuple[int, int, str] | None:
+        """Return attempt, number and the rest of the name of a snapshot's object; None for any other object."""
+        parts = key.split("/", 5)
+        if len(parts) < 6 or parts[3] != "snapshots" or not (parts[2].isdecimal() and parts[4].isdecimal()):
+            return None
+        return int(parts[2]), int(parts[4]), parts[5]
 
     @staticmethod
     def outcome(task: str, attempt: int) -> str:

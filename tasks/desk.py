@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from simulators.outcome import Outcome
-from simulators.work import Work
+from simulators.work import News, Work
 from simyard.errors import NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
@@ -25,11 +25,12 @@ from storage.objects import ObjectStore
 from tasks.errors import Refused, StoreUnavailable
 from tasks.holders import Broken, Gone, Holders, HolderState, Left, Unreachable, Verdict
 from tasks.leases import Leases
-from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Undelivered
+from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Tell, Undelivered
 from tasks.machine_watch import MachineWatch
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
+from tasks.spent import SpentSnapshots
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class Desk:
         self._watch = MachineWatch(store)
         self._cancels: dict[tuple[str, int], float] = {}
         self._leases = Leases(lease)
+        self._spent = SpentSnapshots(objects)
         self._silent: set[tuple[str, int]] = set()
         """Attempts that an actor was told to take over, and of which nothing has been heard since."""
 
@@ -120,6 +122,10 @@ class Desk:
         """Take a report that an attempt gives no output, for the `number`-th time."""
         return self._take(task, Stalled(attempt=attempt, number=number))
 
+    def told(self, task: str, attempt: int, news: News) -> Verdict:
+        """Take what an attempt tells of its snapshots."""
+        return self._take(task, Tell(attempt=attempt, news=news))
+
     def ended(self, task: str, attempt: int, outcome: Outcome) -> Verdict:
         """Take a report that an attempt has ended."""
         end = self._watch.judge(task, End(attempt=attempt, outcome=outcome), self._machines, self._now())
@@ -128,13 +134,15 @@ class Desk:
         self._set_idle(task, attempt)
         return verdict
 
-    def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered | Stalled) -> Verdict:
+    def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered | Stalled | Tell) -> Verdict:
         key = (task, stimulus.attempt)
         # Also where the store cannot write it down at present: who reports is alive.
         self._leases.hear(key, self._monotonic())
         self._silent.discard(key)
         try:
-            self._watch.saw(self._store.apply(task, stimulus, self._now()), self._now())
+            after = self._store.apply(task, stimulus, self._now())
+            self._watch.saw(after, self._now())
+            self._spent.see(after)
         except Refused as refused:
             return Verdict.TAKEN if refused.duplicate else Verdict.SUPERSEDED
         except NotFound:
@@ -152,9 +160,10 @@ class Desk:
         if now - self._machines_at >= _HOSTS_EVERY:
             self._machines, self._machines_at = self._holders.machines(), now
         self._check_active()
+        self._spent.clear()
         for record in self._store.overdue(self._now(), LOOK_AHEAD):
             with suppress(Refused, NotFound):
-                self._store.apply(record.id, Expire(), self._now())
+                self._spent.see(self._store.apply(record.id, Expire(), self._now()))
         with self._lock:
             holders = [held.holder for held in self._held.values()]
         aside = self._watch.set_aside(self._machines, self._now())
@@ -250,6 +259,7 @@ class Desk:
             limits=record.task.limits,
             project=record.task.project,
             storage=self._storage,
+            checkpoint=record.task.checkpoint,
         )
 
     def _returned(self, name: str, task: str, attempt: int, left: Left) -> None:
@@ -285,7 +295,8 @@ class Desk:
             if (record.attempt, record.holder) != (attempt, name):
                 return
             try:
-                if settle_stored(self._store, self._objects, task, attempt, self._now()) is not None:
+                if (stored := settle_stored(self._store, self._objects, task, attempt, self._now())) is not None:
+                    self._spent.see(stored)
                     return
             except StorageUnavailable as error:
                 log.warning("whether attempt %s of %s has a result is not known yet: %s", attempt, task, error)
@@ -337,6 +348,7 @@ class Desk:
         with suppress(Refused, NotFound):
             after = settle(self._store, self._objects, task, attempt, reason, self._now(), holder=name)
             self._watch.lost(after, self._machines, self._now())
+            self._spent.see(after)
 
     def _end(self, name: str | None) -> None:
         """End an actor: it is idle and not needed, frozen, or cut off."""

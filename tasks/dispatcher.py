@@ -16,6 +16,7 @@ import ray
 
 from cluster.head import server_name
 from simulators.outcome import Outcome
+from simulators.work import News
 from simyard.errors import SimyardError
 from simyard.group import MachineGroup
 from simyard.status import Status
@@ -95,6 +96,11 @@ class DispatcherActor:
     def stalled(self, task: str, attempt: int, number: int) -> Verdict:
         """Take a report that an attempt gives no output."""
         return self._desk.stalled(task, attempt, number)
+
+    @ray.method(concurrency_group="reports")
+    def told(self, task: str, attempt: int, news: News) -> Verdict:
+        """Take what an attempt tells of its snapshots."""
+        return self._desk.told(task, attempt, news)
 
     def _run(self) -> None:
         recovered = False

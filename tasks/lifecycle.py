@@ -31,6 +31,7 @@ from tasks.stimulus import (
     Renew,
     Stalled,
     Stimulus,
+    Tell,
     Undelivered,
     Wait,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Stalled",
     "Step",
     "Stimulus",
+    "Tell",
     "Undelivered",
     "Wait",
     "backoff",
@@ -67,6 +69,8 @@ ADOPTION_BUDGET = 20
 """How often an attempt may be taken over before it counts as lost: it may itself be what ends them."""
 KEPT_ATTEMPTS = 100
 """A task shows its newest attempts; preemptions alone could make any number of them."""
+TOLD_SNAPSHOTS = 1000
+"""How many snapshots of an attempt are told as events; the attempt itself always names the newest one."""
 KEPT_TAILS = 3
 """How many of the newest attempts keep the last that they printed: a record is read at every turn."""
 _INFRASTRUCTURE = frozenset({ReasonCode.MACHINE_LOST, ReasonCode.PREEMPTED})
@@ -128,6 +132,7 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         resources=spec.resources,
         limits=spec.limits,
         retry=spec.retry,
+        checkpoint=spec.checkpoint,
         group=spec.group,
         priority=spec.priority,
         metadata=spec.metadata,
@@ -170,6 +175,8 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _undelivered(record, attempt, now)
         case Stalled():
             return _stalled(record, stimulus)
+        case Tell():
+            return _tell(record, stimulus)
         case Expire():
             return _expire(record, now)
         case Forgive(attempt):
@@ -317,6 +324,23 @@ def _stalled(record: TaskRecord, stimulus: Stalled) -> Step:
     message = f"The attempt has given no output for {task.limits.stall or 0.0:g} s."
     note = Happened(kind=EventKind.NOTE, status=record.status, attempt=stimulus.attempt, message=message)
     return Step(replace(record, task=task), (note,))
+
+
+def _tell(record: TaskRecord, stimulus: Tell) -> Step:
+    _require_current(record, stimulus.attempt)
+    news, last = stimulus.news, record.task.attempts[-1]
+    made, resumed = news.made or last.snapshot, news.resumed_from or last.resumed_from
+    is_known = made is not None and last.snapshot is not None and made.number <= last.snapshot.number
+    if (news.made is not None and is_known) or (news.resumed_from is not None and resumed == last.resumed_from):
+        raise Refused("The attempt has told this before.", duplicate=True)
+    changes = {"attempts": _with_last(record, snapshot=made, resumed_from=resumed)}
+    after = replace(record, task=record.task.model_copy(update=changes))
+    if news.made is not None and news.made.number > TOLD_SNAPSHOTS:
+        return Step(after)
+    return Step(
+        after,
+        (Happened(kind=EventKind.NOTE, status=record.status, attempt=stimulus.attempt, message=news.message),),
+    )
 
 
 def _expire(record: TaskRecord, now: datetime) -> Step:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from simulators.work import NoSnapshot
+from simyard.checkpoint import Snapshot
 from simyard.errors import NotFound, Unavailable
 from simyard.event import LogStream, Sample
 
@@ -54,6 +56,10 @@ class Live(Protocol):
         """Return what the simulation has used so far, oldest first."""
         ...
 
+    async def checkpoint(self, holder: str, task: str, attempt: int, patience: float) -> Snapshot:
+        """Return a snapshot of the restart files as they are now; raises NoSnapshot where there is none in time."""
+        ...
+
 
 class Waker(Protocol):
     """Tells the dispatcher that the store has news."""
@@ -71,6 +77,7 @@ class MemoryLive:
     ended: set[tuple[str, int]] = field(default_factory=set)
     files: dict[tuple[str, int], dict[str, bytes]] = field(default_factory=dict)
     used: dict[tuple[str, int], list[Sample]] = field(default_factory=dict)
+    snapshots: dict[tuple[str, int], Snapshot] = field(default_factory=dict)
 
     def _check(self, task: str, attempt: int) -> None:
         if (task, attempt) not in self.files:
@@ -100,3 +107,10 @@ class MemoryLive:
         """Return the samples of the attempt."""
         self._check(task, attempt)
         return self.used.get((task, attempt), [])
+
+    async def checkpoint(self, holder: str, task: str, attempt: int, patience: float) -> Snapshot:
+        """Return the snapshot of the attempt."""
+        self._check(task, attempt)
+        if (task, attempt) not in self.snapshots:
+            raise NoSnapshot("No file matches yet.")
+        return self.snapshots[task, attempt]

@@ -9,7 +9,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from simulators.work import Superseded
+from simulators.work import NoSnapshot, Superseded
+from simyard.checkpoint import Snapshot
 from simyard.errors import NotFound, Unavailable
 from simyard.event import LogStream, Sample
 from simyard.group import MachineGroup
@@ -40,7 +41,7 @@ class RayLive:
                 self._handles[holder] = await _actor(holder)
             return await asyncio.wait_for(getattr(self._handles[holder], method).remote(*arguments), seconds)
         except RayTaskError as error:
-            if isinstance(error.cause, NotFound):
+            if isinstance(error.cause, NotFound | NoSnapshot):
                 raise error.cause from None
             if isinstance(error.cause, Superseded):
                 raise HolderGone(str(error.cause)) from None
@@ -66,6 +67,12 @@ class RayLive:
         """Return a piece of a file."""
         data: bytes = await self._ask(holder, "read_file", task, attempt, path, offset, limit)
         return data
+
+    async def checkpoint(self, holder: str, task: str, attempt: int, patience: float) -> Snapshot:
+        """Return a snapshot of the restart files as they are now."""
+        seconds = patience + _TIMEOUT
+        found: Snapshot = await self._ask(holder, "checkpoint", task, attempt, patience, seconds=seconds)
+        return found
 
     async def samples(self, holder: str, task: str, attempt: int) -> list[Sample]:
         """Return what the simulation used so far."""

@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from simulators.outcome import Outcome
-from simulators.work import Superseded, Work
+from simulators.work import News, Superseded, Work
 from simyard.errors import Unavailable
 from simyard.status import Status
 from tasks.holders import Verdict
@@ -33,6 +33,10 @@ class DispatcherReporter:
     def stalled(self, work: Work, number: int) -> None:
         """Report a stall."""
         self._send(work, lambda dispatcher: dispatcher.stalled.remote(work.task, work.attempt, number))
+
+    def told(self, work: Work, news: News) -> None:
+        """Report news of snapshots."""
+        self._send(work, lambda dispatcher: dispatcher.told.remote(work.task, work.attempt, news))
 
     def ended(self, work: Work, outcome: Outcome) -> None:
         """Report the end."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from simulators.outcome import Outcome
+from simulators.work import News
 from simyard.reason import Reason
 from simyard.simulator import RuntimeName
 from simyard.status import Status
@@ -83,6 +84,14 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class Tell:
+    """The attempt says what it has kept for a next one, or that it goes on from what an earlier one had kept."""
+
+    attempt: int
+    news: News
+
+
+@dataclass(frozen=True)
 class Expire:
     """The dispatcher says that a queued task has waited too long; one that has not, or waits no more, stays."""
 
@@ -125,6 +134,7 @@ Stimulus = (
     | Lost
     | Undelivered
     | Stalled
+    | Tell
     | Expire
     | Forgive
     | Cancel

@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simyard.checkpoint import Checkpoint as Checkpoint
+    from simyard.checkpoint import Snapshot as Snapshot
     from simyard.client import Client as Client
     from simyard.collection import Sweep as Sweep
     from simyard.download import Downloaded as Downloaded
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "Case",
+    "Checkpoint",
     "Client",
     "Command",
     "Conflict",
@@ -83,6 +86,7 @@ __all__ = [
     "Sample",
     "SimulatorInfo",
     "SimyardError",
+    "Snapshot",
     "Stage",
     "Status",
     "StillGoing",
@@ -105,6 +109,7 @@ __all__ = [
 # A name's module is imported when the name is first asked for: `simyard --version` and a server that only needs the
 # types do not pay for an HTTP client.
 _HOMES = {
+    "simyard.checkpoint": ("Checkpoint", "Snapshot"),
     "simyard.client": ("Client",),
     "simyard.collection": ("Sweep",),
     "simyard.download": ("Downloaded",),

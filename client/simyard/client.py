@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 from simyard.backoff import Patience
 from simyard.batch import submit_many
+from simyard.checkpoint import Checkpoint
 from simyard.collection import Sweep
 from simyard.commands import parse_template
 from simyard.connection import Connection
@@ -121,6 +122,7 @@ class Client:
         metadata: Mapping[str, Value] | None = None,
         retries: int = 0,
         retry: Retry | Mapping[str, object] | None = None,
+        checkpoint: Checkpoint | Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> Task:
@@ -129,7 +131,9 @@ class Client:
         `cpus`, `memory`, `gpus` and `disk` go before those of `resources`; sizes are bytes or texts such as `2GiB`.
         `limits` are `Limits` or a mapping such as `{"queue": "1h", "run": "2h"}`; times are seconds or texts, and
         `time_limit` goes before `run`. `retry` says which failures `retries` pay for, such as
-        `{"on": ["out-of-memory", "exit-code:75"]}`. The same `idempotency_key` gives the same task again.
+        `{"on": ["out-of-memory", "exit-code:75"]}`. `checkpoint` says which files are kept for a next attempt and how
+        it goes on, such as `{"files": ["restart/**"], "every": "5m", "resume": ["solver --restart"]}`. The same
+        `idempotency_key` gives the same task again.
 
         Raises:
             InvalidInput: the folder or a value is not valid, or the server refuses it.
@@ -158,6 +162,7 @@ class Client:
             metadata=metadata,
             retries=retries,
             retry=retry,
+            checkpoint=checkpoint,
         )
         key = idempotency_key or secrets.token_hex(16)
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from simyard import errors
+from simyard.checkpoint import Snapshot
 from simyard.connection import Connection
 from simyard.download import Download, Downloaded, list_outputs
 from simyard.event import Event, LogStream, Sample
@@ -228,6 +229,15 @@ class Task:
         """Let a held task start when its turn comes."""
         self._info = self._connection.ask(TaskInfo, "POST", f"{self._place}:release", repeatable=True)
         return self._info
+
+    def checkpoint(self) -> Snapshot:
+        """Take a snapshot of the restart files now, and return it once it is complete in the storage.
+
+        Raises:
+            Conflict: the task does not run, or has no restart files.
+            Unavailable: no snapshot was complete in time; the task goes on.
+        """
+        return self._connection.ask(Snapshot, "POST", f"{self._place}:checkpoint", repeatable=True, timeout=120)
 
     def explain(self) -> Explanation:
         """Return why the task stands where it stands, with the evidence."""

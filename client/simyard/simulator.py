@@ -76,3 +76,5 @@ class SimulatorInfo(Word):
     parameters: tuple[Parameter, ...]
     tables: dict[str, str]
     """Names of the tables that outputs give, each with a sentence."""
+    restart_files: tuple[str, ...] = ()
+    """Globs of the files from which it goes on where its machine was lost; none where it declares none."""

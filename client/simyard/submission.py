@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from simyard.checkpoint import Checkpoint
 from simyard.commands import parse_command
 from simyard.errors import InvalidInput
 from simyard.files import InputFile
@@ -43,6 +44,7 @@ def describe(
     metadata: Mapping[str, Value] | None = None,
     retries: int = 0,
     retry: Retry | Mapping[str, object] | None = None,
+    checkpoint: Checkpoint | Mapping[str, object] | None = None,
 ) -> TaskSpec:
     """Return the request for one task.
 
@@ -71,12 +73,27 @@ def describe(
         "metadata": dict(metadata or {}),
         "retries": retries,
         "retry": retry or {},
+        "checkpoint": _checkpoint(checkpoint),
         "inputs": tuple(inputs),
     }
     try:
         return TaskSpec.model_validate(values)
     except ValidationError as error:
         raise refusal_of(error) from None
+
+
+def _checkpoint(checkpoint: Checkpoint | Mapping[str, object] | None) -> Checkpoint | dict[str, object] | None:
+    """Return what was asked for, with commands in the form that the server takes; one glob may stand by itself."""
+    if checkpoint is None or isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    found = dict(checkpoint)
+    if isinstance(found.get("files"), str):
+        found["files"] = (found["files"],)
+    resume = found.get("resume", ())
+    lines = [resume] if isinstance(resume, str) else resume
+    if isinstance(lines, Sequence):
+        found["resume"] = tuple(parse_command(line, f"checkpoint.resume.{i}") for i, line in enumerate(lines))
+    return found
 
 
 def describe_sweep(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
+from simyard.checkpoint import Checkpoint, Snapshot
 from simyard.files import MAX_FILES, InputFile
 from simyard.reason import Reason
 from simyard.resources import Limits, Resources
@@ -45,6 +46,8 @@ class TaskSpec(Word):
     """How often the task may be tried again after a failure of its own."""
     retry: Retry = Retry()
     """Which failures these are."""
+    checkpoint: Checkpoint | None = None
+    """How a next attempt goes on from where this one stood; None takes what the simulator declares."""
 
     @model_validator(mode="after")
     def _retry_can_be(self) -> TaskSpec:
@@ -93,6 +96,10 @@ class Attempt(Word):
     """It is not counted among the task's failures, since its machine was at fault."""
     stalls: int = 0
     """How often it gave no output for as long as the stall limit says."""
+    snapshot: Snapshot | None = None
+    """The newest snapshot that it has made."""
+    resumed_from: Snapshot | None = None
+    """The snapshot that it went on from; None where it began with the inputs alone."""
 
 
 class Case(Word):
@@ -122,6 +129,8 @@ class Task(Word):
     resources: Resources
     limits: Limits
     retry: Retry = Retry()
+    checkpoint: Checkpoint | None = None
+    """None where nothing is kept for a next attempt: neither the user nor the simulator declares restart files."""
     group: str
     priority: int
     metadata: dict[str, Value]

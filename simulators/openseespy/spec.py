@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from simulators.spec import Parameters, SimulatorSpec, TableSpec, VersionSpec, image_of
+from simulators.spec import CheckpointSpec, Parameters, SimulatorSpec, TableSpec, VersionSpec, image_of
 from simyard.simulator import Command, Parameter, ParameterType
 
 from . import tables
@@ -41,6 +41,8 @@ SPEC = SimulatorSpec(
         ),
     ),
     build=_build,
+    # A script that saves its state there goes on from it when it is run again.
+    checkpoint=CheckpointSpec(files=("restart/**",)),
     tables={
         "values": TableSpec(
             description="One row a number in the CSV (*.csv) and recorder files (*.out): file, row, column and value.",

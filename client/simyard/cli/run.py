@@ -81,6 +81,17 @@ def run(
         str | None,
         typer.Option(metavar="SIZE", help="Each time it is out of memory, ask for twice as much, up to this."),
     ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Restart files, such as 'restart/**', kept meanwhile; may come again."),
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time between two snapshots of them; by default 10m.")
+    ] = None,
+    resume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMMAND", help="Go on from a snapshot by this; by default the task's own commands."),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same task again.")
     ] = None,
@@ -99,6 +110,7 @@ def run(
         "stall": stall_limit,
         "end_stalled": end_stalled or None,
     }
+    kept = {"files": checkpoint or None, "every": checkpoint_every, "resume": resume or None}
     with session.connect() as client:
         info = client.simulators.get(simulator)
         parameters = parse_parameters(parameter or (), info)
@@ -122,6 +134,7 @@ def run(
                 priority=priority,
                 retries=retries,
                 retry={"on": retry_on or None, "memory": retry_memory} if retry_on or retry_memory else None,
+                checkpoint={name: value for name, value in kept.items() if value is not None} or None,
                 idempotency_key=idempotency_key,
                 progress=progress,
                 group=on or LOCAL_GROUP,

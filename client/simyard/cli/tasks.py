@@ -18,6 +18,7 @@ from simyard.cli.text import ago, duration, moment, plain, size
 from simyard.cli.watching import say_how_back, watch
 
 if TYPE_CHECKING:
+    from simyard.checkpoint import Checkpoint, Snapshot
     from simyard.resources import Limits
     from simyard.task import Explanation
     from simyard.task import Task as TaskInfo
@@ -99,6 +100,10 @@ def show_task(task: TaskArgument, json_: Json = False) -> None:
         heads = ("ATTEMPT", "MACHINE", "RUNTIME", "EXIT", "MEMORY", "CPU TIME", "REASON")
         say_table(heads, rows, fixed=(0, 2, 3, 4, 5, 6), right=(0, 3, 4, 5))
     for attempt in info.attempts:
+        if attempt.resumed_from is not None:
+            typer.echo(f"\nAttempt {attempt.number} went on from snapshot {_snapshot(attempt.resumed_from)}.")
+        if attempt.snapshot is not None:
+            typer.echo(f"\nThe newest snapshot of attempt {attempt.number} is {_snapshot(attempt.snapshot)}.")
         for stream, tail in ("standard output", attempt.stdout_tail), ("standard error", attempt.stderr_tail):
             if tail:
                 typer.echo(f"\nThe last of attempt {attempt.number} on {stream}:")
@@ -242,6 +247,17 @@ def _set_held(tasks: list[str], *, held: bool, json_: bool) -> None:
         say_json(found[0].info if len(found) == 1 else {"tasks": [handle.info for handle in found]})
 
 
+@commands.command("checkpoint")
+def checkpoint_task(task: TaskArgument, json_: Json = False) -> None:
+    """Keep the restart files of a running task now; a next attempt goes on from them."""
+    with session.connect() as client:
+        found = client.tasks.get(task).checkpoint()
+    if json_:
+        say_json(found)
+        return
+    say(f"Snapshot {found.number} of attempt {found.attempt} has {found.files} files, {size(found.size)}.")
+
+
 @commands.command("explain")
 def explain_task(task: TaskArgument, json_: Json = False) -> None:
     """Say why a task waits, runs or has ended, and what to do next."""
@@ -256,6 +272,11 @@ def explain_task(task: TaskArgument, json_: Json = False) -> None:
         typer.echo(f"  - {detail}")
     if found.next:
         typer.echo(f"Next: {found.next}")
+
+
+def _snapshot(found: Snapshot) -> str:
+    told = f"{found.number} of attempt {found.attempt}, {found.files} files, {size(found.size)}"
+    return f"{told}, of {moment(found.at)}"
 
 
 def _took(info: TaskInfo, now: datetime) -> str:
@@ -297,6 +318,10 @@ def _limits(limits: Limits) -> str:
     return ", ".join(texts) + (", then it ends" if limits.end_stalled else "")
 
 
+def _checkpoint(checkpoint: Checkpoint) -> str:
+    return f"{', '.join(checkpoint.files)} every {duration(checkpoint.every)}"
+
+
 def _facts(info: TaskInfo) -> list[tuple[str, str]]:
     resources = info.resources
     gpus = f", {resources.gpus} GPUs" if resources.gpus else ""
@@ -311,6 +336,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),
         ("limits", _limits(info.limits)),
         ("retried on", ", ".join(info.retry.on or ())),
+        ("checkpoint", _checkpoint(info.checkpoint) if info.checkpoint else ""),
         ("priority", str(info.priority) if info.priority else ""),
         ("parameters", ", ".join(f"{name}={value}" for name, value in info.parameters.items())),
         *(("command", " ".join(command.argv)) for command in info.commands),

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from simulators.outcome import Outcome
 from simulators.runtimes import runtime_of
 from simulators.runtimes.native import Native
 from simulators.spec import SimulatorSpec, TableSpec, VersionSpec
-from simulators.work import Superseded, Work
+from simulators.work import News, Superseded, Work
 from simyard.errors import NotFound
 from simyard.event import LogStream
 from simyard.files import InputFile
@@ -62,6 +63,7 @@ class Desk:
     def __init__(self) -> None:
         self.statuses: list[Status] = []
         self.stalls: list[int] = []
+        self.news: list[News] = []
         self.outcome: Outcome | None = None
         self.running = threading.Event()
         self.refuse = False
@@ -83,6 +85,10 @@ class Desk:
         self._check()
         self.stalls.append(number)
 
+    def told(self, work: Work, news: News) -> None:
+        self._check()
+        self.news.append(news)
+
     def ended(self, work: Work, outcome: Outcome) -> None:
         self._check()
         self.outcome = outcome
@@ -98,10 +104,12 @@ class Bench:
         content = b"41\n"
         self.inputs = (InputFile(path="in put.txt", sha256=put_input(self.store, content), size=len(content)),)
 
-    def make(self, *commands: Command, resources: Resources | None = None, limits: Limits | None = None) -> AttemptRun:
+    def make(
+        self, *commands: Command, resources: Resources | None = None, limits: Limits | None = None, **more: Any
+    ) -> AttemptRun:
         work = Work(
             task=TASK,
-            attempt=1,
+            attempt=more.pop("attempt", 1),
             simulator="shell",
             version="1",
             runtime=RuntimeName.NATIVE,
@@ -112,6 +120,7 @@ class Bench:
             limits=limits or Limits(),
             project="default",
             storage="memory://bench",
+            **more,
         )
         execution = Execution(
             box=work.box,
@@ -129,9 +138,9 @@ class Bench:
         assert self.desk.outcome is not None
         return self.desk.outcome
 
-    def output(self, path: str) -> bytes:
-        entries = {entry.path: entry for entry in read_manifest(self.store, TASK, 1)}
-        return b"".join(read_entry(self.store, TASK, 1, entries[path]))
+    def output(self, path: str, attempt: int = 1) -> bytes:
+        entries = {entry.path: entry for entry in read_manifest(self.store, TASK, attempt)}
+        return b"".join(read_entry(self.store, TASK, attempt, entries[path]))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from storage.errors import AlreadyExists, InputDamaged, InputMissing, ObjectNotF
 from storage.inputs import missing, put_input, stage
 from storage.manifest import commit_manifest, read_manifest
 from storage.objects import ObjectStore
-from storage.outputs import store_outputs, take_snapshot
+from storage.outputs import store_outputs, take_stamps
 from storage.paths import Paths
 from storage.reader import read_entry, restore, zip_entries
 from storage.tables import list_tables, read_table, write_table
@@ -39,7 +39,7 @@ def test_a_task_goes_from_inputs_to_restored_outputs(store: ObjectStore, tmp_pat
     assert (work / "run me.sh").stat().st_mode & 0o777 == 0o755
     assert (work / "sub/ünï\n'mesh'.bin").read_bytes() == (tmp_path / "big input").read_bytes()
 
-    before = take_snapshot(work)
+    before = take_stamps(work)
     expected = {
         "out/result.txt": b"text " * 100_000,
         "out/noise.bin": os.urandom(3_000_000),

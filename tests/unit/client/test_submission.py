@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from simyard.checkpoint import Checkpoint
 from simyard.errors import InvalidInput
 from simyard.files import InputFile
 from simyard.resources import GIB, Limits, Resources
+from simyard.simulator import Command
 from simyard.submission import describe
 from simyard.task import TaskSpec
 
@@ -35,6 +37,14 @@ def test_limits_may_be_a_mapping_of_texts() -> None:
     assert spec.limits == Limits(queue=3600, run=3 * 3600, stall=600, end_stalled=True)
 
 
+def test_what_is_kept_for_a_next_attempt_may_be_a_mapping_of_texts() -> None:
+    kept = _spec(checkpoint={"files": "restart/**", "every": "10m", "resume": "go --on"}).checkpoint
+    resume = (Command(argv=("go", "--on")),)
+    assert kept == Checkpoint(files=("restart/**",), every=600, resume=resume)
+    assert _spec().checkpoint is None
+    assert _spec(checkpoint=kept).checkpoint == kept
+
+
 def test_one_line_is_one_command() -> None:
     assert [command.argv for command in _spec(commands="a b").commands] == [("a", "b")]
     assert [command.argv for command in _spec(commands=["a b", ["c", "d e"]]).commands] == [("a", "b"), ("c", "d e")]
@@ -56,6 +66,14 @@ def test_one_line_is_one_command() -> None:
         ({"name": ""}, "name", "at least 1"),
         ({"limits": {"queue": "-1"}}, "limits.queue", "30s"),
         ({"limits": {"staging": 0}}, "limits.staging", "greater than 0"),
+        ({"checkpoint": {"files": ["../up"]}}, "checkpoint.files.0", "plain relative"),
+        ({"checkpoint": {"files": ["/etc/*"]}}, "checkpoint.files.0", "plain relative"),
+        ({"checkpoint": {"files": [".simyard/*"]}}, "checkpoint.files.0", "Simyard's own"),
+        ({"checkpoint": {"files": [""]}}, "checkpoint.files.0", "1 to 4096 bytes"),
+        ({"checkpoint": {"files": ["a"], "every": "1s"}}, "checkpoint.every", "10"),
+        ({"checkpoint": {"files": ["a"], "every": "often"}}, "checkpoint.every", "30s"),
+        ({"checkpoint": {"files": ["a"], "resume": ["a | b"]}}, "checkpoint.resume.0", "shell"),
+        ({"checkpoint": {"globs": ["a"]}}, "checkpoint.globs", ""),
         ({"limits": {"upload": -3}}, "limits.upload", "Given: -3"),
         ({"limits": {"stall": "1e400"}}, "limits.stall", "30s"),
         ({"limits": {"run": 10**12}}, "limits.run", "less than"),

@@ -140,6 +140,14 @@ BAD: list[tuple[dict[str, Any], str | None]] = [
     ({"limits": {"staging": 0}}, "limits.staging"),
     ({"limits": {"upload": "never"}}, "limits.upload"),
     ({"limits": {"stall": True}}, "limits.stall"),
+    ({"checkpoint": {}}, "checkpoint.files"),
+    ({"checkpoint": {"files": ["a/../b"]}}, "checkpoint.files.0"),
+    ({"checkpoint": {"files": ["a"], "every": 9}}, "checkpoint.every"),
+    ({"checkpoint": {"files": ["a"], "resume": [{"argv": [" "]}]}}, "checkpoint.resume.0.argv"),
+    (
+        {"runtime": "native", "checkpoint": {"files": ["a"], "resume": [{"argv": ["x"], "shell": True}]}},
+        "checkpoint.resume.0.shell",
+    ),
     ({"limits": {"end_stalled": True}}, "limits"),
 ]
 

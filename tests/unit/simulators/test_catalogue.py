@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from simulators import catalogue
 from simulators.errors import BrokenCatalogue, UnknownSimulator, UnknownVersion, UnsuitableRuntime
 from simulators.expectation import load_example
+from simulators.spec import CheckpointSpec
+from simyard.checkpoint import Checkpoint
 from simyard.errors import InvalidInput
 from simyard.simulator import Command, RuntimeName
 
@@ -37,6 +40,41 @@ def make(root: Path, name: str, spec: str | None = None) -> Path:
     (root / name / "spec.py").write_text(spec if spec is not None else SPEC.format(name=name, versions=versions))
     (root / name / "tables.py").write_text(TABLES)
     return root
+
+
+INPUTS = {"a.py"}
+PARAMETERS = {"script": "a.py"}
+
+
+def declared(**more):
+    resume = lambda parameters, inputs: (Command(argv=("go", parameters["script"])),)  # noqa: E731
+    return replace(catalogue.find("openseespy"), checkpoint=CheckpointSpec(files=("state/*",), resume=resume), **more)
+
+
+def test_what_a_simulator_declares_is_kept_unless_the_task_says_otherwise():
+    spec, mine, go = declared(), Command(argv=("mine",)), Command(argv=("go", "a.py"))
+    assert catalogue.checkpoint(spec, None, PARAMETERS, (), INPUTS) == Checkpoint(files=("state/*",), resume=(go,))
+    assert catalogue.checkpoint(spec, Checkpoint(every=60), PARAMETERS, (), INPUTS) == Checkpoint(
+        files=("state/*",), every=60, resume=(go,)
+    )
+    assert catalogue.checkpoint(spec, Checkpoint(files=("b",)), PARAMETERS, (), INPUTS) == Checkpoint(files=("b",))
+    assert catalogue.checkpoint(spec, Checkpoint(resume=(mine,)), PARAMETERS, (), INPUTS) == Checkpoint(
+        files=("state/*",), resume=(mine,)
+    )
+
+
+def test_a_task_with_commands_of_its_own_keeps_only_what_it_asks_for():
+    spec, own = declared(), (Command(argv=("own",)),)
+    assert catalogue.checkpoint(spec, None, {}, own, INPUTS) is None
+    assert catalogue.checkpoint(spec, Checkpoint(), {}, own, INPUTS) == Checkpoint(files=("state/*",))
+
+
+def test_restart_files_that_nobody_names_are_refused():
+    with pytest.raises(InvalidInput) as caught:
+        catalogue.checkpoint(catalogue.find("swmm"), Checkpoint(every=60), {}, (), INPUTS)
+    assert caught.value.field == "checkpoint.files"
+    assert catalogue.checkpoint(catalogue.find("swmm"), None, {}, (), INPUTS) is None
+    assert catalogue.info(catalogue.find("openseespy")).restart_files == ("restart/**",)
 
 
 def test_the_catalogue_is_the_folders_that_have_a_spec():

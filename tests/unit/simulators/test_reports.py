@@ -10,7 +10,7 @@ import pytest
 from simulators.errors import Stopped
 from simulators.outcome import Outcome
 from simulators.reports import Reports
-from simulators.work import Superseded, Work
+from simulators.work import News, Superseded, Work
 from simyard.errors import Unavailable
 from simyard.resources import Limits, Resources
 from simyard.simulator import RuntimeName
@@ -62,6 +62,9 @@ class Desk:
     def stalled(self, work: Work, number: int) -> None:
         self._take(number)
 
+    def told(self, work: Work, news: News) -> None:
+        self._take(news)
+
     def ended(self, work: Work, outcome: Outcome) -> None:
         self._take(outcome)
 
@@ -83,9 +86,10 @@ def test_moves_arrive_in_order_and_before_the_end(superseded: threading.Event) -
     for sender in reports(desk, superseded):
         sender.moved(Status.RUNNING)
         sender.stalled(1)
+        sender.tell(News(message="kept"))
         sender.moved(Status.FINALIZING)
         sender.end(DONE)
-    assert desk.taken == [Status.RUNNING, 1, Status.FINALIZING, DONE]
+    assert desk.taken == [Status.RUNNING, 1, News(message="kept"), Status.FINALIZING, DONE]
 
 
 def test_a_report_is_offered_until_somebody_takes_it(superseded: threading.Event) -> None:

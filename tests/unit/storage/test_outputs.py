@@ -13,15 +13,15 @@ from simyard.files import Codec, EntryKind, ManifestEntry
 from storage import outputs
 from storage.errors import Stopped, StorageUnavailable
 from storage.memory import MemoryStore
-from storage.outputs import NOTES, store_outputs, take_snapshot
+from storage.outputs import NOTES, store_outputs, take_stamps
 from storage.paths import Paths
 from storage.reader import read_entry
 from storage.retries import Retries
-from storage.snapshot import Snapshot
+from storage.stamps import Stamps
 from tests.unit.storage.flaky import FlakyStore
 
 
-def _store(store: MemoryStore, folder: Path, before: Snapshot | None = None) -> dict[str, ManifestEntry]:
+def _store(store: MemoryStore, folder: Path, before: Stamps | None = None) -> dict[str, ManifestEntry]:
     found = store_outputs(store, "t", 1, folder, before, logs={}, retries=Retries(tries=3, sleep=lambda _: None))
     assert len({entry.path for entry in found}) == len(found)
     return {entry.path: entry for entry in found}
@@ -39,7 +39,7 @@ def test_only_what_is_new_or_changed_is_stored(tmp_path: Path) -> None:
     for name in ("same", "grown", "rewritten", "touched", "replaced", "gone"):
         (tmp_path / name).write_bytes(b"before")
     (tmp_path / "link").symlink_to("same")
-    before = take_snapshot(tmp_path)
+    before = take_stamps(tmp_path)
     with (tmp_path / "grown").open("ab") as file:
         file.write(b"more")
     info = (tmp_path / "rewritten").stat()
@@ -56,14 +56,14 @@ def test_only_what_is_new_or_changed_is_stored(tmp_path: Path) -> None:
     assert _read(store, found["rewritten"]) == b"BEFORE"
 
 
-def test_a_snapshot_outlives_its_process(tmp_path: Path) -> None:
+def test_stamps_outlive_their_process(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / os.fsdecode(b"bad\xff\n")).write_bytes(b"1")
-    before = take_snapshot(folder)
-    before.save(tmp_path / "snapshot")
-    assert Snapshot.load(tmp_path / "snapshot") == before
-    assert _store(MemoryStore(), folder, Snapshot.load(tmp_path / "snapshot")) == {}
+    before = take_stamps(folder)
+    before.save(tmp_path / "stamps")
+    assert Stamps.load(tmp_path / "stamps") == before
+    assert _store(MemoryStore(), folder, Stamps.load(tmp_path / "stamps")) == {}
 
 
 def test_links_are_kept_and_never_followed(tmp_path: Path) -> None:

@@ -10,18 +10,21 @@ from typing import Any
 
 import pytest
 
+from simulators.work import News
+from simyard.checkpoint import Checkpoint, Snapshot
 from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import EventKind
 from simyard.files import InputFile
 from simyard.reason import ReasonCode
 from simyard.resources import GIB, Limits
 from simyard.retry import Retry
+from simyard.simulator import Command
 from simyard.status import Status
 from simyard.words import new_sweep_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
-from tasks.lifecycle import Cancel, End, Expire, Forgive, Hold, Lost, Progress, Release, Renew, Stalled, Wait
+from tasks.lifecycle import Cancel, End, Expire, Forgive, Hold, Lost, Progress, Release, Renew, Stalled, Tell, Wait
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
 from tasks.store import Store
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
@@ -392,6 +395,24 @@ class StoreSuite:
         assert [e.message for e in store.events(task=task) if e.kind is EventKind.NOTE] == [
             "The attempt has given no output for 60 s."
         ]
+
+    def test_what_is_told_of_snapshots_is_kept_and_told_once(self, store: Store) -> None:
+        rule = Checkpoint(files=("restart/**",), every=60, resume=(Command(argv=("go", WEIRD)),))
+        task = make(store, checkpoint=rule).id
+        assert store.get(task).task.checkpoint == rule
+        store.apply(task, dispatch(), NOW)
+        snapshot = Snapshot(attempt=1, number=1, at=later(60), files=3, size=2**40)
+        record = store.apply(task, Tell(1, News(message=WEIRD, made=snapshot)), later(60))
+        assert store.get(task) == record
+        with pytest.raises(Refused) as caught:
+            store.apply(task, Tell(1, News(message=WEIRD, made=snapshot)), later(61))
+        assert caught.value.duplicate
+        assert [e.message for e in store.events(task=task) if e.kind is EventKind.NOTE] == [WEIRD]
+        store.apply(task, End(1, failed(ReasonCode.MACHINE_LOST)), later(70))
+        store.apply(task, dispatch(holder="sim-2"), later(80))
+        record = store.apply(task, Tell(2, News(message="on", resumed_from=snapshot)), later(81))
+        assert store.get(task) == record
+        assert [(a.snapshot, a.resumed_from) for a in record.task.attempts] == [(snapshot, None), (None, snapshot)]
 
     def test_a_renewed_lease_is_kept_and_makes_no_event(self, store: Store) -> None:
         task = make(store).id

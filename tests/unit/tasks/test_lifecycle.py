@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 
 from simulators.outcome import Outcome
+from simulators.work import News
+from simyard.checkpoint import Snapshot
 from simyard.errors import InvalidInput
 from simyard.event import EventKind
 from simyard.reason import Reason, ReasonCode
@@ -27,6 +29,7 @@ from tasks.lifecycle import (
     Renew,
     Stalled,
     Stimulus,
+    Tell,
     Undelivered,
     Wait,
     backoff,
@@ -446,6 +449,41 @@ def test_a_stall_is_noted_once_and_moves_nothing() -> None:
 def test_a_stall_of_an_attempt_that_was_replaced_is_refused() -> None:
     assert not refused(running(attempt=2), Stalled(1, 1)).duplicate
     assert not refused(ended(succeeded()), Stalled(1, 1)).duplicate
+
+
+def snapshot(number: int = 1, attempt: int = 1) -> Snapshot:
+    return Snapshot(attempt=attempt, number=number, at=NOW, files=2, size=2048)
+
+
+def test_a_snapshot_is_noted_once_and_moves_nothing() -> None:
+    record = running()
+    first = Tell(1, News(message="Snapshot 1.", made=snapshot(1)))
+    after = step(record, first, later(600))
+    assert (after.record.status, after.record.task.attempts[-1].snapshot) == (Status.RUNNING, snapshot(1))
+    assert [(e.kind, e.attempt, e.message) for e in after.events] == [(EventKind.NOTE, 1, "Snapshot 1.")]
+    assert refused(after.record, first).duplicate
+    third = step(after.record, Tell(1, News(message="Snapshot 3.", made=snapshot(3))), later(1200)).record
+    assert third.task.attempts[-1].snapshot == snapshot(3)
+    assert refused(third, Tell(1, News(message="Snapshot 2.", made=snapshot(2)))).duplicate, "a late one is no newer"
+
+
+def test_snapshots_beyond_a_thousand_are_known_and_make_no_event() -> None:
+    step_ = step(running(), Tell(1, News(message="one more", made=snapshot(1001))), NOW)
+    assert step_.record.task.attempts[-1].snapshot == snapshot(1001)
+    assert step_.events == ()
+
+
+def test_an_attempt_says_once_what_it_went_on_from() -> None:
+    news = Tell(2, News(message="It goes on.", resumed_from=snapshot(3)))
+    after = step(running(attempt=2), news, NOW)
+    assert (after.record.task.attempts[-1].resumed_from, len(after.events)) == (snapshot(3), 1)
+    assert refused(after.record, news).duplicate
+
+
+def test_news_of_an_attempt_that_was_replaced_are_refused() -> None:
+    late = Tell(1, News(message="late", made=snapshot()))
+    assert not refused(running(attempt=2), late).duplicate
+    assert not refused(ended(succeeded()), late).duplicate
 
 
 def test_only_failures_that_the_rule_names_are_tried_again() -> None:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from simulators.outcome import Outcome
+from simulators.work import News
+from simyard.checkpoint import Snapshot
 from simyard.reason import ReasonCode
 from simyard.resources import Limits
 from simyard.status import MOVES, Status
@@ -30,6 +32,7 @@ from tasks.lifecycle import (
     Stalled,
     Step,
     Stimulus,
+    Tell,
     Undelivered,
     Wait,
     new_record,
@@ -186,6 +189,15 @@ class Life(RuleBasedStateMachine):
         given_back = (before.failures - self.record.failures) + (before.losses - self.record.losses)
         assert given_back == len(after.events) <= 1
         assert min(self.record.failures, self.record.losses) >= 0
+
+    @rule(offset=OFFSETS, number=st.integers(1, 4))
+    def tell(self, offset: int, number: int) -> None:
+        before = self.record
+        snapshot = Snapshot(attempt=max(1, before.attempt), number=number, at=self.now, files=1, size=1)
+        if self.send(Tell(before.attempt + offset, News(message="kept", made=snapshot))):
+            assert self.record.status is before.status
+            last = before.task.attempts[-1].snapshot
+            assert last is None or last.number < number, "a snapshot never takes the place of a newer one"
 
     @rule(seconds=st.integers(0, 400))
     def expire(self, seconds: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,31 +15,32 @@ Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Stamps:
     """The stamps of a folder's files and links, by path."""
 
     stamps: Mapping[str, Stamp]
 
     def has(self, found: Found) -> bool:
-        """Say whether the file is still what it was at the snapshot."""
+        """Say whether the file is still what it was when the stamps were taken."""
         return found.stat is not None and self.stamps.get(found.path) == _stamp(found.stat)
 
     def save(self, file: Path) -> None:
-        """Write the snapshot to a file, so that another process can go on."""
+        """Write the stamps to a file, so that another process can go on."""
         temporary = file.with_name(file.name + ".part")
         temporary.write_text(json.dumps(self.stamps), encoding="ascii")
         temporary.replace(file)
 
     @classmethod
-    def load(cls, file: Path) -> Snapshot:
-        """Return the snapshot that a file holds."""
+    def load(cls, file: Path) -> Stamps:
+        """Return the stamps that a file holds."""
         found = json.loads(file.read_text(encoding="ascii"))
         return cls({path: (size, mtime, ctime, inode) for path, (size, mtime, ctime, inode) in found.items()})
 
 
-def take_snapshot(folder: Path) -> Snapshot:
-    """Return what a folder holds."""
-    return Snapshot({found.path: _stamp(found.stat) for found in Folder(folder).walk() if found.stat is not None})
+def take_stamps(folder: Path, wanted: Callable[[Found], bool] = lambda _: True) -> Stamps:
+    """Return what a folder holds, all of it or what is wanted."""
+    walk = (found for found in Folder(folder).walk() if wanted(found))
+    return Stamps({found.path: _stamp(found.stat) for found in walk if found.stat is not None})
 
 
 def _stamp(found: os.stat_result) -> Stamp:
