@@ -352,7 +352,8 @@ def under_fire(chaos: Field, tasks: int, kills: int) -> tuple[list[Blow], list[f
 
 def beginnings(folder: Path) -> Counter[Box]:
     """Return how often the commands of each attempt began, from the runs' own marks."""
-    lines = [line for name in ("journal", "starts") if (folder / name).exists() for line in (folder / name).open()]
+    journals = [path for path in (folder / "journal", folder / "starts") if path.exists()]
+    lines = [line for path in journals for line in path.read_text().splitlines()]
     return Counter((match[1], int(match[2])) for line in lines if (match := _BOX.match(line)))
 
 
