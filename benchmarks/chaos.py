@@ -114,7 +114,7 @@ class Field:
     def submit(self, number: int, priority: int = 0) -> str:
         """Submit a task, until the server says that it has it, and return its id."""
         journal = self.folder / "journal"
-        in_podman = self.podman and number % IN_PODMAN == 0
+        in_podman = self.podman and not priority and number % IN_PODMAN == 0
         mark = "" if in_podman else f"echo $SIMYARD_BOX >> {journal}; "
         spec = {
             "simulator": "swmm",
@@ -146,7 +146,8 @@ class Field:
                     answer = ask(http)
                 if answer.is_success:
                     return answer.json()
-                if answer.status_code < 500 and answer.status_code != 429:
+                is_routeless = answer.status_code == 404 and "/-/routes" in answer.text
+                if answer.status_code < 500 and answer.status_code != 429 and not is_routeless:
                     raise SystemExit(f"refused: {answer.text}")
             if time.monotonic() > deadline:
                 raise SystemExit("the server takes nothing any more")

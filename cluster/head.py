@@ -168,6 +168,14 @@ def stop_head(server: str, *, spare: frozenset[int] = frozenset()) -> None:
 
 
 def head_is_alive(server: str) -> bool:
-    """Say whether the two processes that a Ray head cannot do without are there."""
-    names = {process.name() for process in server_processes(server) if process.is_running()}
-    return {"gcs_server", "raylet"} <= names
+    """Say whether the two processes that a Ray head cannot do without are there; another machine's raylet is none."""
+    return {"gcs_server", "raylet"} <= {_role(process) for process in server_processes(server)}
+
+
+def _role(process: psutil.Process) -> str:
+    """Return what a process is for the head, by its name; empty where it is gone, or is another machine's raylet."""
+    try:
+        name = process.name()
+        return "" if name == "raylet" and "--head" not in process.cmdline() else name
+    except psutil.Error:
+        return ""

@@ -35,6 +35,10 @@ _BY_STATUS: dict[int, type[errors.SimyardError]] = {
 }
 
 
+_ROUTELESS = re.compile(rb"Path .* not found\. Ping \S*/-/routes .*", re.DOTALL)
+"""What the proxy in front of a server says of every path while the server behind it is being started anew."""
+
+
 class _Busy(errors.Unavailable):
     """The server asks to come back later."""
 
@@ -188,6 +192,8 @@ class Connection:
             return
         answer.read()
         error = _error_of(answer)
+        if ours and answer.status_code == 404 and _ROUTELESS.fullmatch(answer.content):
+            raise _Busy(errors.Unavailable("The server is being started.", fix=START), None)
         if answer.status_code in _BUSY or (answer.status_code == 500 and not ours):
             raise _Busy(error, _seconds(answer.headers.get("Retry-After")))
         raise error

@@ -121,6 +121,16 @@ def test_answers_of_something_else_are_told_by_their_status(body: bytes) -> None
         connection(handler).request("GET", "/v1/x")
 
 
+def test_a_proxy_that_does_not_know_the_server_yet_is_asked_again() -> None:
+    said = "Path '/v1/x' not found. Ping http://.../-/routes for available routes."
+    seen, handler = _script(httpx.Response(404, text=said), httpx.Response(200))
+    connection(handler).request("GET", "/v1/x")
+    assert len(seen) == 2
+    seen, handler = _script(problem(404, "not-found", said), httpx.Response(200))
+    with pytest.raises(errors.NotFound):
+        connection(handler).request("GET", "/v1/x")
+
+
 def test_a_redirect_says_where_it_leads_but_not_its_secrets() -> None:
     _, handler = _script(httpx.Response(302, headers={"Location": "https://other.test/login?token=abc"}))
     with pytest.raises(errors.Unavailable, match=r"https://other\.test") as caught:
