@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from cluster.head import free_port
-from cluster.machines import GROUP_LABEL
+from cluster.labels import GROUP_LABEL
 from simyard.resources import MIB
 from simyard.task import LOCAL_GROUP
 from tests.running_server import RunningServer, until
