@@ -460,22 +460,22 @@ def main() -> None:
             seconds = time.monotonic() - begun
             say("looking at what has become of the tasks")
             found = judge(chaos, blows)
+            told = {
+                "benchmark": "chaos",
+                "tasks": options.tasks,
+                "kills": options.kills,
+                "seed": options.seed,
+                **found,
+                "calm_s": round(statistics.median(calm), 1),
+                **summary(blows),
+                "seconds": round(seconds),
+                "cores": os.cpu_count(),
+                "load": round(os.getloadavg()[0], 1),
+            }
+            print(json.dumps(told), flush=True)
         finally:
             chaos.stop()
             store.close()
-    told = {
-        "benchmark": "chaos",
-        "tasks": options.tasks,
-        "kills": options.kills,
-        "seed": options.seed,
-        **found,
-        "calm_s": round(statistics.median(calm), 1),
-        **summary(blows),
-        "seconds": round(seconds),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-    }
-    print(json.dumps(told), flush=True)
     raise SystemExit(bool(found["lost"] or found["invented"] or found["doubled"]))
 
 
