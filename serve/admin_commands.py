@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cluster.head import server_processes
+from serve import sharing_commands
 from serve.secret import load_server_id
 from simulators import catalogue
 from simyard.cli.options import Json
@@ -33,7 +34,10 @@ from tasks.sqlite import upkeep
 from tasks.store import Store
 from tasks.store import open_store as open_task_store
 
-commands = typer.Typer(help="Keep the store of this machine's server safe and small.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Keep the store of this machine's server safe and small, and share it fairly.", no_args_is_help=True
+)
+sharing_commands.register(commands)
 
 _PAGE = 500
 _AGE = re.compile(r"(\d+)([dhw])")

@@ -17,6 +17,7 @@ from serve import (
     objects,
     outputs,
     problems,
+    projects,
     shelf,
     submissions,
     sweep_events,
@@ -52,6 +53,7 @@ _TOPICS = (
     inputs,
     uploads,
     shelf,
+    projects,
     machines,
     health,
 )

@@ -30,6 +30,8 @@ from simyard.words import Word
 from tasks.explain import explain
 from tasks.forecast import RUNS, forecast
 from tasks.record import TaskQuery, TaskRecord
+from tasks.rules import loads_of
+from tasks.shares import barrier
 from tasks.stimulus import Cancel, Hold, Release
 
 router = APIRouter(tags=["tasks"])
@@ -136,10 +138,13 @@ async def explain_task(
 
     def look() -> Explanation:
         store, events = context.store, all_events(context.store, record.id)
-        position, current = store.position(record.id), store.get(record.id)
+        current, why = store.get(record.id), None
+        if current.status is Status.QUEUED:
+            why = barrier(current, store.rules(), loads_of(store.active()))
+        position = None if why else store.position(record.id)
         runs = [] if position is None else store.runs(record.task.simulator, RUNS)
         expected = forecast(current, position, known or (), runs, context.clock())
-        return explain(current, events, position, known or (), expected)
+        return explain(current, events, position, known or (), expected, why)
 
     return json_answer(await to_thread.run_sync(look))
 

@@ -30,6 +30,8 @@ from tasks.machine_watch import MachineWatch
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
+from tasks.rules import Rules
+from tasks.shares import Line, Shares
 from tasks.spent import SpentSnapshots
 from tasks.store import Store
 
@@ -102,6 +104,7 @@ class Desk:
         self._machines: tuple[Host, ...] = ()
         self._machines_at = -_HOSTS_EVERY
         self._watch = MachineWatch(store)
+        self._shares = Shares()
         self._cancels: dict[tuple[str, int], float] = {}
         self._leases = Leases(lease)
         self._spent = SpentSnapshots(objects)
@@ -171,8 +174,13 @@ class Desk:
         # Whoever waits for a machine that is full need not be read at every turn.
         queue = self._store.queue(self._now(), LOOK_AHEAD) if has_room(hosts, holders) else []
         records = {record.task.id: record for record in queue}
-        candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in queue)
-        for action in plan(candidates, hosts, holders, now=now, warm=self._warm):
+        line = Line(queue, self._shares, self._store.rules() if queue else Rules())
+        candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
+        actions = plan(
+            candidates, hosts, holders, now=now, warm=self._warm, started=lambda task: line.started(records[task])
+        )
+        self._shares = line.after(self._shares)
+        for action in actions:
             match action:
                 case Reuse():
                     self._dispatch(records[action.task], self._held[action.holder])
@@ -185,6 +193,7 @@ class Desk:
         """End leases that ran out, give back what was not handed over, and send cancels on."""
         active = {(record.task.id, record.task.attempts[-1].number): record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
+        self._shares = self._shares.after(active.values(), self._monotonic())
         self._silent.intersection_update(active)
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
         for key, record in active.items():

@@ -26,13 +26,17 @@ def explain(
     position: int | None,
     groups: Sequence[MachineGroup],
     expected: Forecast | None = None,
+    barrier: Reason | None = None,
 ) -> Explanation:
     """Return why the task stands where it stands, what was observed, and what its user may do.
 
     `events` are the task's, oldest first; `position` says how many queued tasks come before it, None when it does not
-    move on in the queue; `groups` are the machine groups as they are now; `expected` says when it may start.
+    move on in the queue; `groups` are the machine groups as they are now; `expected` says when it may start; `barrier`
+    is a pause or a quota that keeps it back.
     """
     summary, hint = _summary(record, position, groups)
+    if barrier is not None and record.status is Status.QUEUED and not record.task.held:
+        summary, hint = f"{summary} It does not start: {_sentence(barrier.message)}", _lifted(barrier)
     if expected is not None:
         summary += f" It may start at about {_time(expected.start)}: {expected.basis}."
     details = (*_attempts(record.task), *(_told(event) for event in events[-_SHOWN:]))
@@ -96,6 +100,17 @@ def _queued(record: TaskRecord, position: int | None, groups: Sequence[MachineGr
     return text + backed_off + ahead, hint
 
 
+def _lifted(barrier: Reason) -> str:
+    """Return what to do about a pause or a quota."""
+    if barrier.code is ReasonCode.QUOTA:
+        return "It starts once enough of what runs has ended; an administrator sets the quota."
+    if barrier.evidence.get("user") is None:
+        return "An administrator has paused it."
+    project = barrier.evidence.get("project")
+    verb = f"groups resume {barrier.evidence.get('group')}" if project is None else f"projects resume {project}"
+    return f"Let it go on with `simyard {verb}`."
+
+
 def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[MachineGroup]) -> str | None:
     need = task.resources
     asked = f"{need.cpus:g} cpus, {_bytes(need.memory)}" + (f" and {need.gpus} GPUs" if need.gpus else "")
@@ -154,6 +169,7 @@ def _after_failure(task: Task) -> str | None:
             | ReasonCode.NO_MACHINE_YET
             | ReasonCode.GROUP_FULL
             | ReasonCode.HELD
+            | ReasonCode.PAUSED
             | ReasonCode.QUOTA
             | ReasonCode.NO_SUCH_CAPACITY
             | ReasonCode.LAUNCH_FAILED

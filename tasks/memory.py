@@ -29,6 +29,7 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
+from tasks.rules import Account, Pause, Quota, Rules
 from tasks.stimulus import Stimulus
 
 _LOOKED_AT = 500
@@ -55,6 +56,8 @@ class MemoryStore:
         self._next_seq = 1
         self._refusals: Counter[str] = Counter()
         self._keys: dict[str, StoredKey] = {}
+        self._pauses: set[Pause] = set()
+        self._quotas: dict[Account, Quota] = {}
         self._closed = False
 
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
@@ -229,6 +232,39 @@ class MemoryStore:
         start = 0 if after is None else bisect_right(records, _ended(after), key=_ended)
         found = [record for record in records[start:] if _ended(record)[0] < before]
         return found[: max(limit, 0)]
+
+    def lanes(self) -> builtins.list[Lane]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            return sorted({lane_of(record) for record in self._queued.values() if not record.task.held})
+
+    def rules(self) -> Rules:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            quotas = sorted(self._quotas.values(), key=lambda quota: (quota.user, quota.project or ""))
+            return Rules(pauses=frozenset(self._pauses), quotas=tuple(quotas))
+
+    def pause(self, pause: Pause) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            self._pauses.add(pause)
+
+    def resume(self, pause: Pause) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            self._pauses.discard(pause)
+
+    def set_quota(self, quota: Quota) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            self._quotas.pop(quota.account, None)
+            if not quota.is_empty:
+                self._quotas[quota.account] = quota
 
     def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from simyard.resources import MIB, Resources
@@ -116,13 +116,19 @@ def has_room(hosts: Sequence[Host], holders: Iterable[Holder]) -> bool:
 
 
 def plan(
-    queue: Iterable[Candidate], hosts: Sequence[Host], holders: Sequence[Holder], *, now: float, warm: float
+    queue: Iterable[Candidate],
+    hosts: Sequence[Host],
+    holders: Sequence[Holder],
+    *,
+    now: float,
+    warm: float,
+    started: Callable[[str], object] = lambda _: None,
 ) -> list[Action]:
     """Return what to do now, in order, for a queue that stands in the order in which tasks may start.
 
     A task that fits nowhere reserves the machine that could hold it soonest, so that smaller tasks behind it cannot
     keep it waiting for ever. Idle actors end when their room is needed or after `warm` seconds. Of the queue only as
-    much is taken as can matter.
+    much is taken as can matter; before the next task is asked for, `started` is told of the one that got a place.
     """
     rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, [], reserved=h.is_set_aside) for h in hosts}
     actions: list[Action] = []
@@ -135,7 +141,10 @@ def plan(
             room.idle.append(holder)
     for candidate in queue:
         mine = [room for room in rooms.values() if room.host.group == candidate.group and not room.reserved]
-        actions += _place(candidate, mine)
+        placed = _place(candidate, mine)
+        if placed:
+            started(candidate.task)
+        actions += placed
         if all(room.reserved for room in rooms.values()):
             break
     for room in rooms.values():

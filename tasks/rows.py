@@ -19,6 +19,7 @@ from simyard.task import Task
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened
 from tasks.record import SweepDraft, SweepRecord, TaskRecord
+from tasks.rules import Pause, Quota, Rules
 
 Row = Sequence[Any]
 
@@ -168,6 +169,31 @@ def key_of(row: Row) -> StoredKey:
         user=user,
         created_at=moment_of(created_at),
         expires_at=_optional_moment(expires_at),
+    )
+
+
+def pause_columns(pause: Pause) -> dict[str, Any]:
+    """Return the columns of a pause; an empty text stands for all."""
+    return {"user": pause.user or "", "project": pause.project or "", "group": pause.group or ""}
+
+
+def quota_columns(quota: Quota) -> dict[str, Any]:
+    """Return the columns of a quota; an empty text stands for all projects."""
+    running = None if quota.running is None else integer(quota.running)
+    return {"user": quota.user, "project": quota.project or "", "running": running, "cpus": quota.cpus}
+
+
+def _account(row: Row) -> tuple[str, str]:
+    return row[0], row[1]
+
+
+def rules_of(pauses: Sequence[Row], quotas: Sequence[Row]) -> Rules:
+    """Return the pauses and quotas of rows."""
+    return Rules(
+        pauses=frozenset(Pause(user=u or None, project=p or None, group=g or None) for u, p, g in pauses),
+        quotas=tuple(
+            Quota(user=u, project=p or None, running=r, cpus=c) for u, p, r, c in sorted(quotas, key=_account)
+        ),
     )
 
 

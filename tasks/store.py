@@ -15,6 +15,7 @@ from simyard.files import InputFile
 from simyard.status import Status
 from tasks.errors import Deposed, Refused, StoreTooNew, StoreUnavailable
 from tasks.keys import StoredKey
+from tasks.lanes import Lane
 from tasks.memory import MemoryStore
 from tasks.record import (
     Draft,
@@ -26,6 +27,7 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
+from tasks.rules import Pause, Quota, Rules
 from tasks.sqlite.store import SqliteStore
 from tasks.stimulus import Stimulus
 
@@ -129,6 +131,26 @@ class Store(Protocol):
 
     def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
         """Return the tasks that ended before a moment, the oldest end first; `after` is the last of the page before."""
+        ...
+
+    def lanes(self) -> builtins.list[Lane]:
+        """Return the lanes in which tasks are queued that are not held."""
+        ...
+
+    def rules(self) -> Rules:
+        """Return all pauses and quotas; cheap enough to ask at every turn."""
+        ...
+
+    def pause(self, pause: Pause) -> None:
+        """Keep what the pause covers from starting; doing so again changes nothing."""
+        ...
+
+    def resume(self, pause: Pause) -> None:
+        """Forget exactly this pause, where it is."""
+        ...
+
+    def set_quota(self, quota: Quota) -> None:
+        """Keep a quota instead of the one that its account had; one that limits nothing is forgotten."""
         ...
 
     def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:

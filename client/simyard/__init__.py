@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from simyard.handle import TaskFile as TaskFile
     from simyard.progress import Stage as Stage
     from simyard.progress import Transferred as Transferred
+    from simyard.project import Project as Project
     from simyard.reason import Reason as Reason
     from simyard.reason import ReasonCode as ReasonCode
     from simyard.resources import Limits as Limits
@@ -78,6 +79,7 @@ __all__ = [
     "NotFound",
     "NotInstalled",
     "Parameter",
+    "Project",
     "Reason",
     "ReasonCode",
     "Resources",
@@ -132,6 +134,7 @@ _HOMES = {
     "simyard.group": ("Machine", "MachineGroup"),
     "simyard.handle": ("Task", "TaskFile"),
     "simyard.progress": ("Stage", "Transferred"),
+    "simyard.project": ("Project",),
     "simyard.reason": ("Reason", "ReasonCode"),
     "simyard.resources": ("Limits", "Resources"),
     "simyard.retry": ("Retry",),

@@ -20,7 +20,7 @@ from simyard.errors import InputsMissing, SimyardError
 from simyard.files import InputFile
 from simyard.folder import hash_files, scan
 from simyard.handle import Task
-from simyard.listings import Groups, Simulators, Tasks
+from simyard.listings import Groups, Projects, Simulators, Tasks
 from simyard.parameter_table import Grid, Table, gathered
 from simyard.profile import Profile, load_profile, normal_url
 from simyard.progress import Progress
@@ -72,6 +72,7 @@ class Client:
         self.sweeps = Sweeps(self._connection)
         self.simulators = Simulators(self._connection)
         self.groups = Groups(self._connection)
+        self.projects = Projects(self._connection)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from simyard import errors
 from simyard.connection import Connection
 from simyard.group import MachineGroup
 from simyard.handle import Task
+from simyard.project import Pausing, Project
 from simyard.simulator import SimulatorInfo
 from simyard.status import Status
 from simyard.task import Task as TaskInfo
@@ -31,6 +32,10 @@ class _Simulators(BaseModel):
 
 class _Groups(BaseModel):
     groups: tuple[MachineGroup, ...]
+
+
+class _Projects(BaseModel):
+    projects: tuple[Project, ...]
 
 
 class _Id(BaseModel):
@@ -153,3 +158,38 @@ class Groups:
     def list(self) -> tuple[MachineGroup, ...]:
         """Return every machine group with its machines and what is free on them."""
         return self._connection.ask(_Groups, "GET", "/v1/groups").groups
+
+    def pause(self, name: str) -> None:
+        """Let none of your tasks start in a group until `resume()`; what runs goes on.
+
+        Raises:
+            NotFound: there is no such group.
+        """
+        self._connection.ask(Pausing, "POST", f"/v1/groups/{quote(name, safe='')}:pause", repeatable=True)
+
+    def resume(self, name: str) -> None:
+        """Let your tasks start in a group again."""
+        self._connection.ask(Pausing, "POST", f"/v1/groups/{quote(name, safe='')}:resume", repeatable=True)
+
+
+class Projects:
+    """The projects of this user."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self) -> tuple[Project, ...]:
+        """Return the projects of which tasks are queued or run, or that are paused."""
+        return self._connection.ask(_Projects, "GET", "/v1/projects").projects
+
+    def pause(self, name: str) -> None:
+        """Let none of your tasks of a project start until `resume()`; what runs goes on.
+
+        Raises:
+            InvalidInput: it is no name.
+        """
+        self._connection.ask(Pausing, "POST", f"/v1/projects/{quote(name, safe='')}:pause", repeatable=True)
+
+    def resume(self, name: str) -> None:
+        """Let your tasks of a project start again."""
+        self._connection.ask(Pausing, "POST", f"/v1/projects/{quote(name, safe='')}:resume", repeatable=True)

@@ -44,6 +44,8 @@ class ReasonCode(StrEnum):
     """All places in the group are taken."""
     HELD = "held"
     """Somebody holds the task; it starts once it is released."""
+    PAUSED = "paused"
+    """The task's project or its machine group is paused."""
     QUOTA = "quota"
     """A quota of the user or the project is reached."""
     NO_SUCH_CAPACITY = "no-such-capacity"

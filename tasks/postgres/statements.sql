@@ -223,6 +223,25 @@ SELECT id, hash, "user", created_at, expires_at FROM keys ORDER BY created_at, i
 --- revoke_key: Forget a key.
 DELETE FROM keys WHERE id = %(id)s RETURNING id
 
+--- list_pauses: All pauses; an empty text stands for all.
+SELECT "user", project, machine_group FROM pauses ORDER BY "user", project, machine_group
+
+--- add_pause: Keep a pause.
+INSERT INTO pauses ("user", project, machine_group) VALUES (%(user)s, %(project)s, %(group)s) ON CONFLICT DO NOTHING
+
+--- drop_pause: Forget a pause.
+DELETE FROM pauses WHERE "user" = %(user)s AND project = %(project)s AND machine_group = %(group)s
+
+--- list_quotas: All quotas; an empty text stands for all projects of the user.
+SELECT "user", project, running, cpus FROM quotas ORDER BY "user", project
+
+--- set_quota: Keep a quota instead of the one that was there.
+INSERT INTO quotas ("user", project, running, cpus) VALUES (%(user)s, %(project)s, %(running)s, %(cpus)s)
+ON CONFLICT ("user", project) DO UPDATE SET running = excluded.running, cpus = excluded.cpus
+
+--- drop_quota: Forget a quota.
+DELETE FROM quotas WHERE "user" = %(user)s AND project = %(project)s
+
 --- lead: Take or keep the lead: it is free, its lease has run out, or it is held by this server; gives the epoch.
 INSERT INTO leader AS held (epoch, holder, until)
 VALUES (1, %(holder)s, clock_timestamp() + make_interval(secs => %(seconds)s))

@@ -35,6 +35,7 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
+from tasks.rules import Pause, Quota, Rules
 from tasks.stimulus import Adopt, Dispatch, Expire, Forgive, Lost, Renew, Stimulus, Undelivered, Wait
 
 _LOOK_SECONDS = 1.0
@@ -256,7 +257,7 @@ class PostgresStore:
 
     def queue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""
-        lanes = self._read("lanes") if limit > 0 else []
+        lanes = self.lanes() if limit > 0 else []
         if not lanes:
             return []
         groups, users, projects = map(builtins.list, zip(*lanes, strict=True))
@@ -291,6 +292,26 @@ class PostgresStore:
         cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
         found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
         return [rows.record_of(row) for row in found]
+
+    def lanes(self) -> builtins.list[Lane]:
+        """See Store."""
+        return sorted(Lane(*row) for row in self._read("lanes"))
+
+    def rules(self) -> Rules:
+        """See Store."""
+        return rows.rules_of(self._read("list_pauses"), self._read("list_quotas"))
+
+    def pause(self, pause: Pause) -> None:
+        """See Store."""
+        self._write("add_pause", rows.pause_columns(pause))
+
+    def resume(self, pause: Pause) -> None:
+        """See Store."""
+        self._write("drop_pause", rows.pause_columns(pause))
+
+    def set_quota(self, quota: Quota) -> None:
+        """See Store."""
+        self._write("drop_quota" if quota.is_empty else "set_quota", rows.quota_columns(quota))
 
     def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""
@@ -466,6 +487,9 @@ class PostgresStore:
             return found
 
         return self._database.read(work)
+
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        self._database.write(lambda connection: self._run(connection, name, values))
 
     def _read_decided(self, name: str, values: Mapping[str, Any]) -> builtins.list[rows.Row]:
         def work(connection: Connection) -> builtins.list[rows.Row]:

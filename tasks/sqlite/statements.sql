@@ -65,11 +65,22 @@ AND sweep = :sweep
 --- list.before: Condition of a page.
 AND seq < :before
 
---- next_lane: The lane after another one in which tasks are queued.
-SELECT machine_group, user, project
-FROM tasks INDEXED BY tasks_lanes
-WHERE status = 'queued' AND held = 0 AND (machine_group, user, project) > (:group, :user, :project)
-ORDER BY machine_group, user, project LIMIT 1
+--- next_lanes: Lanes after another one in which tasks are queued, the next one among them; a row value would be a scan.
+SELECT * FROM (
+    SELECT machine_group, user, project FROM tasks INDEXED BY tasks_lanes
+    WHERE status = 'queued' AND held = 0 AND machine_group = :group AND user = :user AND project > :project
+    ORDER BY project LIMIT 1
+)
+UNION ALL SELECT * FROM (
+    SELECT machine_group, user, project FROM tasks INDEXED BY tasks_lanes
+    WHERE status = 'queued' AND held = 0 AND machine_group = :group AND user > :user
+    ORDER BY user, project LIMIT 1
+)
+UNION ALL SELECT * FROM (
+    SELECT machine_group, user, project FROM tasks INDEXED BY tasks_lanes
+    WHERE status = 'queued' AND held = 0 AND machine_group > :group
+    ORDER BY machine_group, user, project LIMIT 1
+)
 
 --- queue: The queued tasks of a lane that are ready, in their order.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
@@ -195,3 +206,22 @@ SELECT id, hash, user, created_at, expires_at FROM keys ORDER BY created_at, id
 
 --- revoke_key: Forget a key.
 DELETE FROM keys WHERE id = :id
+
+--- list_pauses: All pauses; an empty text stands for all.
+SELECT user, project, machine_group FROM pauses ORDER BY user, project, machine_group
+
+--- add_pause: Keep a pause.
+INSERT INTO pauses (user, project, machine_group) VALUES (:user, :project, :group) ON CONFLICT DO NOTHING
+
+--- drop_pause: Forget a pause.
+DELETE FROM pauses WHERE user = :user AND project = :project AND machine_group = :group
+
+--- list_quotas: All quotas; an empty text stands for all projects of the user.
+SELECT user, project, running, cpus FROM quotas ORDER BY user, project
+
+--- set_quota: Keep a quota instead of the one that was there.
+INSERT INTO quotas (user, project, running, cpus) VALUES (:user, :project, :running, :cpus)
+ON CONFLICT (user, project) DO UPDATE SET running = excluded.running, cpus = excluded.cpus
+
+--- drop_quota: Forget a quota.
+DELETE FROM quotas WHERE user = :user AND project = :project

@@ -6,7 +6,7 @@ import builtins
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
+from tasks.rules import Pause, Quota, Rules
 from tasks.sqlite.database import Database
 from tasks.sqlite.intake import take_in
 from tasks.sqlite.statements import statements
@@ -158,8 +159,8 @@ class SqliteStore:
 
     def _lanes(self, connection: sqlite3.Connection) -> Iterator[Lane]:
         lane = Lane("", "", "")
-        while row := connection.execute(self._sql["next_lane"], lane._asdict()).fetchone():
-            lane = Lane(*row)
+        while found := connection.execute(self._sql["next_lanes"], lane._asdict()).fetchall():
+            lane = min(Lane(*row) for row in found)
             yield lane
 
     def position(self, task: str) -> int | None:
@@ -190,6 +191,27 @@ class SqliteStore:
         cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
         found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
         return [rows.record_of(row) for row in found]
+
+    def lanes(self) -> builtins.list[Lane]:
+        """See Store."""
+        with self._database.read() as connection:
+            return builtins.list(self._lanes(connection))
+
+    def rules(self) -> Rules:
+        """See Store."""
+        return rows.rules_of(self._read("list_pauses"), self._read("list_quotas"))
+
+    def pause(self, pause: Pause) -> None:
+        """See Store."""
+        self._write("add_pause", rows.pause_columns(pause))
+
+    def resume(self, pause: Pause) -> None:
+        """See Store."""
+        self._write("drop_pause", rows.pause_columns(pause))
+
+    def set_quota(self, quota: Quota) -> None:
+        """See Store."""
+        self._write("drop_quota" if quota.is_empty else "set_quota", rows.quota_columns(quota))
 
     def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
         """See Store."""
@@ -299,6 +321,10 @@ class SqliteStore:
     def _read(self, name: str, **values: Any) -> builtins.list[rows.Row]:
         with self._database.read() as connection:
             return connection.execute(self._sql[name], values).fetchall()
+
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        with self._database.write() as connection:
+            connection.execute(self._sql[name], values)
 
     def _read_one(self, name: str, task: str) -> rows.Row:
         found = self._read(name, id=task)

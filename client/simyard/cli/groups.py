@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from simyard.cli import session
+from simyard.cli.failures import say
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
 from simyard.cli.text import moment, size
 
-commands = typer.Typer(help="See the machine groups.", no_args_is_help=True, rich_markup_mode=None)
+commands = typer.Typer(
+    help="See the machine groups; pause and resume them for your tasks.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @commands.command("list")
@@ -33,3 +38,28 @@ def list_groups(json_: Json = False) -> None:
     ]
     rows += [(group.name, "(no machines)", "", "", "") for group in found if not group.machines]
     say_table(("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(0, 2, 3, 4), right=(2, 3, 4))
+
+
+GroupArgument = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
+
+
+@commands.command("pause")
+def pause_group(name: GroupArgument, json_: Json = False) -> None:
+    """Let none of your tasks start in a group until it is resumed; what runs goes on."""
+    with session.connect() as client:
+        client.groups.pause(name)
+    if json_:
+        say_json({"group": name, "paused": True})
+    else:
+        say(f"{name} is paused for you. It goes on with: simyard groups resume {name}")
+
+
+@commands.command("resume")
+def resume_group(name: GroupArgument, json_: Json = False) -> None:
+    """Let your tasks start in a group again."""
+    with session.connect() as client:
+        client.groups.resume(name)
+    if json_:
+        say_json({"group": name, "paused": False})
+    else:
+        say(f"{name} goes on for you.")

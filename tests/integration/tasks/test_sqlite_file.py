@@ -268,7 +268,7 @@ def test_the_same_inputs_are_kept_once(store: SqliteStore) -> None:
     ("name", "values"),
     [
         ("queue", {"now": 2**60, "limit": 10, "group": "local", "user": "ada", "project": "default"}),
-        ("next_lane", {"group": "local", "user": "ada", "project": "default"}),
+        ("next_lanes", {"group": "local", "user": "ada", "project": "default"}),
         ("runs", {"simulator": "swmm", "limit": 20}),
         ("next_ready", {"now": 0}),
         ("waiting", {"seq": 5, "priority": 0, "group": "local", "user": "ada", "project": "default"}),

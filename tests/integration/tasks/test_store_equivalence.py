@@ -37,6 +37,7 @@ from tasks.lifecycle import (
 )
 from tasks.memory import MemoryStore
 from tasks.record import TaskQuery
+from tasks.rules import Pause, Quota
 from tasks.store import Store, open_store
 from tests.services.postgres import PostgresServer
 from tests.unit.tasks.samples import NOW, dispatch, draft, failed, later, reason
@@ -64,6 +65,9 @@ STIMULI: st.SearchStrategy[Stimulus] = st.one_of(
     st.sampled_from([Hold(), Hold(), Release()]),
     st.builds(Wait, REASONS),
 )
+
+NAMES = st.sampled_from([None, "ada"])
+COUNTS = st.sampled_from([0.0, 2.5])
 
 
 class Stores(RuleBasedStateMachine):
@@ -134,6 +138,16 @@ class Stores(RuleBasedStateMachine):
         if outcome is not None:
             self.apply(task, End(0, outcome), 1)
 
+    @rule(verb=st.sampled_from(["pause", "resume"]), user=NAMES, project=NAMES, group=NAMES)
+    def pause(self, verb: str, user: str | None, project: str | None, group: str | None) -> None:
+        self.both(verb, Pause(user=user, project=project, group=group))
+
+    @rule(
+        user=st.sampled_from(["ada", "bob"]), project=NAMES, running=st.sampled_from([None, 2]), cpus=st.none() | COUNTS
+    )
+    def quota(self, user: str, project: str | None, running: int | None, cpus: float | None) -> None:
+        self.both("set_quota", Quota(user=user, project=project, running=running, cpus=cpus))
+
     @rule(task=ids)
     def look(self, task: str) -> None:
         self.both("get", task)
@@ -157,6 +171,8 @@ class Stores(RuleBasedStateMachine):
         self.both("queue", self.now, 100)
         self.both("queue", self.now, 3)
         self.both("runs", "swmm", 3)
+        self.both("lanes")
+        self.both("rules")
         self.both("next_ready", self.now)
         self.both("overdue", self.now, 100)
         self.both("active")

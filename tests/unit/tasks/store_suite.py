@@ -24,8 +24,10 @@ from simyard.words import new_sweep_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
+from tasks.lanes import Lane
 from tasks.lifecycle import Cancel, End, Expire, Forgive, Hold, Lost, Progress, Release, Renew, Stalled, Tell, Wait
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
+from tasks.rules import Pause, Quota, Rules
 from tasks.store import Store
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
 
@@ -297,6 +299,32 @@ class StoreSuite:
         make(store, project="p")
         assert [store.position(task) for task in mine] == [4, 6, 8]
         assert store.position(old[-1]) == 1 + 8 + 4
+
+    def test_pauses_are_kept_until_they_are_undone(self, store: Store) -> None:
+        mine, theirs = Pause(user="ada", project="p"), Pause(group=WEIRD)
+        assert store.rules() == Rules()
+        for pause in (mine, mine, theirs):
+            store.pause(pause)
+        assert store.rules().pauses == {mine, theirs}
+        store.resume(Pause(user="ada"))
+        store.resume(theirs)
+        store.resume(theirs)
+        assert store.rules().pauses == {mine}
+
+    def test_a_quota_takes_the_place_of_the_one_before(self, store: Store) -> None:
+        whole, part = Quota(user="ada", running=3), Quota(user="ada", project="p", cpus=2.5)
+        for quota in (Quota(user="ada", cpus=1), part, whole, Quota(user=WEIRD, running=0)):
+            store.set_quota(quota)
+        assert store.rules().quotas[1:] == (whole, part)
+        store.set_quota(Quota(user=WEIRD))
+        assert store.rules().quotas == (whole, part)
+
+    def test_lanes_are_those_in_which_something_may_start(self, store: Store) -> None:
+        task = make(store, project="p").id
+        make(store, user="bob", group="cloud")
+        assert store.lanes() == [Lane("cloud", "bob", "default"), Lane("local", "ada", "p")]
+        store.apply(task, Hold(), NOW)
+        assert store.lanes() == [Lane("cloud", "bob", "default")]
 
     def test_the_newest_successes_of_a_simulator_are_found(self, store: Store) -> None:
         a, b, c, d = (make(store, simulator=name).id for name in ("swmm", "other", "swmm", "swmm"))

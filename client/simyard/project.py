@@ -1,0 +1,31 @@
+"""Projects: what a user's tasks that share a name use, and whether they may start."""
+
+from __future__ import annotations
+
+from simyard.words import Name, Word
+
+
+class Project(Word):
+    """A project of which tasks are queued or run, or that is paused."""
+
+    name: Name
+    paused: bool
+    """None of its tasks starts; those that run go on."""
+    queued: bool
+    """Whether tasks of it wait that are not held."""
+    running: int
+    """Tasks that hold a machine."""
+    cpus: float
+    """Cores that they have."""
+    running_quota: int | None
+    """How many tasks of it may run at a time; None: no quota."""
+    cpus_quota: float | None
+    """How many cores it may use at a time; None: no quota."""
+
+
+class Pausing(Word):
+    """Whether your tasks of a project or a machine group may start."""
+
+    project: Name | None = None
+    group: Name | None = None
+    paused: bool

@@ -1,0 +1,144 @@
+"""What people have said about whose tasks may start: pauses of projects and machine groups, and quotas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from simyard.errors import Conflict, InvalidInput
+from simyard.reason import Reason, ReasonCode
+from simyard.resources import Resources
+from tasks.lanes import Lane
+from tasks.record import TaskRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """No task that it covers starts; None covers all. What runs goes on."""
+
+    user: str | None = None
+    project: str | None = None
+    group: str | None = None
+
+    def covers(self, lane: Lane) -> bool:
+        """Say whether the tasks of a lane do not start."""
+        asked = ((self.user, lane.user), (self.project, lane.project), (self.group, lane.group))
+        return all(want is None or want == has for want, has in asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """How much of a user, or of one of the user's projects, may run at a time; None is no limit."""
+
+    user: str
+    project: str | None = None
+    running: int | None = None
+    """Tasks."""
+    cpus: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether it limits nothing."""
+        return self.running is None and self.cpus is None
+
+    @property
+    def account(self) -> Account:
+        """Whose load it limits."""
+        return Account(self.user, self.project)
+
+
+class Account(NamedTuple):
+    """Whose tasks are counted: a user's, or those of one of the user's projects."""
+
+    user: str
+    project: str | None = None
+
+
+class Load(NamedTuple):
+    """What runs, of whomever."""
+
+    running: int = 0
+    cpus: float = 0.0
+
+    def plus(self, need: Resources) -> Load:
+        """Return the load with one task more."""
+        return Load(self.running + 1, self.cpus + need.cpus)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """All pauses and quotas."""
+
+    pauses: frozenset[Pause] = frozenset()
+    quotas: tuple[Quota, ...] = ()
+
+    def pause_of(self, lane: Lane) -> Pause | None:
+        """Return a pause that keeps the tasks of a lane from starting."""
+        covering = (pause for pause in self.pauses if pause.covers(lane))
+        return min(covering, key=lambda p: (p.user or "", p.group or "", p.project or ""), default=None)
+
+    def quotas_of(self, record: TaskRecord) -> Iterator[Quota]:
+        """Give the quotas that a task counts for: its user's and its project's."""
+        mine = accounts_of(record)
+        return (quota for quota in self.quotas if quota.account in mine)
+
+
+def accounts_of(record: TaskRecord) -> tuple[Account, Account]:
+    """Return the accounts in which a task is counted."""
+    return Account(record.user), Account(record.user, record.task.project)
+
+
+def loads_of(active: Iterable[TaskRecord]) -> dict[Account, Load]:
+    """Return what runs in each account, from the tasks that hold a machine."""
+    loads: dict[Account, Load] = {}
+    for record in active:
+        for account in accounts_of(record):
+            loads[account] = loads.get(account, Load()).plus(record.task.resources)
+    return loads
+
+
+def paused(pause: Pause) -> Reason:
+    """Return why a task that the pause covers does not start."""
+    what = f"project {pause.project}" if pause.project is not None else f"group {pause.group}"
+    whose = "for everybody" if pause.user is None else f"for {pause.user}"
+    evidence: dict[str, str | int | float | bool | None] = {"project": pause.project, "group": pause.group}
+    evidence["user"] = pause.user
+    return Reason(code=ReasonCode.PAUSED, message=f"The {what} is paused {whose}.", evidence=evidence)
+
+
+def over(quota: Quota, load: Load, need: Resources) -> Reason | None:
+    """Return why a task with that need may not start beside what runs; None where it may."""
+    more = load.plus(need)
+    whose = quota.user if quota.project is None else f"{quota.user}'s project {quota.project}"
+    if quota.running is not None and more.running > quota.running:
+        evidence: dict[str, str | int | float | bool | None] = {"quota": "running", "limit": quota.running}
+        message = f"The quota of {whose} is {quota.running} running tasks, and {load.running} run."
+    elif quota.cpus is not None and more.cpus > quota.cpus + 1e-6:
+        evidence = {"quota": "cpus", "limit": quota.cpus}
+        message = (
+            f"The quota of {whose} is {quota.cpus:g} cores, {load.cpus:g} are taken, and it asks for {need.cpus:g}."
+        )
+    else:
+        return None
+    return Reason(code=ReasonCode.QUOTA, message=message, evidence=evidence)
+
+
+def check_quota(quota: Quota, load: Load) -> None:
+    """Return where the quota can be set while that much runs.
+
+    Raises:
+        InvalidInput: it limits nothing, or is negative.
+        Conflict: more runs already.
+    """
+    if quota.is_empty:
+        raise InvalidInput("The quota limits nothing.", field="--running", fix="Give --running, --cpus or both.")
+    for field, limit, has, unit in (
+        ("--running", quota.running, load.running, "tasks"),
+        ("--cpus", quota.cpus, load.cpus, "cores"),
+    ):
+        if limit is not None and not 0 <= limit < float("inf"):
+            raise InvalidInput(f"{limit:g} is no limit.", field=field, fix="Give 0 or more; leave it out for no limit.")
+        if limit is not None and has > limit + 1e-6:
+            reason = f"{has:g} {unit} run now, more than {limit:g}."
+            raise Conflict(reason, field=field, fix=f"Give {has:g} or more, or wait until fewer run, or cancel some.")

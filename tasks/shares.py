@@ -1,0 +1,129 @@
+"""Whose task goes next: users take turns by the cores that they use, and so do each user's projects."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from simyard.reason import Reason
+from tasks.lanes import Lane, lane_of, merged
+from tasks.record import TaskRecord
+from tasks.rules import Account, Load, Rules, accounts_of, loads_of, over, paused
+
+HALF_LIFE = 3600.0
+"""Seconds after which a core-second that was used counts half."""
+START_SECONDS = 1.0
+"""A start counts as so many seconds at once, so that tasks which end between two looks are counted too."""
+_FORGOTTEN = 0.001
+
+Share = tuple[str, ...]
+"""A machine group and a user, and with a third part one of the user's projects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """What everybody uses at a moment, and has used of late; it begins empty and is not kept when the process ends."""
+
+    cores: Mapping[Share, float] = field(default_factory=dict)
+    """Cores that run now."""
+    recent: Mapping[Share, float] = field(default_factory=dict)
+    """Core-seconds, those of an hour ago counting half."""
+    loads: Mapping[Account, Load] = field(default_factory=dict)
+    """What runs now, over all groups."""
+    at: float | None = None
+
+    def after(self, active: Iterable[TaskRecord], now: float) -> Shares:
+        """Return the shares at a later moment, in seconds that only grow, when these tasks hold a machine."""
+        running = list(active)
+        cores: dict[Share, float] = {}
+        for record in running:
+            for share in _shares_of(lane_of(record)):
+                cores[share] = cores.get(share, 0.0) + record.task.resources.cpus
+        passed = 0.0 if self.at is None else max(0.0, now - self.at)
+        kept = 0.5 ** (passed / HALF_LIFE)
+        recent = {share: used * kept for share, used in self.recent.items() if used * kept > _FORGOTTEN}
+        for share, used in cores.items():
+            recent[share] = recent.get(share, 0.0) + used * passed
+        return Shares(cores=cores, recent=recent, loads=loads_of(running), at=now)
+
+
+class Line:
+    """The queued tasks in the order in which they may start; those that a pause or a quota keeps back are left out.
+
+    By priority; then by user, fewest running cores first and then least used of late; then likewise by the user's
+    project; then by age. `started` is told of each task that got a place, and moves its user behind the others.
+    """
+
+    def __init__(self, queue: Iterable[TaskRecord], shares: Shares, rules: Rules) -> None:
+        self._cores, self._recent = dict(shares.cores), dict(shares.recent)
+        self._loads, self._rules = dict(shares.loads), rules
+        self._used_up: set[Account] = set()
+        lanes: dict[Lane, list[TaskRecord]] = {}
+        for record in queue:
+            lanes.setdefault(lane_of(record), []).append(record)
+        self._lanes = {lane: deque(merged(found)) for lane, found in lanes.items() if rules.pause_of(lane) is None}
+
+    def __iter__(self) -> Iterator[TaskRecord]:
+        """Give the tasks; each is chosen when it is asked for."""
+        heap = [(self._key(lane, records[0]), lane) for lane, records in self._lanes.items()]
+        heapify(heap)
+        while heap:
+            key, lane = heappop(heap)
+            records = self._lanes[lane]
+            # What was used since it was put there only moves a lane back.
+            if key != (fresh := self._key(lane, records[0])):
+                heappush(heap, (fresh, lane))
+                continue
+            record = records.popleft()
+            if self._may_start(record):
+                yield record
+            if records:
+                heappush(heap, (self._key(lane, records[0]), lane))
+
+    def started(self, record: TaskRecord) -> None:
+        """Take note that a task got a place."""
+        need = record.task.resources
+        for share in _shares_of(lane_of(record)):
+            self._cores[share] = self._cores.get(share, 0.0) + need.cpus
+            self._recent[share] = self._recent.get(share, 0.0) + need.cpus * START_SECONDS
+        for account in accounts_of(record):
+            self._loads[account] = self._loads.get(account, Load()).plus(need)
+
+    def after(self, shares: Shares) -> Shares:
+        """Return the shares with what was started meanwhile."""
+        return Shares(cores=self._cores, recent=self._recent, loads=self._loads, at=shares.at)
+
+    def _key(self, lane: Lane, record: TaskRecord) -> tuple[float, ...]:
+        used = [
+            part for share in _shares_of(lane) for part in (self._cores.get(share, 0.0), self._recent.get(share, 0.0))
+        ]
+        # Sums of tenths of cores that are equal must compare as equal.
+        return (-record.task.priority, *(round(part, 6) for part in used), record.seq)
+
+    def _may_start(self, record: TaskRecord) -> bool:
+        if self._used_up.intersection(accounts_of(record)):
+            return False
+        for quota in self._rules.quotas_of(record):
+            need, load = record.task.resources, self._loads.get(quota.account, Load())
+            if over(quota, load, need) is not None:
+                # Smaller ones do not pass it, or it might wait for ever; but they do where it never fits.
+                if over(quota, Load(), need) is None:
+                    self._used_up.add(quota.account)
+                return False
+        return True
+
+
+def barrier(record: TaskRecord, rules: Rules, loads: Mapping[Account, Load]) -> Reason | None:
+    """Return the pause or the quota that keeps a queued task from starting; None where there is none."""
+    if (pause := rules.pause_of(lane_of(record))) is not None:
+        return paused(pause)
+    for quota in rules.quotas_of(record):
+        if (reason := over(quota, loads.get(quota.account, Load()), record.task.resources)) is not None:
+            return reason
+    return None
+
+
+def _shares_of(lane: Lane) -> tuple[Share, Share]:
+    return (lane.group, lane.user), (lane.group, lane.user, lane.project)

@@ -1,0 +1,76 @@
+"""Pausing and resuming projects and groups over HTTP, and what an explanation says of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.rules import Pause, Quota
+from tests.unit.serve.face import Face, problem
+
+
+def explained(face: Face, task: str) -> dict[str, object]:
+    told: dict[str, object] = face.get(f"/v1/tasks/{task}/explain").json()
+    return told
+
+
+def test_a_project_is_paused_for_its_user_and_resumed(face: Face) -> None:
+    task = face.submit(project="bridge")
+    for _ in range(2):
+        answer = face.post("/v1/projects/bridge:pause")
+        assert (answer.status_code, answer.json()) == (200, {"project": "bridge", "group": None, "paused": True})
+    assert face.store.rules().pauses == {Pause(user="ada", project="bridge")}
+    told = explained(face, task)
+    assert "The project bridge is paused for ada." in str(told["summary"])
+    assert told["next"] == "Let it go on with `simyard projects resume bridge`."
+    assert (told["position"], told["expected_start"]) == (None, None)
+    woken = face.waker.count
+    assert face.post("/v1/projects/bridge:resume").json()["paused"] is False
+    assert face.store.rules().pauses == frozenset()
+    assert face.waker.count == woken + 1
+    assert explained(face, task)["position"] == 0
+
+
+def test_a_group_is_paused_for_one_user_or_by_an_administrator_for_all(face: Face) -> None:
+    task = face.submit()
+    assert face.post("/v1/groups/local:pause").json() == {"project": None, "group": "local", "paused": True}
+    assert explained(face, task)["next"] == "Let it go on with `simyard groups resume local`."
+    face.post("/v1/groups/local:resume", key=face.add_key("bob"))
+    assert face.store.rules().pauses == {Pause(user="ada", group="local")}
+    face.store.pause(Pause(group="local"))
+    face.post("/v1/groups/local:resume")
+    told = explained(face, task)
+    assert "paused for everybody" in str(told["summary"])
+    assert told["next"] == "An administrator has paused it."
+
+
+def test_a_quota_that_is_used_up_is_explained(face: Face) -> None:
+    running, task = face.submit(), face.submit()
+    face.run(running)
+    face.store.set_quota(Quota(user="ada", running=1))
+    told = explained(face, task)
+    assert "The quota of ada is 1 running tasks, and 1 run." in str(told["summary"])
+    assert "administrator sets the quota" in str(told["next"])
+
+
+def test_the_projects_that_have_something_to_tell_are_listed(face: Face) -> None:
+    running = face.submit(project="b")
+    face.run(running)
+    face.submit(project="a")
+    face.post("/v1/projects/c:pause")
+    face.store.set_quota(Quota(user="ada", project="b", cpus=8))
+    found = {one["name"]: one for one in face.get("/v1/projects").json()["projects"]}
+    assert list(found) == ["a", "b", "c"]
+    assert [(one["queued"], one["running"], one["paused"]) for one in found.values()] == [
+        (True, 0, False),
+        (False, 1, False),
+        (False, 0, True),
+    ]
+    assert (found["b"]["cpus"], found["b"]["cpus_quota"], found["b"]["running_quota"]) == (1.0, 8.0, None)
+    assert face.get("/v1/projects", key=face.add_key("bob")).json() == {"projects": []}
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_what_cannot_be_paused_is_refused(face: Face, verb: str) -> None:
+    problem(face.post(f"/v1/projects/%20:{verb}"), 422, "project")
+    assert "local" in problem(face.post(f"/v1/groups/nowhere:{verb}"), 404, "group")["fix"]
+    problem(face.post(f"/v1/projects/p:{verb}", key=None), 401)

@@ -1,0 +1,78 @@
+"""The dispatcher lets users take turns, and starts nothing that a pause or a quota keeps back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from simyard.status import Status
+from storage.memory import MemoryStore as Objects
+from tasks.desk import Clock, Desk
+from tasks.memory import MemoryStore
+from tasks.record import TaskQuery
+from tasks.rules import Pause, Quota
+from tests.unit.tasks.samples import draft, later, succeeded
+from tests.unit.tasks.test_desk_adoption import Actors, host
+
+
+class Office:
+    """A desk with one machine of four cores, and a long queue of ada's before one of bob's."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.seconds = 0.0
+        clock = Clock(now=lambda: later(self.seconds), monotonic=lambda: self.seconds)
+        actors = Actors(hosts=(replace(host(1, "m"), cpus=4),))
+        self.desk = Desk(self.store, Objects("desk"), actors, clock, lease=30, warm=60, storage="memory://desk")
+        self.desk.recover()
+        self.store.submit([draft(user="ada") for _ in range(2000)], later(0))
+        self.store.submit([draft(user="bob", project="p") for _ in range(10)], later(0))
+
+    def turn(self) -> list[str]:
+        """Return who has running tasks after a turn."""
+        self.seconds += 1
+        self.desk.turn()
+        return [record.user for record in self.store.active()]
+
+    def finish(self) -> None:
+        for record in self.store.active():
+            self.desk.moved(record.id, 1, Status.RUNNING)
+            self.desk.ended(record.id, 1, succeeded())
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_a_long_queue_leaves_others_their_share(office: Office) -> None:
+    assert office.turn() == ["ada", "ada", "bob", "bob"]
+    for _ in range(3):
+        office.finish()
+        assert sorted(office.turn()) == ["ada", "ada", "bob", "bob"]
+    office.finish()
+    assert office.turn().count("ada") == 2
+    office.finish()
+    assert office.turn() == ["ada"] * 4, "who has nothing more to run leaves the room to the others"
+
+
+def test_what_is_paused_does_not_start_and_goes_on_when_it_is_resumed(office: Office) -> None:
+    for pause in (Pause(user="ada", group="local"), Pause(user="bob", project="p")):
+        office.store.pause(pause)
+    assert office.turn() == []
+    office.store.resume(Pause(user="bob", project="p"))
+    assert office.turn() == ["bob"] * 4
+    office.store.pause(Pause(group="local"))
+    assert office.turn() == ["bob"] * 4, "what runs goes on"
+    office.finish()
+    assert office.turn() == []
+
+
+def test_a_quota_holds_over_the_turns(office: Office) -> None:
+    office.store.set_quota(Quota(user="ada", running=1))
+    for _ in range(2):
+        assert office.turn() == ["ada", "bob", "bob", "bob"]
+    office.finish()
+    assert sorted(office.turn()) == ["ada", "bob", "bob", "bob"]
+    assert len(office.store.list(TaskQuery(status=Status.SUCCEEDED))) == 4
