@@ -117,7 +117,8 @@ def retention(
 ) -> None:
     """Remove tasks that ended long ago, with their outputs, tables and events; the server may run meanwhile.
 
-    Input files stay, since other tasks may share them.
+    Input files stay, since other tasks may share them, and so does a task whose result a later one has, until that
+    one goes.
     """
     settings = load_settings()
     before = datetime.now(UTC) - _age(older)
@@ -125,7 +126,14 @@ def retention(
     try:
         gone, count = 0, 0
         for record in _old(store, before, project):
+            if store.list(TaskQuery(reused_from=record.id, limit=1)):
+                continue
             if not dry_run:
+                # Nobody takes a result that is about to go; one that was taken just now stays.
+                try:
+                    store.withdraw(record.id)
+                except Conflict:
+                    continue
                 tables = _tables(record)
                 task = record.task
                 count += remove_task(objects, task.id, tables, simulator=task.simulator, project=task.project)
@@ -195,7 +203,7 @@ def _missing_results(settings: Settings, *, shown: bool) -> Iterator[str]:
         seen = 0
         with _bar("asking the storage", shown=shown) as step:
             for page in _pages(store, None):
-                named = [(r.id, r.task.result) for r in page if r.task.result is not None]
+                named = [(r.outputs_of, r.task.result) for r in page if r.task.result is not None]
                 there = each(lambda found: _has_result(objects, *found), named)
                 for (task, number), present in zip(named, there, strict=True):
                     if not present and _still_there(store, task):

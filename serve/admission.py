@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from simulators import catalogue
+from simulators.fingerprint import fingerprint_of
 from simulators.spec import SimulatorSpec
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
@@ -113,7 +114,14 @@ def _draft(one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | Non
         check_inputs(spec, sizes)
     except InvalidInput as error:
         return error
-    return Draft(id=new_task_id(), spec=spec, user=user, key=one.key, digest=digest_of(one.spec))
+    return Draft(
+        id=new_task_id(),
+        spec=spec,
+        user=user,
+        key=one.key,
+        digest=digest_of(one.spec),
+        fingerprint=fingerprint_of(spec),
+    )
 
 
 def _texts(spec: TaskSpec) -> Iterator[tuple[str, str]]:

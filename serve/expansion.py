@@ -17,6 +17,7 @@ from serve.admission import check_inputs, check_spec, digest_of, find_simulator,
 from serve.parameter_tables import read_table_file
 from serve.rendering import Renderer, Template
 from simulators import catalogue
+from simulators.fingerprint import fingerprint_of
 from simyard.cases import Cases, cases_of, check_table_size
 from simyard.errors import InputsMissing, InvalidInput, SimyardError
 from simyard.files import InputFile, check_relative
@@ -87,6 +88,7 @@ def expand(
                 key=f"{case_key}-{number}",
                 digest=hashlib.sha256(f"{digest}:{number}".encode()).hexdigest(),
                 case=Case(sweep=sweep, number=number, values=values),
+                fingerprint=fingerprint_of(checked),
             )
             for number, values, checked in plan.expand(cases, sizes, storage, spool)
         ]

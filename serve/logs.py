@@ -65,7 +65,7 @@ async def read_log(
     headers = {"Content-Type": "text/plain", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     if number is None:
         return Response(headers=headers)
-    log = _Log(context=context, feed=feed, task=record.id, attempt=number, stream=stream, follow=follow)
+    log = _Log(context=context, feed=feed, task=record.outputs_of, attempt=number, stream=stream, follow=follow)
     return StreamingResponse(log.read(offset), headers=headers | {"Simyard-Attempt": str(number)})
 
 

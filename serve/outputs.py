@@ -63,7 +63,7 @@ async def list_outputs(context: HasContext, record: OwnTask, glob: Glob = None, 
     def look() -> Response:
         number = attempt_of(record, attempt)
         chosen = tuple(read_outputs(context.storage, record, number, glob))
-        objects = _objects(context, record.id, number, {entry.object for entry in chosen if entry.object})
+        objects = _objects(context, record.outputs_of, number, {entry.object for entry in chosen if entry.object})
         return json_answer(Outputs(attempt=number, entries=chosen, objects=objects))
 
     return await to_thread.run_sync(look)
@@ -87,13 +87,13 @@ async def get_output(
     def look() -> tuple[int, ManifestEntry]:
         check_path(path)
         number = attempt_of(record, attempt)
-        return number, _followed(context.storage, record.id, number, path)
+        return number, _followed(context.storage, record.outputs_of, number, path)
 
     number, entry = await to_thread.run_sync(look)
     return await range_answer(
         byte_range,
         entry.size,
-        lambda start, length: read_entry(context.storage, record.id, number, entry, start, length),
+        lambda start, length: read_entry(context.storage, record.outputs_of, number, entry, start, length),
         media_type=media_type_of(path),
         headers=attachment(posixpath.basename(path)),
     )
@@ -121,7 +121,7 @@ async def download_outputs(
         return number, chosen
 
     number, chosen = await to_thread.run_sync(choose)
-    body = await pieces(lambda: zip_entries(context.storage, record.id, number, chosen))
+    body = await pieces(lambda: zip_entries(context.storage, record.outputs_of, number, chosen))
     headers = attachment(f"{record.id}.zip") | {"X-Content-Type-Options": "nosniff"}
     return StreamingResponse(body, media_type="application/zip", headers=headers)
 
@@ -148,7 +148,7 @@ def read_outputs(
     """
     wanted = None if glob is None else partial(matches, pattern=glob)
     try:
-        return read_manifest(storage, record.id, attempt, wanted=wanted)
+        return read_manifest(storage, record.outputs_of, attempt, wanted=wanted)
     except NotFound:
         raise NotFound(f"Attempt {attempt} has stored no outputs.", field="attempt", fix=_why(record)) from None
 

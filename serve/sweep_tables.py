@@ -39,6 +39,7 @@ class _Part:
 
     task: str
     case: Case
+    outputs_of: str
 
 
 @router.get(
@@ -140,13 +141,13 @@ class _Joined:
         before: int | None = None
         query = TaskQuery(sweep=self._record.id, status=Status.SUCCEEDED, limit=_PAGE)
         while page := context.store.list(replace(query, before=before)):
-            found += [_Part(one.id, one.task.case) for one in page if one.task.case is not None]
+            found += [_Part(one.id, one.task.case, one.outputs_of) for one in page if one.task.case is not None]
             before = page[-1].seq
         return sorted(found, key=lambda part: part.case.number)
 
     def _place(self, part: _Part) -> dict[str, str]:
         draft = self._record.draft
-        return {"simulator": draft.simulator, "project": draft.project, "task": part.task}
+        return {"simulator": draft.simulator, "project": draft.project, "task": part.outputs_of}
 
     def _schema_of(self, part: _Part) -> pa.Schema | None:
         return table_schema(self._storage, self._name, **self._place(part))

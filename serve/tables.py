@@ -48,7 +48,7 @@ async def list_task_tables(context: HasContext, record: OwnTask) -> Response:
             described,
             simulator=record.task.simulator,
             project=record.task.project,
-            task=record.id,
+            task=record.outputs_of,
         )
         return json_answer(Tables(tables=tuple(TableInfo(name=name, description=described[name]) for name in found)))
 
@@ -87,7 +87,7 @@ async def get_table(
         return StreamingResponse(body, media_type=MEDIA_TYPES[format], headers=headers)
     table = await to_thread.run_sync(
         lambda: read_table(
-            context.storage, name, simulator=record.task.simulator, project=record.task.project, task=record.id
+            context.storage, name, simulator=record.task.simulator, project=record.task.project, task=record.outputs_of
         )
     )
     body = await pieces(lambda: encoded(format, table.schema, table.to_batches()))
@@ -97,7 +97,7 @@ async def get_table(
 def _key(context: Context, record: TaskRecord, name: str) -> str:
     missing = NotFound(f"The task has no table {name[:100]!r}.", field="name", fix="GET …/tables lists them.")
     try:
-        key = Paths.table(name, record.task.simulator, record.task.project, record.id)
+        key = Paths.table(name, record.task.simulator, record.task.project, record.outputs_of)
         if context.storage.head(key) is None:
             raise missing
     except InvalidKey:

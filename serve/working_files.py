@@ -108,8 +108,8 @@ async def get_file(
             record = await _after(context, record)
     if body is None:
         number = attempt_of(record)
-        entry = await to_thread.run_sync(find_entry, context.storage, record.id, number, path)
-        body = await pieces(lambda: read_entry(context.storage, record.id, number, entry, offset, limit))
+        entry = await to_thread.run_sync(find_entry, context.storage, record.outputs_of, number, path)
+        body = await pieces(lambda: read_entry(context.storage, record.outputs_of, number, entry, offset, limit))
     return StreamingResponse(body, headers=headers | {"Content-Type": media_type_of(path)})
 
 
@@ -126,10 +126,10 @@ async def list_samples(context: HasContext, record: OwnTask) -> Response:
     def stored() -> Response:
         try:
             number = attempt_of(record)
-            entry = find_entry(context.storage, record.id, number, ".simyard/samples.jsonl")
+            entry = find_entry(context.storage, record.outputs_of, number, ".simyard/samples.jsonl")
         except NotFound:
             return json_answer(Samples(samples=()))
-        text = b"".join(read_entry(context.storage, record.id, number, entry))
+        text = b"".join(read_entry(context.storage, record.outputs_of, number, entry))
         return json_answer(Samples(samples=tuple(_samples(text.splitlines()))))
 
     return await to_thread.run_sync(stored)

@@ -30,6 +30,7 @@ from tasks.machine_watch import MachineWatch
 from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
+from tasks.reuse import take_results
 from tasks.rules import Rules
 from tasks.shares import Line, Shares
 from tasks.spent import SpentSnapshots
@@ -173,6 +174,7 @@ class Desk:
         hosts = [replace(host, is_set_aside=host.name in aside) for host in self._machines]
         # Whoever waits for a machine that is full need not be read at every turn.
         queue = self._store.queue(self._now(), LOOK_AHEAD) if has_room(hosts, holders) else []
+        queue = take_results(self._store, self._objects, queue, self._now())
         records = {record.task.id: record for record in queue}
         line = Line(queue, self._shares, self._store.rules() if queue else Rules())
         candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)

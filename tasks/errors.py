@@ -53,6 +53,18 @@ class Deposed(StoreUnavailable):
     kind = "deposed"
 
 
+def withdrawn(task: str) -> Refused:
+    """Return the error for somebody who gives on a result that is not there any more."""
+    return Refused(f"The result of task {task} has been withdrawn.")
+
+
+def not_removable(task: str, *, ended: bool) -> Conflict:
+    """Return the error for somebody who wants to forget a task that has not ended, or whose result a later one has."""
+    if not ended:
+        return still_going(task)
+    return Conflict(f"A later task has the result of task {task}.", fix="Remove the later one first.")
+
+
 def still_going(task: str) -> Conflict:
     """Return the error for somebody who wants to forget a task that has not ended."""
     return Conflict(f"Task {task} has not ended.", fix="Cancel it first.")

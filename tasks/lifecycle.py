@@ -29,6 +29,7 @@ from tasks.stimulus import (
     Progress,
     Release,
     Renew,
+    Reused,
     Stalled,
     Stimulus,
     Tell,
@@ -52,6 +53,7 @@ __all__ = [
     "Refused",
     "Release",
     "Renew",
+    "Reused",
     "Stalled",
     "Step",
     "Stimulus",
@@ -133,6 +135,8 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         limits=spec.limits,
         retry=spec.retry,
         checkpoint=spec.checkpoint,
+        reuse=spec.reuse,
+        reused_from=None,
         group=spec.group,
         priority=spec.priority,
         metadata=spec.metadata,
@@ -173,6 +177,8 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _lost(record, _closed(record, now, reason=reason), reason, now)
         case Undelivered(attempt):
             return _undelivered(record, attempt, now)
+        case Reused():
+            return _reused(record, stimulus, now)
         case Stalled():
             return _stalled(record, stimulus)
         case Tell():
@@ -314,6 +320,14 @@ def _undelivered(record: TaskRecord, attempt: int, now: datetime) -> Step:
     if record.task.cancel_requested:
         return _ended(closed, Status.CANCELLED, _CANCELLED, now)
     return _move(closed, Status.QUEUED, queue={"ready_at": now}, reason=_UNDELIVERED)
+
+
+def _reused(record: TaskRecord, stimulus: Reused, now: datetime) -> Step:
+    if record.status is not Status.QUEUED or not record.task.reuse:
+        raise Refused(f"The task is {record.status}; only a queued one that asks for it has an earlier one's result.")
+    end = {"reason": None, "ended_at": now, "result": stimulus.result, "reused_from": stimulus.source}
+    message = f"Its result is that of task {stimulus.source}, which did exactly the same."
+    return _move(record, Status.SUCCEEDED, task=end, message=message)
 
 
 def _stalled(record: TaskRecord, stimulus: Stalled) -> Step:

@@ -14,7 +14,7 @@ from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
 from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
-from tasks.errors import Refused, StoreUnavailable, still_going
+from tasks.errors import Refused, StoreUnavailable, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, event_of, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, lane_of, merged, position, share
@@ -30,7 +30,7 @@ from tasks.record import (
     TaskRecord,
 )
 from tasks.rules import Account, Pause, Quota, Rules
-from tasks.stimulus import Stimulus
+from tasks.stimulus import Reused, Stimulus
 
 _LOOKED_AT = 500
 """Among so many of the last tasks that ended, runs are looked for."""
@@ -49,6 +49,8 @@ class MemoryStore:
         self._inputs: dict[str, tuple[InputFile, ...]] = {}
         self._origins: dict[str, Origin] = {}
         self._by_key: dict[tuple[str, str], str] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._results: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
         self._sweeps: dict[str, SweepRecord] = {}
         self._events: dict[int, tuple[str, Happened, datetime, str | None]] = {}
         self._own: defaultdict[str, deque[int]] = defaultdict(deque)
@@ -84,6 +86,8 @@ class MemoryStore:
         first = new_record(draft, self._next_seq, now)
         made.append(draft.id)
         self._next_seq += 1
+        if draft.fingerprint is not None:
+            self._fingerprints[draft.id] = draft.fingerprint
         self._keep(first.record)
         self._inputs[draft.id] = draft.spec.inputs
         self._origins[draft.id] = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
@@ -98,6 +102,7 @@ class MemoryStore:
             if origin.key is not None:
                 del self._by_key[origin.user, origin.key]
             del self._records[task], self._queued[task], self._inputs[task], self._own[task]
+            self._fingerprints.pop(task, None)
         for number in range(event, self._next_event):
             del self._events[number]
         self._next_seq, self._next_event = seq, event
@@ -274,11 +279,33 @@ class MemoryStore:
         found = [r for r in newest if r.status is Status.SUCCEEDED and r.task.simulator == simulator]
         return found[: max(limit, 0)]
 
+    def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            found: dict[str, TaskRecord] = {}
+            for task in tasks:
+                if task in self._fingerprints and (seqs := self._results.get(self._asked(task))):
+                    found[task] = self._records[max(seqs, key=seqs.__getitem__)]
+            return found
+
+    def _asked(self, task: str) -> tuple[str, str]:
+        return self._records[task].user, self._fingerprints[task]
+
+    def withdraw(self, task: str) -> None:
+        """See Store."""
+        with self._lock:
+            is_lent = any(record.task.reused_from == task for record in self._records.values())
+            if not (ended := self.get(task).status.is_end) or is_lent:
+                raise not_removable(task, ended=ended)
+            if task in self._fingerprints:
+                self._results[self._asked(task)].pop(task, None)
+                del self._fingerprints[task]
+
     def forget(self, task: str) -> None:
         """See Store."""
         with self._lock:
-            if not self.get(task).status.is_end:
-                raise still_going(task)
+            self.withdraw(task)
             origin = self._origins.pop(task)
             if origin.key is not None:
                 del self._by_key[origin.user, origin.key]
@@ -291,6 +318,8 @@ class MemoryStore:
         with self._lock:
             record = self.get(task)
             try:
+                if isinstance(stimulus, Reused) and stimulus.source not in self._fingerprints:
+                    raise withdrawn(stimulus.source)
                 after = step(record, stimulus, now)
             except Refused as refused:
                 if self._refusals[task] < MAX_REFUSALS:
@@ -372,6 +401,8 @@ class MemoryStore:
         self._records[record.task.id] = record
         self._queued.pop(record.task.id, None)
         self._active.pop(record.task.id, None)
+        if record.status is Status.SUCCEEDED and record.id in self._fingerprints and record.task.reused_from is None:
+            self._results[self._asked(record.id)][record.id] = record.seq
         if record.status is Status.QUEUED:
             self._queued[record.task.id] = record
         elif record.status.is_active:
@@ -410,6 +441,7 @@ def _fits(record: TaskRecord, query: TaskQuery) -> bool:
         (query.group, task.group),
         (query.user, record.user),
         (query.sweep, _sweep_of(record)),
+        (query.reused_from, task.reused_from),
     )
     return all(want is None or want == has for want, has in asked) and (
         query.before is None or record.seq < query.before

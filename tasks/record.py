@@ -35,6 +35,8 @@ class Draft:
     """Idempotency key, unique for a user."""
     digest: str
     """Hash of the request as the user sent it: the same key with another digest is a conflict."""
+    fingerprint: str | None = None
+    """Hash of all that decides the result; None where no later task may have it."""
     case: Case | None = None
     """Which case of a sweep it is; only `submit_sweep` takes a draft that is one."""
 
@@ -79,6 +81,11 @@ class TaskRecord:
         return None if limit is None or self.task.held else self.ready_at + timedelta(seconds=limit)
 
     @property
+    def outputs_of(self) -> str:
+        """The task below whose id the outputs are stored: an earlier one where its result was taken."""
+        return self.task.reused_from or self.task.id
+
+    @property
     def attempt(self) -> int:
         """The number of the newest attempt; 0 before the first."""
         return self.task.attempts[-1].number if self.task.attempts else 0
@@ -105,6 +112,8 @@ class TaskQuery:
     group: str | None = None
     user: str | None = None
     sweep: str | None = None
+    reused_from: str | None = None
+    """Only tasks that have the result of this one."""
     before: int | None = None
     """Only tasks whose `seq` is smaller: the cursor of the next page."""
     limit: int = 100

@@ -90,6 +90,7 @@ def changing_columns(record: TaskRecord) -> dict[str, Any]:
         "losses": record.losses,
         "held": record.task.held,
         "ended_at": optional_micros(record.task.ended_at),
+        "reused_from": record.task.reused_from,
         "body": record.task.model_dump_json(),
     }
 

@@ -92,6 +92,16 @@ class Tell:
 
 
 @dataclass(frozen=True)
+class Reused:
+    """The dispatcher gives a queued task the result of an earlier one, which must be there."""
+
+    source: str
+    """The earlier task."""
+    result: int
+    """Its attempt that has the result."""
+
+
+@dataclass(frozen=True)
 class Expire:
     """The dispatcher says that a queued task has waited too long; one that has not, or waits no more, stays."""
 
@@ -133,6 +143,7 @@ Stimulus = (
     | End
     | Lost
     | Undelivered
+    | Reused
     | Stalled
     | Tell
     | Expire

@@ -157,12 +157,28 @@ class Store(Protocol):
         """Return the newest successes of a simulator, the newest first, among the last 500 tasks that ended."""
         ...
 
+    def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:
+        """Return, for those of the tasks that have one, the newest computed task with their result, by their ids.
+
+        That is a task of the same user with the same fingerprint that has succeeded and was not withdrawn.
+        """
+        ...
+
+    def withdraw(self, task: str) -> None:
+        """Let no later task have an ended task's result any more, as its outputs are about to be removed.
+
+        Raises:
+            NotFound: there is no such task.
+            Conflict: it has not ended, or a later task has its result.
+        """
+        ...
+
     def forget(self, task: str) -> None:
         """Forget an ended task with its events and its idempotency key.
 
         Raises:
             NotFound: there is no such task.
-            Conflict: it has not ended.
+            Conflict: it has not ended, or a later task has its result.
         """
         ...
 
@@ -171,7 +187,8 @@ class Store(Protocol):
 
         Raises:
             NotFound: there is no such task.
-            Refused: the stimulus does not fit; that it came is kept as an event, within bounds.
+            Refused: the stimulus does not fit, or names a result that has been withdrawn; that it came is kept as an
+                event, within bounds.
         """
         ...
 

@@ -124,6 +124,7 @@ class Client:
         retries: int = 0,
         retry: Retry | Mapping[str, object] | None = None,
         checkpoint: Checkpoint | Mapping[str, object] | None = None,
+        reuse: bool = False,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> Task:
@@ -133,8 +134,9 @@ class Client:
         `limits` are `Limits` or a mapping such as `{"queue": "1h", "run": "2h"}`; times are seconds or texts, and
         `time_limit` goes before `run`. `retry` says which failures `retries` pay for, such as
         `{"on": ["out-of-memory", "exit-code:75"]}`. `checkpoint` says which files are kept for a next attempt and how
-        it goes on, such as `{"files": ["restart/**"], "every": "5m", "resume": ["solver --restart"]}`. The same
-        `idempotency_key` gives the same task again.
+        it goes on, such as `{"files": ["restart/**"], "every": "5m", "resume": ["solver --restart"]}`. With `reuse` the
+        result of an earlier task of yours that did exactly the same is taken, where there is one: `info.reused_from`
+        then names it. The same `idempotency_key` gives the same task again.
 
         Raises:
             InvalidInput: the folder or a value is not valid, or the server refuses it.
@@ -164,6 +166,7 @@ class Client:
             retries=retries,
             retry=retry,
             checkpoint=checkpoint,
+            reuse=reuse,
         )
         key = idempotency_key or secrets.token_hex(16)
         try:
@@ -222,6 +225,7 @@ class Client:
         project: str = "default",
         metadata: Mapping[str, Value] | None = None,
         retries: int = 0,
+        reuse: bool = False,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> Sweep:
@@ -258,6 +262,7 @@ class Client:
             project=project,
             metadata=metadata,
             retries=retries,
+            reuse=reuse,
         )
         key = idempotency_key or secrets.token_hex(16)
         with gathered(grid, table) as given:

@@ -41,10 +41,11 @@ class Status(StrEnum):
 ACTIVE = frozenset({Status.PREPARING, Status.RUNNING, Status.FINALIZING})
 _ENDS = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT})
 
-# A move back to QUEUED is the next attempt of a task that lost its machine or may retry.
+# From QUEUED to SUCCEEDED goes a task that takes an earlier one's result. A move back to QUEUED is the next attempt
+# of a task that lost its machine or may retry.
 MOVES: dict[Status, frozenset[Status]] = {
     Status.WAITING: frozenset({Status.QUEUED, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT}),
-    Status.QUEUED: frozenset({Status.PREPARING, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT}),
+    Status.QUEUED: frozenset({Status.PREPARING}) | _ENDS,
     Status.PREPARING: frozenset({Status.RUNNING, Status.FINALIZING, Status.QUEUED}) | _ENDS - {Status.SUCCEEDED},
     Status.RUNNING: frozenset({Status.FINALIZING, Status.QUEUED}) | _ENDS - {Status.SUCCEEDED},
     Status.FINALIZING: frozenset({Status.QUEUED}) | _ENDS,

@@ -45,6 +45,7 @@ def describe(
     retries: int = 0,
     retry: Retry | Mapping[str, object] | None = None,
     checkpoint: Checkpoint | Mapping[str, object] | None = None,
+    reuse: bool = False,
 ) -> TaskSpec:
     """Return the request for one task.
 
@@ -74,6 +75,7 @@ def describe(
         "retries": retries,
         "retry": retry or {},
         "checkpoint": _checkpoint(checkpoint),
+        "reuse": reuse,
         "inputs": tuple(inputs),
     }
     try:

@@ -48,6 +48,8 @@ class TaskSpec(Word):
     """Which failures these are."""
     checkpoint: Checkpoint | None = None
     """How a next attempt goes on from where this one stood; None takes what the simulator declares."""
+    reuse: bool = False
+    """Take the result of an earlier task that did exactly the same, where there is one, and compute nothing."""
 
     @model_validator(mode="after")
     def _retry_can_be(self) -> TaskSpec:
@@ -143,9 +145,13 @@ class Task(Word):
     """It does not start before somebody releases it."""
     attempts: tuple[Attempt, ...]
     result: int | None
-    """The number of the attempt whose outputs are the task's result."""
+    """The number of the attempt whose outputs are the task's result; one of `reused_from` where that is given."""
     case: Case | None = None
     """Which case of a sweep it is; None where it was submitted by itself."""
+    reuse: bool = False
+    """Whether the result of an earlier task may be taken."""
+    reused_from: TaskIdText | None = None
+    """The earlier task whose result this task has; None where it was computed."""
 
 
 class Explanation(Word):

@@ -15,13 +15,15 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 --- add_tasks: Keep new tasks; gives the ids of those that did not collide with what another transaction added.
 INSERT INTO tasks (
     seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
-    "user", simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until, body
+    "user", simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until,
+    fingerprint, body
 )
 SELECT * FROM unnest(
     %(seq)s::bigint[], %(id)s::text[], %(status)s::text[], %(priority)s::bigint[], %(ready_at)s::bigint[],
     %(lease_until)s::bigint[], %(holder)s::text[], %(retries)s::bigint[], %(failures)s::bigint[], %(losses)s::bigint[],
     %(ended_at)s::bigint[], %(user)s::text[], %(simulator)s::text[], %(project)s::text[], %(name)s::text[], %(machine_group)s::text[],
-    %(key)s::text[], %(digest)s::text[], %(inputs)s::bytea[], %(sweep)s::text[], %(queue_until)s::bigint[], %(body)s::text[]
+    %(key)s::text[], %(digest)s::text[], %(inputs)s::bytea[], %(sweep)s::text[], %(queue_until)s::bigint[],
+    %(fingerprint)s::text[], %(body)s::text[]
 )
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -29,7 +31,8 @@ RETURNING id
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
 SET status = %(status)s, ready_at = %(ready_at)s, queue_until = %(queue_until)s, lease_until = %(lease_until)s, holder = %(holder)s,
-    failures = %(failures)s, losses = %(losses)s, held = %(held)s, ended_at = %(ended_at)s, body = %(body)s, mark = %(mark)s
+    failures = %(failures)s, losses = %(losses)s, held = %(held)s, ended_at = %(ended_at)s,
+    reused_from = %(reused_from)s, body = %(body)s, mark = %(mark)s
 WHERE seq = %(seq)s
 
 --- save_lease: Keep a renewed lease.
@@ -70,6 +73,8 @@ AND machine_group = %(group)s
 AND "user" = %(user)s
 --- list.sweep: Condition of a page.
 AND sweep = %(sweep)s
+--- list.reused_from: Condition of a page.
+AND reused_from = %(reused_from)s
 --- list.before: Condition of a page.
 AND seq < %(before)s
 
@@ -139,8 +144,30 @@ FROM (SELECT * FROM tasks WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, seq
 WHERE simulator = %(simulator)s AND status = 'succeeded'
 ORDER BY ended_at DESC, seq DESC LIMIT %(limit)s
 
---- forget: Forget an ended task with its events.
-DELETE FROM tasks WHERE id = %(id)s AND ended_at IS NOT NULL RETURNING id
+--- earlier_results: For tasks with ids the newest computed task with their result.
+SELECT earlier.seq, earlier.body, earlier."user", earlier.retries, earlier.failures, earlier.losses, earlier.ready_at,
+       earlier.lease_until, earlier.holder, mine.id
+FROM tasks AS mine CROSS JOIN LATERAL (
+    SELECT * FROM tasks
+    WHERE "user" = mine."user" AND fingerprint = mine.fingerprint AND status = 'succeeded' AND reused_from IS NULL
+    ORDER BY seq DESC LIMIT 1
+) AS earlier
+WHERE mine.id = ANY(%(ids)s::text[])
+
+--- is_reusable: Whether later tasks may have the result of a task; it stays so until the end of the transaction.
+SELECT 1 FROM tasks WHERE id = %(id)s AND fingerprint IS NOT NULL FOR SHARE
+
+--- withdraw: Let no later task have the result of an ended task, where none has it.
+UPDATE tasks SET fingerprint = NULL
+WHERE id = %(id)s AND ended_at IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = %(id)s)
+RETURNING id
+
+--- forget: Forget an ended task with its events, where no later one has its result.
+DELETE FROM tasks
+WHERE id = %(id)s AND ended_at IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = %(id)s)
+RETURNING id
 
 --- add_sweep: Keep a new sweep; nothing where another transaction has added it.
 INSERT INTO sweeps (id, "user", key, digest, name, project, simulator, version, columns, cases, created_at)

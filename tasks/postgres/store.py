@@ -16,7 +16,7 @@ from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
-from tasks.errors import Deposed, Refused, StoreUnavailable, still_going
+from tasks.errors import Deposed, Refused, StoreUnavailable, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, merged, position, share
@@ -36,7 +36,7 @@ from tasks.record import (
     TaskRecord,
 )
 from tasks.rules import Pause, Quota, Rules
-from tasks.stimulus import Adopt, Dispatch, Expire, Forgive, Lost, Renew, Stimulus, Undelivered, Wait
+from tasks.stimulus import Adopt, Dispatch, Expire, Forgive, Lost, Renew, Reused, Stimulus, Undelivered, Wait
 
 _LOOK_SECONDS = 1.0
 """How often one that waits for news looks by itself, so that a lost notification costs no more than this."""
@@ -173,6 +173,7 @@ class PostgresStore:
             rows.fixed_columns(first.record)
             | rows.changing_columns(first.record)
             | {"key": drafts[place].key, "digest": drafts[place].digest, "inputs": digests[place]}
+            | {"fingerprint": drafts[place].fingerprint}
             for place, first in firsts.items()
         ]
         if len(self._run(connection, "add_tasks", _turned(columns)).fetchall()) != len(columns):
@@ -246,6 +247,7 @@ class PostgresStore:
             "group": query.group,
             "user": query.user,
             "sweep": query.sweep,
+            "reused_from": query.reused_from,
             "before": None if query.before is None else rows.integer(query.before),
         }
         filters = {name: value for name, value in asked.items() if value is not None}
@@ -317,15 +319,29 @@ class PostgresStore:
         """See Store."""
         return [rows.record_of(row) for row in self._read("runs", simulator=simulator, limit=_limit(limit))]
 
+    def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:
+        """See Store."""
+        return {row[9]: rows.record_of(row) for row in self._read("earlier_results", ids=list(tasks))}
+
+    def withdraw(self, task: str) -> None:
+        """See Store."""
+        self._let_go("withdraw", task)
+
     def forget(self, task: str) -> None:
         """See Store."""
+        self._let_go("forget", task)
+
+    def _let_go(self, name: str, task: str) -> None:
         tried = False
 
         def work(connection: Connection) -> Conflict | None:
             nonlocal tried
-            if self._run(connection, "forget", {"id": task}).fetchone() is None and not tried:
-                if self._run(connection, "place", {"id": task}).fetchone():
-                    return still_going(task)
+            # Who gives its result to a later task holds the row until that is committed; only what is read after this
+            # statement is sure to have it.
+            self._run(connection, "lock_task", {"id": task})
+            if self._run(connection, name, {"id": task}).fetchone() is None and not tried:
+                if place := self._run(connection, "place", {"id": task}).fetchone():
+                    return not_removable(task, ended=Status(place[2]).is_end)
                 raise NotFound(f"There is no task {task!r}.")
             tried = True
             return None
@@ -345,7 +361,7 @@ class PostgresStore:
 
         def work(connection: Connection) -> TaskRecord | Refused:
             nonlocal kept
-            if isinstance(stimulus, Adopt | Dispatch | Expire | Forgive | Lost | Undelivered | Wait):
+            if isinstance(stimulus, Adopt | Dispatch | Expire | Forgive | Lost | Reused | Undelivered | Wait):
                 self._check_lead(connection)
             row = self._run(connection, "lock_task", {"id": task}).fetchone()
             if row is None:
@@ -354,6 +370,8 @@ class PostgresStore:
                 return kept  # an earlier try has stored it, and only the answer was lost
             record = rows.record_of(row)
             try:
+                if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
+                    raise withdrawn(stimulus.source)
                 after = step(record, stimulus, now)
             except Refused as error:
                 counted = self._run(connection, "count_refused", {"task": record.seq}).fetchone()
@@ -381,6 +399,9 @@ class PostgresStore:
         if isinstance(answer, Refused):
             raise answer
         return answer
+
+    def _is_reusable(self, connection: Connection, task: str) -> bool:
+        return self._run(connection, "is_reusable", {"id": task}).fetchone() is not None
 
     def events(
         self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000

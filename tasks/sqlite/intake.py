@@ -46,7 +46,7 @@ def take_in(
         tasks.append(
             rows.fixed_columns(record)
             | rows.changing_columns(record)
-            | {"key": draft.key, "digest": draft.digest, "inputs": digest}
+            | {"key": draft.key, "digest": draft.digest, "inputs": digest, "fingerprint": draft.fingerprint}
         )
         events += [rows.event_columns(record, happened, now) for happened in first.events]
         origin = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)

@@ -15,16 +15,19 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 --- add_task: Keep a new task.
 INSERT INTO tasks (
     seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
-    user, simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until, body
+    user, simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until,
+    fingerprint, body
 ) VALUES (
     :seq, :id, :status, :priority, :ready_at, :lease_until, :holder, :retries, :failures, :losses, :ended_at,
-    :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :sweep, :queue_until, :body
+    :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :sweep, :queue_until,
+    :fingerprint, :body
 )
 
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
 SET status = :status, ready_at = :ready_at, queue_until = :queue_until, lease_until = :lease_until, holder = :holder,
-    failures = :failures, losses = :losses, held = :held, ended_at = :ended_at, body = :body
+    failures = :failures, losses = :losses, held = :held, ended_at = :ended_at,
+    reused_from = :reused_from, body = :body
 WHERE seq = :seq
 
 --- save_lease: Keep a renewed lease.
@@ -62,6 +65,8 @@ AND machine_group = :group
 AND user = :user
 --- list.sweep: Condition of a page.
 AND sweep = :sweep
+--- list.reused_from: Condition of a page.
+AND reused_from = :reused_from
 --- list.before: Condition of a page.
 AND seq < :before
 
@@ -122,8 +127,25 @@ FROM (SELECT * FROM tasks INDEXED BY tasks_ended WHERE ended_at IS NOT NULL ORDE
 WHERE simulator = :simulator AND status = 'succeeded'
 ORDER BY ended_at DESC, seq DESC LIMIT :limit
 
---- forget: Forget an ended task with its events.
-DELETE FROM tasks WHERE id = :id AND ended_at IS NOT NULL
+--- earlier_results: For tasks with ids, given as a list in JSON, the newest computed task with their result.
+SELECT earlier.seq, earlier.body, earlier.user, earlier.retries, earlier.failures, earlier.losses, earlier.ready_at,
+       earlier.lease_until, earlier.holder, mine.id
+FROM json_each(:ids) AS wanted CROSS JOIN tasks AS mine ON mine.id = wanted.value
+CROSS JOIN tasks AS earlier ON earlier.seq = (
+    SELECT max(seq) FROM tasks INDEXED BY tasks_by_fingerprint
+    WHERE user = mine.user AND fingerprint = mine.fingerprint AND status = 'succeeded' AND reused_from IS NULL
+)
+
+--- is_reusable: Whether later tasks may have the result of a task.
+SELECT 1 FROM tasks WHERE id = :id AND fingerprint IS NOT NULL
+
+--- withdraw: Let no later task have the result of an ended task, where none has it.
+UPDATE tasks SET fingerprint = NULL
+WHERE id = :id AND ended_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = :id)
+
+--- forget: Forget an ended task with its events, where no later one has its result.
+DELETE FROM tasks
+WHERE id = :id AND ended_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = :id)
 
 --- drop_unused_inputs: Forget the lists of input files that no task names.
 DELETE FROM input_lists WHERE sha256 NOT IN (SELECT inputs FROM tasks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.admission import case_conflict_of, none_accepted, sweep_conflict_of
-from tasks.errors import Refused, still_going
+from tasks.errors import Refused, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, merged, position, share
@@ -37,7 +38,7 @@ from tasks.rules import Pause, Quota, Rules
 from tasks.sqlite.database import Database
 from tasks.sqlite.intake import take_in
 from tasks.sqlite.statements import statements
-from tasks.stimulus import Renew, Stimulus
+from tasks.stimulus import Renew, Reused, Stimulus
 
 _LOOK_SECONDS = 0.03
 """How often one that waits for news looks; a look costs 0.1 ms."""
@@ -134,6 +135,7 @@ class SqliteStore:
             "group": query.group,
             "user": query.user,
             "sweep": query.sweep,
+            "reused_from": query.reused_from,
             "before": None if query.before is None else rows.integer(query.before),
         }
         filters = {name: value for name, value in asked.items() if value is not None}
@@ -217,12 +219,26 @@ class SqliteStore:
         """See Store."""
         return [rows.record_of(row) for row in self._read("runs", simulator=simulator, limit=_limit(limit))]
 
+    def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:
+        """See Store."""
+        found = self._read("earlier_results", ids=json.dumps(list(tasks)))
+        return {row[9]: rows.record_of(row) for row in found}
+
+    def withdraw(self, task: str) -> None:
+        """See Store."""
+        self._let_go("withdraw", task)
+
     def forget(self, task: str) -> None:
         """See Store."""
+        self._let_go("forget", task)
+
+    def _let_go(self, name: str, task: str) -> None:
         with self._database.write() as connection:
-            if connection.execute(self._sql["forget"], {"id": task}).rowcount == 0:
+            if connection.execute(self._sql[name], {"id": task}).rowcount == 0:
                 known = connection.execute(self._sql["place"], {"id": task}).fetchone()
-                raise still_going(task) if known else NotFound(f"There is no task {task!r}.")
+                if known is None:
+                    raise NotFound(f"There is no task {task!r}.")
+                raise not_removable(task, ended=Status(known[2]).is_end)
 
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         """See Store."""
@@ -235,6 +251,8 @@ class SqliteStore:
                 raise NotFound(f"There is no task {task!r}.")
             record = rows.record_of(row)
             try:
+                if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
+                    raise withdrawn(stimulus.source)
                 after = step(record, stimulus, now)
             except Refused as error:
                 refused = error
@@ -251,6 +269,9 @@ class SqliteStore:
         if refused is not None:
             raise refused
         return after.record
+
+    def _is_reusable(self, connection: sqlite3.Connection, task: str) -> bool:
+        return connection.execute(self._sql["is_reusable"], {"id": task}).fetchone() is not None
 
     def events(
         self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000

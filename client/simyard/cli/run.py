@@ -92,6 +92,9 @@ def run(
         list[str] | None,
         typer.Option(metavar="COMMAND", help="Go on from a snapshot by this; by default the task's own commands."),
     ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Take the result of an earlier task that did exactly the same, if any.")
+    ] = False,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same task again.")
     ] = None,
@@ -135,6 +138,7 @@ def run(
                 retries=retries,
                 retry={"on": retry_on or None, "memory": retry_memory} if retry_on or retry_memory else None,
                 checkpoint={name: value for name, value in kept.items() if value is not None} or None,
+                reuse=reuse,
                 idempotency_key=idempotency_key,
                 progress=progress,
                 group=on or LOCAL_GROUP,

@@ -59,6 +59,9 @@ def sweep(
     ] = None,
     priority: Annotated[int, typer.Option(metavar="N", help="-100 to 100; higher ones run first.")] = 0,
     retries: Annotated[int, typer.Option(metavar="N", help="How often to try a task again when it fails.")] = 0,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Take the results of earlier tasks that did exactly the same.")
+    ] = False,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same sweep again.")
     ] = None,
@@ -96,6 +99,7 @@ def sweep(
                 metadata=metadata,
                 priority=priority,
                 retries=retries,
+                reuse=reuse,
                 idempotency_key=idempotency_key,
                 progress=progress,
                 group=on or LOCAL_GROUP,

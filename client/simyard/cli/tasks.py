@@ -331,6 +331,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("project", info.project),
         ("simulator", f"{info.simulator} {info.version}" + (f" ({info.runtime.value})" if info.runtime else "")),
         ("status", _status(info)),
+        ("reused from", info.reused_from or ""),
         ("reason", f"{info.reason.code.value}: {info.reason.message}" if info.reason else ""),
         ("group", info.group),
         ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),
