@@ -69,6 +69,11 @@ def _summary(record: TaskRecord, position: int | None, groups: Sequence[MachineG
         case Status.FINALIZING:
             return f"The commands of attempt {record.attempt} have ended{where}; its outputs are being stored.", None
         case Status.SUCCEEDED:
+            if task.reused_from is not None:
+                text = (
+                    f"It has the result of task {task.reused_from}, which did exactly the same; nothing was computed."
+                )
+                return text, f"Get the outputs with `simyard tasks download {task.id}`."
             text = f"It succeeded with attempt {record.attempt}{where} at {_time(task.ended_at)}."
             return text, f"Get the outputs with `simyard tasks download {task.id}`."
         case Status.FAILED | Status.TIMED_OUT:

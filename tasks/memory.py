@@ -277,6 +277,7 @@ class MemoryStore:
             self._check_open()
             newest = sorted((r for r in self._records.values() if r.status.is_end), key=_ended)[: -_LOOKED_AT - 1 : -1]
         found = [r for r in newest if r.status is Status.SUCCEEDED and r.task.simulator == simulator]
+        found = [r for r in found if r.task.reused_from is None]
         return found[: max(limit, 0)]
 
     def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:

@@ -154,7 +154,7 @@ class Store(Protocol):
         ...
 
     def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
-        """Return the newest successes of a simulator, the newest first, among the last 500 tasks that ended."""
+        """Return the newest computed successes of a simulator, newest first, among the last 500 tasks that ended."""
         ...
 
     def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:

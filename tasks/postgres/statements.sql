@@ -141,7 +141,7 @@ ORDER BY ended_at, seq LIMIT %(limit)s
 --- runs: The newest successes of a simulator among the last tasks that ended.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
 FROM (SELECT * FROM tasks WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, seq DESC LIMIT 500) AS newest
-WHERE simulator = %(simulator)s AND status = 'succeeded'
+WHERE simulator = %(simulator)s AND status = 'succeeded' AND reused_from IS NULL
 ORDER BY ended_at DESC, seq DESC LIMIT %(limit)s
 
 --- earlier_results: For tasks with ids the newest computed task with their result.

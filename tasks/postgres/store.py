@@ -338,10 +338,10 @@ class PostgresStore:
             nonlocal tried
             # Who gives its result to a later task holds the row until that is committed; only what is read after this
             # statement is sure to have it.
-            self._run(connection, "lock_task", {"id": task})
+            known = self._run(connection, "lock_task", {"id": task}).fetchone()
             if self._run(connection, name, {"id": task}).fetchone() is None and not tried:
-                if place := self._run(connection, "place", {"id": task}).fetchone():
-                    return not_removable(task, ended=Status(place[2]).is_end)
+                if known is not None:
+                    return not_removable(task, ended=rows.record_of(known).status.is_end)
                 raise NotFound(f"There is no task {task!r}.")
             tried = True
             return None

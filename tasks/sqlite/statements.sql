@@ -124,7 +124,7 @@ ORDER BY ended_at, seq LIMIT :limit
 --- runs: The newest successes of a simulator among the last tasks that ended.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
 FROM (SELECT * FROM tasks INDEXED BY tasks_ended WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, seq DESC LIMIT 500)
-WHERE simulator = :simulator AND status = 'succeeded'
+WHERE simulator = :simulator AND status = 'succeeded' AND reused_from IS NULL
 ORDER BY ended_at DESC, seq DESC LIMIT :limit
 
 --- earlier_results: For tasks with ids, given as a list in JSON, the newest computed task with their result.

@@ -235,10 +235,10 @@ class SqliteStore:
     def _let_go(self, name: str, task: str) -> None:
         with self._database.write() as connection:
             if connection.execute(self._sql[name], {"id": task}).rowcount == 0:
-                known = connection.execute(self._sql["place"], {"id": task}).fetchone()
+                known = connection.execute(self._sql["find_by_id"], {"id": task}).fetchone()
                 if known is None:
                     raise NotFound(f"There is no task {task!r}.")
-                raise not_removable(task, ended=Status(known[2]).is_end)
+                raise not_removable(task, ended=rows.record_of(known).status.is_end)
 
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         """See Store."""

@@ -28,7 +28,13 @@ def later(seconds: float) -> datetime:
 
 
 def draft(
-    *, user: str = "ada", key: str | None = None, digest: str = "d1", case: Case | None = None, **spec: Any
+    *,
+    user: str = "ada",
+    key: str | None = None,
+    digest: str = "d1",
+    case: Case | None = None,
+    fingerprint: str | None = None,
+    **spec: Any,
 ) -> Draft:
     fields = {
         "simulator": "swmm",
@@ -39,7 +45,15 @@ def draft(
         "parameters": {"input_file": "model.inp", "steps": 3, "dt": 0.5, "quiet": True, "one": 1.0},
         "metadata": {"note": WEIRD},
     }
-    return Draft(id=new_task_id(), spec=TaskSpec(**(fields | spec)), user=user, key=key, digest=digest, case=case)
+    return Draft(
+        id=new_task_id(),
+        spec=TaskSpec(**(fields | spec)),
+        user=user,
+        key=key,
+        digest=digest,
+        case=case,
+        fingerprint=fingerprint,
+    )
 
 
 def sweep(**fields: Any) -> SweepDraft:

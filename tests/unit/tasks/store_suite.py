@@ -25,7 +25,21 @@ from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
 from tasks.lanes import Lane
-from tasks.lifecycle import Cancel, End, Expire, Forgive, Hold, Lost, Progress, Release, Renew, Stalled, Tell, Wait
+from tasks.lifecycle import (
+    Cancel,
+    End,
+    Expire,
+    Forgive,
+    Hold,
+    Lost,
+    Progress,
+    Release,
+    Renew,
+    Reused,
+    Stalled,
+    Tell,
+    Wait,
+)
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
 from tasks.rules import Pause, Quota, Rules
 from tasks.store import Store
@@ -47,6 +61,15 @@ def accept(store: Store, *drafts: Draft) -> list[TaskRecord]:
 def make(store: Store, **fields: Any) -> TaskRecord:
     [record] = accept(store, draft(**fields))
     return record
+
+
+def succeed(store: Store, **fields: Any) -> str:
+    """Submit a task and carry it to success; returns its id."""
+    task = make(store, **fields).id
+    store.apply(task, dispatch(), NOW)
+    store.apply(task, Progress(1, Status.FINALIZING), NOW)
+    store.apply(task, End(1, succeeded()), later(5))
+    return task
 
 
 def submit_sweep(store: Store, cases: int) -> list[str]:
@@ -557,6 +580,65 @@ class StoreSuite:
         assert store.events(task=again.id)[0].seq > latest
         with pytest.raises(NotFound):
             store.forget(gone)
+
+    # Results that later tasks take
+
+    def test_the_newest_result_of_the_same_user_with_the_same_fingerprint_is_found(self, store: Store) -> None:
+        older, newer = (succeed(store, fingerprint="f") for _ in range(2))
+        asking = make(store, fingerprint="f", reuse=True)
+        for stranger in (make(store, fingerprint="g"), make(store), make(store, fingerprint="f", user="bob")):
+            assert store.earlier_results([stranger.id]) == {}
+        assert store.earlier_results([asking.id, UNKNOWN]) == {asking.id: store.get(newer)}
+        assert store.earlier_results([]) == {}
+        store.withdraw(newer)
+        assert ids(list(store.earlier_results([asking.id]).values())) == [older]
+        store.forget(older)
+        assert store.earlier_results([asking.id]) == {}
+
+    def test_only_a_result_is_found(self, store: Store) -> None:
+        asking = make(store, fingerprint="f", reuse=True)
+        for outcome in (failed(), failed(stored=False)):
+            other = make(store, fingerprint="f").id
+            store.apply(other, dispatch(), NOW)
+            store.apply(other, End(1, outcome), NOW)
+        assert store.earlier_results([asking.id]) == {}
+
+    def test_a_task_that_took_a_result_lends_none_and_keeps_the_source(self, store: Store) -> None:
+        source = succeed(store, fingerprint="f")
+        taker = make(store, fingerprint="f", reuse=True).id
+        record = store.apply(taker, Reused(source=source, result=1), later(9))
+        assert store.get(taker) == record
+        assert (record.status, record.task.result, record.task.reused_from) == (Status.SUCCEEDED, 1, source)
+        assert record.outputs_of == source
+        assert ids(store.list(TaskQuery(reused_from=source))) == [taker]
+        assert store.list(TaskQuery(reused_from=taker)) == []
+        asking = make(store, fingerprint="f", reuse=True).id
+        assert ids(list(store.earlier_results([asking]).values())) == [source]
+        for remove in (store.withdraw, store.forget):
+            with pytest.raises(Conflict, match="later task"):
+                remove(source)
+        assert ids(list(store.earlier_results([asking]).values())) == [source]
+        store.forget(taker)
+        store.withdraw(source)
+        store.withdraw(source)
+        store.forget(source)
+        assert store.events(task=source) == []
+
+    def test_a_withdrawn_result_is_not_taken(self, store: Store) -> None:
+        source = succeed(store, fingerprint="f")
+        taker = make(store, fingerprint="f", reuse=True).id
+        store.withdraw(source)
+        for gone in (source, UNKNOWN):
+            with pytest.raises(Refused, match="withdrawn"):
+                store.apply(taker, Reused(source=gone, result=1), NOW)
+        assert store.get(taker).status is Status.QUEUED
+        assert store.events(task=taker)[-1].kind is EventKind.REPORT_REFUSED
+
+    def test_what_is_not_there_or_goes_on_is_not_withdrawn(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            store.withdraw(UNKNOWN)
+        with pytest.raises(Conflict, match="not ended"):
+            store.withdraw(make(store, fingerprint="f").id)
 
     def test_a_task_that_goes_on_is_not_forgotten(self, store: Store) -> None:
         task = make(store).id

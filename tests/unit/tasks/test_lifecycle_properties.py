@@ -29,6 +29,7 @@ from tasks.lifecycle import (
     Progress,
     Release,
     Renew,
+    Reused,
     Stalled,
     Step,
     Stimulus,
@@ -63,10 +64,10 @@ SECONDS = st.integers(-100, 1000)
 
 
 class Life(RuleBasedStateMachine):
-    @initialize(retries=st.integers(0, 3), queue=st.none() | st.sampled_from([60.0, 600.0]))
-    def submit(self, retries: int, queue: float | None) -> None:
+    @initialize(retries=st.integers(0, 3), queue=st.none() | st.sampled_from([60.0, 600.0]), reuse=st.booleans())
+    def submit(self, retries: int, queue: float | None, reuse: bool) -> None:
         self.now = NOW
-        self.record = new_record(draft(retries=retries, limits=Limits(queue=queue)), 1, self.now).record
+        self.record = new_record(draft(retries=retries, limits=Limits(queue=queue), reuse=reuse), 1, self.now).record
         self.results = 0
 
     def send(self, stimulus: Stimulus) -> Step | None:
@@ -199,6 +200,12 @@ class Life(RuleBasedStateMachine):
             last = before.task.attempts[-1].snapshot
             assert last is None or last.number < number, "a snapshot never takes the place of a newer one"
 
+    @rule()
+    def reuse(self) -> None:
+        was = self.record
+        after = self.send(Reused(source="t000000000001", result=3))
+        assert (after is not None) == (was.status is Status.QUEUED and was.task.reuse)
+
     @rule(seconds=st.integers(0, 400))
     def expire(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
@@ -219,7 +226,8 @@ class Life(RuleBasedStateMachine):
         assert self.results <= 1
         assert (task.ended_at is not None) == record.status.is_end
         assert (task.result is not None) <= record.status.is_end
-        assert task.result in {None, record.attempt}
+        assert task.result in {None, record.attempt} or task.reused_from is not None
+        assert (task.reused_from is not None) <= (record.status is Status.SUCCEEDED and task.reuse)
         assert (record.holder is not None) == (record.lease_until is not None) == record.status.is_active
         assert [a.number for a in task.attempts] == list(range(1, record.attempt + 1))
         assert all(a.ended_at is not None for a in task.attempts[:-1])
