@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, NewType
+from typing import Annotated, Any, NewType
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -22,6 +22,13 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 class Word(BaseModel):
     """A frozen value that refuses unknown fields."""
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take what an earlier release has pickled: a field that it did not know has its default."""
+        super().__setstate__(state)
+        for name, field in type(self).model_fields.items():
+            if name not in self.__dict__ and not field.is_required():
+                self.__dict__[name] = field.get_default(call_default_factory=True)
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
