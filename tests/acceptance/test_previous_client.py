@@ -71,7 +71,7 @@ def test_its_command_line_runs_a_task_from_folder_to_results(previous: Previous,
     assert previous.json("tasks", "explain", task["id"])["status"] == "succeeded"
     assert previous.simyard("tasks", "logs", task["id"], "--follow")
     assert previous.json("tasks", "files", task["id"])["files"]
-    assert previous.json("groups")
+    assert previous.json("groups", "list")
     assert previous.json("simulators", "info", "swmm")["name"] == "swmm"
 
 
