@@ -22,6 +22,7 @@ BODIES: tuple[type[BaseModel], ...] = (TaskSpec, Batch, SweepSpec, Negotiation, 
 TAGS = {
     "tasks": "Submit, list, look at, cancel and explain tasks.",
     "sweeps": "Many tasks of one template and a table of parameters.",
+    "projects": "Named sets of tasks, and what keeps them from starting.",
     "events and logs": "What happens to a task, and what its commands print.",
     "outputs": "Files and tables that tasks make.",
     "inputs": "Files that tasks take, sent once each by the hash of their content.",
