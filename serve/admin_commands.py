@@ -185,13 +185,16 @@ def _reclaim(settings: Settings, *, shown: bool) -> int:
     """Return how many tasks the storage knows the end of and the restored store did not."""
     store, objects = open_task_store(settings.task_store), open_store(settings.storage_uri)
     try:
-        todo = [r.id for status in Status if not status.is_end for r in _all(store, status)]
         ended = 0
         with _bar("looking for results", shown=shown) as step:
-            for i, task in enumerate(todo, 1):
-                ended += reclaim(store, objects, task, datetime.now(UTC)).status.is_end
-                step(i, len(todo))
-        return ended
+            while True:
+                todo = [r.id for status in Status if not status.is_end for r in _all(store, status)]
+                for i, task in enumerate(todo, 1):
+                    ended += reclaim(store, objects, task, datetime.now(UTC)).status.is_end
+                    step(i, len(todo))
+                # Who waited for those that have ended may have results as well.
+                if not store.settle(datetime.now(UTC), _PAGE):
+                    return ended
     finally:
         store.close()
 

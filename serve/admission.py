@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from simulators import catalogue
 from simulators.fingerprint import fingerprint_of
 from simulators.spec import SimulatorSpec
+from simyard.dependency import InputFrom
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
 from simyard.task import LOCAL_GROUP, TaskSpec
@@ -40,7 +41,7 @@ def admit(
     `groups` is None where they are not known at present. Input files that several tasks share are looked up once.
     """
     checked = [_checked(one.spec, groups) for one in wanted]
-    hashes = {file.sha256 for spec in checked if isinstance(spec, TaskSpec) for file in spec.inputs}
+    hashes = {file.sha256 for spec in checked if isinstance(spec, TaskSpec) for file in spec.files}
     sizes = stored_sizes(storage, hashes)
     return [
         spec if isinstance(spec, SimyardError) else _draft(one, spec, user, sizes)
@@ -79,7 +80,10 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
     for field, text in _texts(spec):
         if "\0" in text:
             raise InvalidInput("holds a NUL character.", field=field, fix="Remove it.")
-    paths = {file.path for file in spec.inputs}
+    paths = {file.path for file in spec.files}
+    # What other tasks give is not known yet: a file that may be among it is taken to be there.
+    named = [value for value in spec.parameters.values() if isinstance(value, str)]
+    paths |= {path for path in named if any(one.gives(path) for one in spec.inputs_from)}
     commands = catalogue.commands(simulator, version, spec.parameters, spec.commands, paths, runtime)
     checkpoint = catalogue.checkpoint(simulator, spec.checkpoint, spec.parameters, spec.commands, paths, runtime)
     if groups is not None:
@@ -178,13 +182,15 @@ def check_inputs(spec: TaskSpec, sizes: Mapping[str, int | None]) -> None:
         InputsMissing: some are not there.
         InvalidInput: one has another size.
     """
-    absent = [file.path for file in spec.inputs if sizes[file.sha256] is None]
+    absent = [file.path for file in spec.files if sizes[file.sha256] is None]
     if absent:
         more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
         shown = ", ".join(repr(path) for path in absent[:_SHOWN])
         fix = "Upload them first: POST /v1/inputs:negotiate says how."
         raise InputsMissing(f"these files are not in the storage: {shown}{more}.", field="inputs", fix=fix)
     for i, file in enumerate(spec.inputs):
+        if isinstance(file, InputFrom):
+            continue
         stored = sizes[file.sha256]
         if stored != file.size:
             reason = f"{file.path!r} has {stored} bytes in the storage, and not {file.size}."

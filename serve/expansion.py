@@ -129,7 +129,7 @@ def _cases(spec: SweepSpec, storage: ObjectStore) -> Cases:
 
 def _check_files(spec: SweepSpec, storage: ObjectStore) -> dict[str, int | None]:
     """Return the sizes of the template's files, once they and the table are seen to be in the storage."""
-    hashes = {file.sha256 for file in spec.task.inputs}
+    hashes = {file.sha256 for file in spec.task.files}
     table = spec.table
     sizes = stored_sizes(storage, hashes if table is None else {*hashes, table.sha256})
     with _below("task"):
@@ -183,7 +183,8 @@ class _Plan:
         files: dict[int, tuple[InputFile, bool]] = {}
         inputs: dict[str, int] = {}
         found: list[InputFile] = []
-        for i, file in enumerate(task.inputs):
+        own = task.files
+        for i, file in enumerate(own):
             field = f"task.inputs.{i}.path"
             path = file.path
             if path.endswith(SUFFIX):
@@ -198,7 +199,7 @@ class _Plan:
                     reason = f"{file.path!r} has no name before {SUFFIX}."
                     raise InvalidInput(reason, field=field, fix="Rename it.") from None
             if path in inputs:
-                reason = f"{task.inputs[inputs[path]].path!r} and {file.path!r} would both become {path!r}."
+                reason = f"{own[inputs[path]].path!r} and {file.path!r} would both become {path!r}."
                 raise InvalidInput(reason, field=field, fix="Rename or remove one of them.")
             inputs[path] = i
             found.append(file.model_copy(update={"path": path}))
@@ -210,7 +211,7 @@ class _Plan:
 
     def _prototype(self) -> TaskSpec:
         try:
-            return TaskSpec.model_validate(dict(self._task) | {"inputs": tuple(self._inputs)})
+            return TaskSpec.model_validate(dict(self._task) | {"inputs": (*self._inputs, *self._task.inputs_from)})
         except ValidationError as error:
             raise refusal_of(error) from None
 
@@ -253,7 +254,7 @@ class _Plan:
                     yield number, values, self._checked(tuple(inputs), made[len(rendered) :], first=number == 1)
 
     def _checked(self, inputs: tuple[InputFile, ...], texts: Sequence[bytes], *, first: bool) -> TaskSpec:
-        changes: dict[str, Any] = {"inputs": inputs}
+        changes: dict[str, Any] = {"inputs": (*inputs, *self._task.inputs_from)}
         if texts:
             document = json.loads(json.dumps(self._document))
             for (place, _), text in zip(self._texts.values(), texts, strict=True):

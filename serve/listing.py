@@ -144,7 +144,9 @@ async def explain_task(
         position = None if why else store.position(record.id)
         runs = [] if position is None else store.runs(record.task.simulator, RUNS)
         expected = forecast(current, position, known or (), runs, context.clock())
-        return explain(current, events, position, known or (), expected, why)
+        waits = current.task.after if current.status is Status.WAITING else ()
+        parents = tuple(store.named(record.user, waits).values())
+        return explain(current, events, position, known or (), expected, why, parents)
 
     return json_answer(await to_thread.run_sync(look))
 

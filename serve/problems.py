@@ -172,11 +172,18 @@ def _others(errors: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _dotted(location: Sequence[str | int], data: Any, *, added: bool) -> str | None:
-    """Return the part of a location that exists in the data: pydantic appends the names of tried types to it."""
+    """Return the part of a location that exists in the data: pydantic puts names of types in its middle and its end."""
     parts: list[str] = []
-    for part in location:
-        inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+
+    def is_inside(part: str | int) -> bool:
+        return part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+
+    for i, part in enumerate(location):
+        inside = is_inside(part)
         if not inside and not (added and part == location[-1]):
+            following = location[i + 1 : i + 2]
+            if following and isinstance(data, dict) and (is_inside(following[0]) or (added and i + 2 == len(location))):
+                continue
             break
         parts.append(str(part))
         data = data[part] if inside else None

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from simulators import catalogue
+from simulators.chaining import take_outputs
 from simulators.checkpoints import Checkpoints
 from simulators.errors import ImageError, Stopped, SupervisorLost
 from simulators.execution import Execution, outcome_of
@@ -185,10 +186,13 @@ class AttemptRun:
 
     def _stage(self) -> None:
         """Bring the inputs; the network's troubles are waited out."""
-        inputs, folder = self.work.inputs, self.execution.folder
-        self._patiently(
-            lambda: stage(self._store, inputs, folder, stopped=self._is_given_up), PATIENCE, self._is_given_up
-        )
+        work, folder = self.work, self.execution.folder
+
+        def bring() -> None:
+            take_outputs(self._store, work.taken, work.inputs, folder, stopped=self._is_given_up)
+            stage(self._store, work.inputs, folder, stopped=self._is_given_up)
+
+        self._patiently(bring, PATIENCE, self._is_given_up)
 
     def _prepared(self) -> tuple[Stamps, tuple[Command, ...]]:
         """Fill the task's folder; return what it held before any snapshot, and the commands that go on from there."""

@@ -16,16 +16,18 @@ _FORM = 1
 _HERE = Path(__file__).parent
 
 
-def fingerprint_of(spec: TaskSpec) -> str:
-    """Return the hash of all that decides the result of an admitted task.
+def fingerprint_of(spec: TaskSpec) -> str | None:
+    """Return the hash of all that decides the result of an admitted task; None where it takes outputs of other tasks.
 
     That is the simulator as its folder has it now, the version and the runtime, the commands, the parameters that
     tables are read with, the input files with their paths and modes, and the cores and GPUs, of which the commands are
     told. Memory, disk, limits and checkpoints decide whether there is a result, and not which. The project is in it
     too: a result is not carried from one to another.
     """
+    if spec.inputs_from:
+        return None
     known = catalogue.find(spec.simulator).parameters
-    inputs = {file.path for file in spec.inputs}
+    inputs = {file.path for file in spec.files}
     parameters = check_parameters(known, spec.parameters, inputs, spec.simulator, complete=False)
     parts = [
         _FORM,
@@ -36,7 +38,7 @@ def fingerprint_of(spec: TaskSpec) -> str:
         [spec.resources.cpus, spec.resources.gpus],
         sorted(parameters.items()),
         [command.model_dump(mode="json") for command in spec.commands],
-        sorted((file.path, file.sha256, file.mode) for file in spec.inputs),
+        sorted((file.path, file.sha256, file.mode) for file in spec.files),
     ]
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 

@@ -7,12 +7,23 @@ from typing import Protocol
 
 from simulators.outcome import Outcome
 from simyard.checkpoint import Checkpoint, Snapshot
+from simyard.dependency import InputFrom
 from simyard.errors import Conflict
 from simyard.files import InputFile
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
 from simyard.task import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Which outputs of another task this one takes, and where they are put."""
+
+    task: str
+    attempt: int | None
+    """The attempt whose outputs are the other task's result; None where it has none."""
+    what: InputFrom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +45,7 @@ class Work:
     """URI of the storage."""
     checkpoint: Checkpoint | None = None
     """What is kept of it for a next attempt; None for nothing."""
+    taken: tuple[Taken, ...] = ()
 
     @property
     def box(self) -> str:

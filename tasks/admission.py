@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simyard.errors import Conflict
+from simyard.errors import Conflict, SimyardError
 from tasks.record import Draft, Submission, SweepDraft, SweepRecord
 
 
@@ -45,7 +45,7 @@ def sweep_conflict_of(draft: SweepDraft, known: SweepRecord) -> Conflict | None:
     return Conflict(f"There is a sweep {known.id} already.", field="id", fix="Submit again; a new id is drawn.")
 
 
-def case_conflict_of(answer: Submission) -> Conflict | None:
+def case_conflict_of(answer: Submission) -> SimyardError | None:
     """Return None when the answer to a sweep's draft is a new task, else the error that keeps the sweep out."""
     if answer.record is None or answer.created:
         return answer.error

@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from simulators.outcome import Outcome
-from simulators.work import News, Work
+from simulators.work import News, Taken, Work
+from simyard.dependency import InputFrom
 from simyard.errors import NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
@@ -42,6 +43,8 @@ START_GRACE = 60.0
 """Seconds that a lease is longer while the attempt's actor may still have to start."""
 LOOK_AHEAD = 1000
 """How many queued tasks one turn considers."""
+_SETTLE_STEPS = 10
+"""How often one turn tells so many tasks of the ends that they wait for, so that the rest is not kept waiting."""
 _HOSTS_EVERY = 2.0
 _CANCEL_EVERY = 2.0
 
@@ -168,6 +171,9 @@ class Desk:
         for record in self._store.overdue(self._now(), LOOK_AHEAD):
             with suppress(Refused, NotFound):
                 self._spent.see(self._store.apply(record.id, Expire(), self._now()))
+        for _ in range(_SETTLE_STEPS):
+            if self._store.settle(self._now(), LOOK_AHEAD) < LOOK_AHEAD:
+                break
         with self._lock:
             holders = [held.holder for held in self._held.values()]
         aside = self._watch.set_aside(self._machines, self._now())
@@ -271,7 +277,16 @@ class Desk:
             project=record.task.project,
             storage=self._storage,
             checkpoint=record.task.checkpoint,
+            taken=tuple(self._taken(one) for one in record.task.inputs_from),
         )
+
+    def _taken(self, one: InputFrom) -> Taken:
+        """Return where the outputs lie that a task takes of another one."""
+        task, attempt = str(one.task), None
+        with suppress(NotFound):
+            parent = self._store.get(task).task
+            task, attempt = parent.reused_from or parent.id, parent.result
+        return Taken(task=task, attempt=attempt, what=one)
 
     def _returned(self, name: str, task: str, attempt: int, left: Left) -> None:
         """Take note that an actor does not carry an attempt any more, one way or the other."""

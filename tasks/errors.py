@@ -59,10 +59,11 @@ def withdrawn(task: str) -> Refused:
 
 
 def not_removable(task: str, *, ended: bool) -> Conflict:
-    """Return the error for somebody who wants to forget a task that has not ended, or whose result a later one has."""
+    """Return the error for somebody who wants to forget a task that has not ended, or that another one needs."""
     if not ended:
         return still_going(task)
-    return Conflict(f"A later task has the result of task {task}.", fix="Remove the later one first.")
+    reason = f"A later task has the result of task {task}, or one that has not ended needs it."
+    return Conflict(reason, fix="Remove the later one first, or wait until the other one has ended.")
 
 
 def still_going(task: str) -> Conflict:

@@ -16,6 +16,8 @@ from tasks.forecast import Forecast
 from tasks.record import TaskRecord
 
 _LINE = 200
+_NAMED = 5
+"""How many of the tasks that it waits for an explanation names."""
 _SHOWN = 50
 """An explanation has the newest events; a longer story is read as events."""
 
@@ -27,14 +29,17 @@ def explain(
     groups: Sequence[MachineGroup],
     expected: Forecast | None = None,
     barrier: Reason | None = None,
+    parents: Sequence[TaskRecord] = (),
 ) -> Explanation:
     """Return why the task stands where it stands, what was observed, and what its user may do.
 
     `events` are the task's, oldest first; `position` says how many queued tasks come before it, None when it does not
     move on in the queue; `groups` are the machine groups as they are now; `expected` says when it may start; `barrier`
-    is a pause or a quota that keeps it back.
+    is a pause or a quota that keeps it back; `parents` are those of the tasks it waits for that are there.
     """
     summary, hint = _summary(record, position, groups)
+    if record.status is Status.WAITING:
+        summary, hint = _waiting(record, parents)
     if barrier is not None and record.status is Status.QUEUED and not record.task.held:
         summary, hint = f"{summary} It does not start: {_sentence(barrier.message)}", _lifted(barrier)
     if expected is not None:
@@ -58,7 +63,7 @@ def _summary(record: TaskRecord, position: int | None, groups: Sequence[MachineG
     watch = f"Follow it with `simyard tasks logs {task.id} --follow`."
     match task.status:
         case Status.WAITING:
-            return f"It waits{_because(task.reason)}", None
+            return _waiting(record, ())
         case Status.QUEUED:
             return _queued(record, position, groups)
         case Status.PREPARING:
@@ -84,6 +89,21 @@ def _summary(record: TaskRecord, position: int | None, groups: Sequence[MachineG
             return f"A user cancelled it; it ended at {_time(task.ended_at)}.", kept
         case _:
             assert_never(task.status)
+
+
+def _waiting(record: TaskRecord, parents: Sequence[TaskRecord]) -> tuple[str, str | None]:
+    task = record.task
+    if record.has_failed_dependency:
+        hint = f"Let it start all the same with `simyard tasks release {task.id}`, or cancel it."
+        return f"It is held{_because(task.reason)}", hint
+    found = {parent.id: parent.status for parent in parents}
+    going = [one for one in task.after if one.task not in found or not found[one.task].is_end]
+    shown = [f"{one.task}, which is {found.get(one.task or '', 'not known')}" for one in going[:_NAMED]]
+    text = "; ".join(shown) + (f"; and {len(going) - _NAMED} more" if len(going) > _NAMED else "")
+    text = f"It waits for {text}." if going else "All that it waits for has ended, and it is being queued."
+    if task.held:
+        return f"{text} It is held as well.", f"Let it go on with `simyard tasks release {task.id}`."
+    return text, f"See why the first one goes on: `simyard tasks explain {going[0].task}`." if going else None
 
 
 def _queued(record: TaskRecord, position: int | None, groups: Sequence[MachineGroup]) -> tuple[str, str | None]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from simulators.outcome import Outcome
+from simyard.dependency import IfDependencyFails
 from simyard.errors import InvalidInput
 from simyard.event import EventKind
 from simyard.reason import Reason, ReasonCode
@@ -30,6 +31,7 @@ from tasks.stimulus import (
     Release,
     Renew,
     Reused,
+    Settled,
     Stalled,
     Stimulus,
     Tell,
@@ -54,6 +56,7 @@ __all__ = [
     "Release",
     "Renew",
     "Reused",
+    "Settled",
     "Stalled",
     "Step",
     "Stimulus",
@@ -147,6 +150,9 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         attempts=(),
         result=None,
         case=draft.case,
+        after=spec.after,
+        inputs_from=spec.inputs_from if spec.after else (),
+        if_dependency_fails=spec.if_dependency_fails,
     )
     record = TaskRecord(task=task, seq=seq, user=draft.user, retries=spec.retries, ready_at=now)
     return Step(record, (Happened(kind=EventKind.SUBMITTED, status=Status.QUEUED),))
@@ -192,7 +198,9 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
         case Hold():
             return _hold(record)
         case Release():
-            return _release(record, now)
+            return _release(record, now, is_last=stimulus.is_last)
+        case Settled():
+            return _settled(record, stimulus, now)
         case Wait(reason):
             return _wait(record, reason)
         case _:
@@ -401,15 +409,40 @@ def _hold(record: TaskRecord) -> Step:
     return Step(held, (Happened(kind=EventKind.NOTE, status=record.status, message="It is held."),))
 
 
-def _release(record: TaskRecord, now: datetime) -> Step:
+def _release(record: TaskRecord, now: datetime, *, is_last: bool) -> Step:
     if record.status.is_end or not record.task.held:
         return Step(record)
-    reason = None if record.task.reason == _HELD else record.task.reason
+    goes_on = record.has_failed_dependency
+    reason = None if goes_on or record.task.reason == _HELD else record.task.reason
     task = record.task.model_copy(update={"held": False, "reason": reason})
     # The queue limit counts from when the task may start.
     ready_at = max(record.ready_at, now) if record.status is Status.QUEUED else record.ready_at
     note = Happened(kind=EventKind.NOTE, status=record.status, message="It was released.")
-    return Step(replace(record, task=task, ready_at=ready_at), (note,))
+    released = replace(record, task=task, ready_at=ready_at)
+    if not (goes_on and is_last):
+        return Step(released, (note,))
+    started = _let_start(released, now)
+    return Step(started.record, (note, *started.events))
+
+
+def _settled(record: TaskRecord, stimulus: Settled, now: datetime) -> Step:
+    if record.status is not Status.WAITING:
+        return Step(record)
+    if stimulus.is_met:
+        return _let_start(record, now) if stimulus.is_last else Step(record)
+    message = f"Task {stimulus.task}, which it waited for, ended as {stimulus.status}."
+    evidence = {"task": stimulus.task, "status": stimulus.status.value}
+    reason = Reason(code=ReasonCode.DEPENDENCY_FAILED, message=message, evidence=evidence)
+    if record.task.if_dependency_fails is IfDependencyFails.END:
+        return _ended(record, Status.FAILED, reason, now)
+    if record.has_failed_dependency:
+        return Step(record)
+    held = replace(record, task=record.task.model_copy(update={"held": True, "reason": reason}))
+    return Step(held, (Happened(kind=EventKind.NOTE, status=record.status, reason=reason),))
+
+
+def _let_start(record: TaskRecord, now: datetime) -> Step:
+    return _move(record, Status.QUEUED, queue={"ready_at": now})
 
 
 def _wait(record: TaskRecord, reason: Reason) -> Step:

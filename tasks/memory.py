@@ -9,12 +9,15 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from datetime import datetime
 
-from simyard.errors import Conflict, NotFound
+from simyard.dependency import Dependency
+from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
 from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
+from tasks.dependencies import Tie, begun, edges_of, in_order, resolved, tie_of
 from tasks.errors import Refused, StoreUnavailable, not_removable, withdrawn
+from tasks.graph import Graph
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, event_of, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, lane_of, merged, position, share
@@ -30,7 +33,7 @@ from tasks.record import (
     TaskRecord,
 )
 from tasks.rules import Account, Pause, Quota, Rules
-from tasks.stimulus import Reused, Stimulus
+from tasks.stimulus import Release, Reused, Settled, Stimulus
 
 _LOOKED_AT = 500
 """Among so many of the last tasks that ended, runs are looked for."""
@@ -51,6 +54,7 @@ class MemoryStore:
         self._by_key: dict[tuple[str, str], str] = {}
         self._fingerprints: dict[str, str] = {}
         self._results: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        self._graph = Graph()
         self._sweeps: dict[str, SweepRecord] = {}
         self._events: dict[int, tuple[str, Happened, datetime, str | None]] = {}
         self._own: defaultdict[str, deque[int]] = defaultdict(deque)
@@ -68,7 +72,7 @@ class MemoryStore:
             self._check_open()
             first_seq, first_event, made = self._next_seq, self._next_event, builtins.list[str]()
             try:
-                answers = [self._submit(draft, now, made) for draft in drafts]
+                answers = self._submit_all(drafts, now, made)
             except BaseException:
                 self._forget(made, first_seq, first_event)
                 raise
@@ -77,31 +81,81 @@ class MemoryStore:
                 return none_accepted(answers)
             return answers
 
+    def _submit_all(
+        self, drafts: Sequence[Draft], now: datetime, made: builtins.list[str]
+    ) -> builtins.list[Submission]:
+        order, circles = in_order(drafts)
+        answers = {place: Submission(error=error) for place, error in circles.items()}
+        for place in order:
+            answers[place] = self._submit(drafts[place], now, made)
+        return [answers[place] for place in range(len(drafts))]
+
     def _submit(self, draft: Draft, now: datetime, made: builtins.list[str]) -> Submission:
         known = self._by_key.get((draft.user, draft.key)) if draft.key is not None else None
         known = known or (draft.id if draft.id in self._records else None)
         if known is not None:
             error = conflict_of(draft, self._origins[known])
             return Submission(error=error) if error else Submission(record=self._records[known])
-        first = new_record(draft, self._next_seq, now)
+        try:
+            draft = resolved(draft, lambda one: self._named(draft.user, one))
+        except InvalidInput as error:
+            return Submission(error=error)
+        edges = edges_of(draft, self._status_of)
+        first = begun(new_record(draft, self._next_seq, now), edges, self._status_of, now)
         made.append(draft.id)
         self._next_seq += 1
         if draft.fingerprint is not None:
             self._fingerprints[draft.id] = draft.fingerprint
         self._keep(first.record)
-        self._inputs[draft.id] = draft.spec.inputs
+        self._graph.add(draft.id, edges)
+        self._inputs[draft.id] = draft.spec.files
         self._origins[draft.id] = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
         if draft.key is not None:
             self._by_key[draft.user, draft.key] = draft.id
         self._note(draft.id, first.events, now)
         return Submission(record=first.record, created=True)
 
+    def _named(self, user: str, one: Dependency) -> tuple[str, str] | None:
+        task = one.task if one.key is None else self._by_key.get((user, one.key))
+        record = self._records.get(task or "")
+        return None if record is None else (record.id, record.user)
+
+    def _status_of(self, task: str) -> Status:
+        return self._records[task].status
+
+    def named(self, user: str, references: Sequence[Dependency]) -> dict[tuple[str | None, str | None], TaskRecord]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            found = {one.named: self._named(user, one) for one in references}
+            return {name: self._records[one[0]] for name, one in found.items() if one is not None and one[1] == user}
+
+    def settle(self, now: datetime, limit: int) -> int:
+        """See Store."""
+        told = 0
+        with self._lock:
+            self._check_open()
+            while told < limit and (found := self._graph.unsettled()) is not None:
+                parent, child, edge = found
+                status = self._records[parent].status
+                tie = tie_of(status, needs_success=edge.needs_success)
+                self._graph.tie(child, parent, tie)
+                settled = Settled(parent, status, tie is Tie.MET, self._graph.is_free(child))
+                self._step(self._records[child], settled, now)
+                told += 1
+        return told
+
+    def _is_needed(self, task: str) -> bool:
+        return any(not self._records[child].status.is_end for child in self._graph.children(task))
+
     def _forget(self, made: builtins.list[str], seq: int, event: int) -> None:
         for task in made:
             origin = self._origins.pop(task)
             if origin.key is not None:
                 del self._by_key[origin.user, origin.key]
-            del self._records[task], self._queued[task], self._inputs[task], self._own[task]
+            del self._records[task], self._inputs[task], self._own[task]
+            self._queued.pop(task, None)
+            self._graph.forget(task)
             self._fingerprints.pop(task, None)
         for number in range(event, self._next_event):
             del self._events[number]
@@ -118,14 +172,14 @@ class MemoryStore:
                 return SweepSubmission(record=known, created=False)
             first_seq, first_event, made = self._next_seq, self._next_event, builtins.list[str]()
             try:
-                conflicts = (case_conflict_of(self._submit(draft, now, made)) for draft in drafts)
-                error = next((conflict for conflict in conflicts if conflict), None)
+                conflicts = map(case_conflict_of, self._submit_all(drafts, now, made))
+                refused = next((conflict for conflict in conflicts if conflict), None)
             except BaseException:
                 self._forget(made, first_seq, first_event)
                 raise
-            if error is not None:
+            if refused is not None:
                 self._forget(made, first_seq, first_event)
-                raise error
+                raise refused
             record = SweepRecord(draft=sweep, seq=len(self._sweeps) + 1, cases=len(drafts), created_at=now)
             self._sweeps[sweep.id] = record
             return SweepSubmission(record=record, created=True)
@@ -234,8 +288,8 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             records = sorted((r for r in self._records.values() if r.status.is_end), key=_ended)
-        start = 0 if after is None else bisect_right(records, _ended(after), key=_ended)
-        found = [record for record in records[start:] if _ended(record)[0] < before]
+            start = 0 if after is None else bisect_right(records, _ended(after), key=_ended)
+            found = [r for r in records[start:] if _ended(r)[0] < before and not self._is_needed(r.id)]
         return found[: max(limit, 0)]
 
     def lanes(self) -> builtins.list[Lane]:
@@ -297,7 +351,7 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             is_lent = any(record.task.reused_from == task for record in self._records.values())
-            if not (ended := self.get(task).status.is_end) or is_lent:
+            if not (ended := self.get(task).status.is_end) or is_lent or self._is_needed(task):
                 raise not_removable(task, ended=ended)
             if task in self._fingerprints:
                 self._results[self._asked(task)].pop(task, None)
@@ -313,23 +367,33 @@ class MemoryStore:
             for number in self._own.pop(task, ()):
                 del self._events[number]
             del self._records[task], self._inputs[task], self._refusals[task]
+            self._graph.forget(task)
 
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         """See Store."""
         with self._lock:
             record = self.get(task)
-            try:
-                if isinstance(stimulus, Reused) and stimulus.source not in self._fingerprints:
-                    raise withdrawn(stimulus.source)
-                after = step(record, stimulus, now)
-            except Refused as refused:
-                if self._refusals[task] < MAX_REFUSALS:
-                    self._refusals[task] += 1
-                    self._note(task, (refusal_of(record, stimulus, refused),), now)
-                raise
-            self._keep(after.record)
-            self._note(task, after.events, now)
-            return after.record
+            if isinstance(stimulus, Release) and record.has_failed_dependency:
+                self._graph.release(task)
+                stimulus = Release(is_last=self._graph.is_free(task))
+            return self._step(record, stimulus, now)
+
+    def _step(self, record: TaskRecord, stimulus: Stimulus, now: datetime) -> TaskRecord:
+        task = record.id
+        try:
+            if isinstance(stimulus, Reused) and stimulus.source not in self._fingerprints:
+                raise withdrawn(stimulus.source)
+            after = step(record, stimulus, now)
+        except Refused as refused:
+            if self._refusals[task] < MAX_REFUSALS:
+                self._refusals[task] += 1
+                self._note(task, (refusal_of(record, stimulus, refused),), now)
+            raise
+        self._keep(after.record)
+        self._note(task, after.events, now)
+        if after.record.status.is_end and not record.status.is_end:
+            self._graph.end(task)
+        return after.record
 
     def events(
         self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from simulators.outcome import Outcome
-from simyard.errors import Conflict
+from simyard.errors import SimyardError
+from simyard.reason import ReasonCode
 from simyard.status import Status
 from simyard.task import Case, Task, TaskSpec
 from simyard.words import SweepId, TaskId
@@ -72,6 +73,12 @@ class TaskRecord:
         return self.task.status
 
     @property
+    def has_failed_dependency(self) -> bool:
+        """Say whether it waits for a user to let it go on, since a task that it waits for has failed."""
+        reason = self.task.reason
+        return self.status is Status.WAITING and reason is not None and reason.code is ReasonCode.DEPENDENCY_FAILED
+
+    @property
     def queue_until(self) -> datetime | None:
         """When a queued task has waited as long as its queue limit says; None without a limit and while it is held.
 
@@ -98,7 +105,7 @@ class Submission:
     record: TaskRecord | None = None
     created: bool = False
     """False where the same request had been accepted before."""
-    error: Conflict | None = None
+    error: SimyardError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

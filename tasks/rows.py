@@ -16,6 +16,7 @@ from simyard.files import InputFile
 from simyard.reason import Reason
 from simyard.status import Status
 from simyard.task import Task
+from tasks.dependencies import Edge
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened
 from tasks.record import SweepDraft, SweepRecord, TaskRecord
@@ -109,6 +110,11 @@ def fixed_columns(record: TaskRecord) -> dict[str, Any]:
         "machine_group": task.group,
         "sweep": sweep_of(record),
     }
+
+
+def edge_columns(edge: Edge, *, child: int, parent: int) -> dict[str, Any]:
+    """Return the columns of what a task waits for."""
+    return {"child": child, "parent": parent, "needs_success": edge.needs_success, "tie": edge.tie.value}
 
 
 def sweep_of(record: TaskRecord) -> str | None:

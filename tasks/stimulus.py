@@ -124,8 +124,23 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """A task that this one waits for has ended; for a task that does not wait any more it changes nothing."""
+
+    task: str
+    status: Status
+    is_met: bool
+    """It has ended as it had to."""
+    is_last: bool = False
+    """Every other one has ended as it had to as well."""
+
+
+@dataclass(frozen=True)
 class Release:
-    """A user lets a held task start; for any other it changes nothing."""
+    """A user lets a held task start, or wait no more for those that have failed; for any other it changes nothing."""
+
+    is_last: bool = False
+    """A task that waits then waits for no other one; the store finds it out."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,7 @@ Stimulus = (
     | Forgive
     | Cancel
     | Hold
+    | Settled
     | Release
     | Wait
 )

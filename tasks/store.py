@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
+from simyard.dependency import Dependency
 from simyard.errors import InvalidInput
 from simyard.event import Event
 from simyard.files import InputFile
@@ -63,8 +64,9 @@ class Store(Protocol):
         """Return one answer for each draft, in their order.
 
         A draft with the user, key and digest of an earlier one gives the earlier record with `created` False; without a
-        key, the id stands for it. The same key or id with another digest gives a Conflict as the answer's error. With
-        `atomic`, one such conflict keeps the whole batch out.
+        key, the id stands for it. The same key or id with another digest gives a Conflict as the answer's error, and
+        one that waits for itself, or for a task that is not there or another user's, InvalidInput. With `atomic`, one
+        such error keeps the whole batch out. Drafts may name each other by their keys, in any order.
         """
         ...
 
@@ -76,6 +78,19 @@ class Store(Protocol):
 
         Raises:
             Conflict: the same key or id came with another digest, or a draft is in conflict; nothing was stored.
+        """
+        ...
+
+    def named(self, user: str, references: Sequence[Dependency]) -> dict[tuple[str | None, str | None], TaskRecord]:
+        """Return those tasks of a user that references name, each by its id and idempotency key as they name it."""
+        ...
+
+    def settle(self, now: datetime, limit: int) -> int:
+        """Tell up to `limit` times a task that one it waits for has ended, and return how often that was done.
+
+        Who waits for no other task any more is queued. Who ends since a task has failed is itself told of, and so on.
+        That a task has ended, and that others are still to be told of it, is stored in one step: what a crash has
+        interrupted, the next call does. Cheap enough to ask at every turn.
         """
         ...
 
@@ -130,7 +145,10 @@ class Store(Protocol):
         ...
 
     def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
-        """Return the tasks that ended before a moment, the oldest end first; `after` is the last of the page before."""
+        """Return the tasks that ended before a moment, the oldest end first; `after` is the last of the page before.
+
+        Those that a task which has not ended waits for, or takes outputs of, are left out.
+        """
         ...
 
     def lanes(self) -> builtins.list[Lane]:
@@ -178,7 +196,7 @@ class Store(Protocol):
 
         Raises:
             NotFound: there is no such task.
-            Conflict: it has not ended, or a later task has its result.
+            Conflict: it has not ended, a later task has its result, or a task that has not ended needs it.
         """
         ...
 

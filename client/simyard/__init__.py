@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from simyard.checkpoint import Snapshot as Snapshot
     from simyard.client import Client as Client
     from simyard.collection import Sweep as Sweep
+    from simyard.dependency import Dependency as Dependency
+    from simyard.dependency import DependencyEnd as DependencyEnd
+    from simyard.dependency import IfDependencyFails as IfDependencyFails
+    from simyard.dependency import InputFrom as InputFrom
     from simyard.download import Downloaded as Downloaded
     from simyard.errors import Conflict as Conflict
     from simyard.errors import Damaged as Damaged
@@ -64,11 +68,15 @@ __all__ = [
     "Command",
     "Conflict",
     "Damaged",
+    "Dependency",
+    "DependencyEnd",
     "Downloaded",
     "Event",
     "EventKind",
     "Explanation",
+    "IfDependencyFails",
     "InputFile",
+    "InputFrom",
     "InputsMissing",
     "InvalidInput",
     "Limits",
@@ -114,6 +122,7 @@ _HOMES = {
     "simyard.checkpoint": ("Checkpoint", "Snapshot"),
     "simyard.client": ("Client",),
     "simyard.collection": ("Sweep",),
+    "simyard.dependency": ("Dependency", "DependencyEnd", "IfDependencyFails", "InputFrom"),
     "simyard.download": ("Downloaded",),
     "simyard.errors": (
         "Conflict",

@@ -16,6 +16,7 @@ from simyard.checkpoint import Checkpoint
 from simyard.collection import Sweep
 from simyard.commands import parse_template
 from simyard.connection import Connection
+from simyard.dependency import Dependency, IfDependencyFails, InputFrom
 from simyard.errors import InputsMissing, SimyardError
 from simyard.files import InputFile
 from simyard.folder import hash_files, scan
@@ -125,6 +126,9 @@ class Client:
         retry: Retry | Mapping[str, object] | None = None,
         checkpoint: Checkpoint | Mapping[str, object] | None = None,
         reuse: bool = False,
+        after: Iterable[Task | Dependency | str] = (),
+        inputs: Iterable[InputFrom] = (),
+        if_dependency_fails: IfDependencyFails | str = IfDependencyFails.END,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> Task:
@@ -138,6 +142,10 @@ class Client:
         result of an earlier task of yours that did exactly the same is taken, where there is one: `info.reused_from`
         then names it. The same `idempotency_key` gives the same task again.
 
+        The task starts once those in `after` have succeeded; `Dependency(task=…, end="any")` waits for any end.
+        `inputs` brings outputs of other tasks into its folder, such as `[mesh.path("mesh/**")]`, and waits for them.
+        Where one of these has not succeeded, the task ends, or with `if_dependency_fails="hold"` it is held.
+
         Raises:
             InvalidInput: the folder or a value is not valid, or the server refuses it.
             NotFound: there is no such simulator.
@@ -146,7 +154,7 @@ class Client:
         hashed = hash_files(scan(folder), progress)
         spec = describe(
             simulator,
-            (file.input for file in hashed),
+            (*(file.input for file in hashed), *inputs),
             version=version,
             runtime=runtime,
             parameters=parameters,
@@ -167,6 +175,8 @@ class Client:
             retry=retry,
             checkpoint=checkpoint,
             reuse=reuse,
+            after=(one.id if isinstance(one, Task) else one for one in after),
+            if_dependency_fails=if_dependency_fails,
         )
         key = idempotency_key or secrets.token_hex(16)
         try:

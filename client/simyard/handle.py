@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from simyard import errors
 from simyard.checkpoint import Snapshot
 from simyard.connection import Connection
+from simyard.dependency import InputFrom
 from simyard.download import Download, Downloaded, list_outputs
 from simyard.event import Event, LogStream, Sample
 from simyard.files import EntryKind, ManifestEntry
@@ -177,6 +178,17 @@ class Task:
         """
         entries = list_outputs(self._connection, self.id).entries
         return tuple(entry for entry in entries if entry.kind is EntryKind.OUTPUT)
+
+    def path(self, path: str, *, into: str | None = None) -> InputFrom:
+        """Return those outputs that match a path or a glob, as inputs of a task that starts after this one.
+
+        `into` is a folder that they are put into; without it they keep their paths.
+        """
+        try:
+            return InputFrom(task=self.id, path=path, into=into)
+        except ValidationError as error:
+            field = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise errors.InvalidInput(f"{error.errors()[0]['msg']}.", field=field or None) from None
 
     def download(
         self, folder: str | os.PathLike[str], glob: str | None = None, progress: Progress | None = None

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from simyard.checkpoint import Checkpoint
 from simyard.commands import parse_command
+from simyard.dependency import Dependency, IfDependencyFails, InputFrom
 from simyard.errors import InvalidInput
 from simyard.files import InputFile
 from simyard.resources import Limits, Resources
@@ -24,7 +25,7 @@ Commands = str | Sequence[Command | str | Sequence[str]]
 
 def describe(
     simulator: str,
-    inputs: Iterable[InputFile],
+    inputs: Iterable[InputFile | InputFrom],
     *,
     version: str | None = None,
     runtime: RuntimeName | str | None = None,
@@ -46,6 +47,8 @@ def describe(
     retry: Retry | Mapping[str, object] | None = None,
     checkpoint: Checkpoint | Mapping[str, object] | None = None,
     reuse: bool = False,
+    after: Iterable[Dependency | str] = (),
+    if_dependency_fails: IfDependencyFails | str = IfDependencyFails.END,
 ) -> TaskSpec:
     """Return the request for one task.
 
@@ -77,6 +80,8 @@ def describe(
         "checkpoint": _checkpoint(checkpoint),
         "reuse": reuse,
         "inputs": tuple(inputs),
+        "after": tuple(after),
+        "if_dependency_fails": if_dependency_fails,
     }
     try:
         return TaskSpec.model_validate(values)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from simyard.checkpoint import Checkpoint, Snapshot
+from simyard.dependency import MAX_DEPENDENCIES, Dependency, IfDependencyFails, InputFrom
 from simyard.files import MAX_FILES, InputFile
 from simyard.reason import Reason
 from simyard.resources import Limits, Resources
@@ -22,6 +23,16 @@ LOCAL_GROUP = "local"
 """The group of the machines that `simyard up` itself provides."""
 
 
+def _kind_of_input(value: Any) -> str:
+    if isinstance(value, dict):
+        return "from" if "sha256" not in value and ("task" in value or "key" in value) else "file"
+    return "from" if isinstance(value, InputFrom) else "file"
+
+
+Input = Annotated[Annotated[InputFile, Tag("file")] | Annotated[InputFrom, Tag("from")], Discriminator(_kind_of_input)]
+"""A file of the task's own, or outputs of another task."""
+
+
 class TaskSpec(Word):
     """What a user submits: one run of a simulator over one set of input files."""
 
@@ -33,7 +44,8 @@ class TaskSpec(Word):
     parameters: dict[str, Value] = Field(default_factory=dict)
     commands: tuple[Command, ...] = Field(default=(), max_length=100)
     """Commands to run instead of those that the simulator builds from its parameters."""
-    inputs: tuple[InputFile, ...] = Field(min_length=1, max_length=MAX_FILES)
+    inputs: tuple[Input, ...] = Field(min_length=1, max_length=MAX_FILES)
+    """Files of its own, and outputs of other tasks; where both have a path, its own file is taken."""
     resources: Resources = Resources()
     limits: Limits = Limits()
     group: Name = LOCAL_GROUP
@@ -50,6 +62,41 @@ class TaskSpec(Word):
     """How a next attempt goes on from where this one stood; None takes what the simulator declares."""
     reuse: bool = False
     """Take the result of an earlier task that did exactly the same, where there is one, and compute nothing."""
+    after: tuple[Dependency, ...] = Field(default=(), max_length=MAX_DEPENDENCIES)
+    """Tasks that must have ended before this one may start."""
+    if_dependency_fails: IfDependencyFails = IfDependencyFails.END
+
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """The input files of its own."""
+        return tuple(one for one in self.inputs if isinstance(one, InputFile))
+
+    @property
+    def inputs_from(self) -> tuple[InputFrom, ...]:
+        """What it takes of the outputs of other tasks."""
+        return tuple(one for one in self.inputs if isinstance(one, InputFrom))
+
+    @property
+    def dependencies(self) -> tuple[Dependency, ...]:
+        """Every task that it waits for, each named once: those of `after`, and those whose outputs it takes."""
+        found = {one.named: one for one in self.after}
+        for one in self.inputs:
+            if isinstance(one, InputFrom):
+                found.setdefault(one.named, Dependency.model_construct(task=one.task, key=one.key))
+        return tuple(found.values())
+
+    @model_validator(mode="after")
+    def _dependencies_are_clear(self) -> TaskSpec:
+        if len({one.named for one in self.after}) != len(self.after):
+            raise ValueError("after: a task is named twice; name each once")
+        count = len(self.dependencies)
+        if count > MAX_DEPENDENCIES:
+            raise ValueError(f"inputs: it would wait for {count} tasks; {MAX_DEPENDENCIES} are the most")
+        if self.if_dependency_fails is IfDependencyFails.HOLD and not count:
+            raise ValueError("if_dependency_fails: it waits for no task; name one in `after`, or leave this out")
+        if self.reuse and self.inputs_from:
+            raise ValueError("reuse: what it takes of other tasks is not known beforehand; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _retry_can_be(self) -> TaskSpec:
@@ -61,8 +108,9 @@ class TaskSpec(Word):
 
     @model_validator(mode="after")
     def _paths_are_distinct(self) -> TaskSpec:
-        paths = {file.path for file in self.inputs}
-        if len(paths) != len(self.inputs):
+        files = self.files
+        paths = {file.path for file in files}
+        if len(paths) != len(files):
             raise ValueError("inputs: two files have the same path; send each path once")
         for path in paths:
             parts = path.split("/")
@@ -152,6 +200,11 @@ class Task(Word):
     """Whether the result of an earlier task may be taken."""
     reused_from: TaskIdText | None = None
     """The earlier task whose result this task has; None where it was computed."""
+    after: tuple[Dependency, ...] = ()
+    """Every task that it waits or has waited for, those whose outputs it takes among them."""
+    inputs_from: tuple[InputFrom, ...] = ()
+    """What it takes of the outputs of other tasks."""
+    if_dependency_fails: IfDependencyFails = IfDependencyFails.END
 
 
 class Explanation(Word):

@@ -54,6 +54,54 @@ FROM tasks WHERE id = %(id)s
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder, key, digest, mark
 FROM tasks WHERE id = %(id)s FOR UPDATE
 
+--- lock_named: The tasks with ids and those that users made with idempotency keys; they do not end before this commits.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder, key, digest
+FROM tasks
+WHERE seq = ANY(ARRAY(
+    SELECT tasks.seq FROM unnest(%(users)s::text[], %(keys)s::text[]) AS asked ("user", key)
+    JOIN tasks ON tasks."user" = asked."user" AND tasks.key = asked.key
+    UNION
+    SELECT seq FROM tasks WHERE id = ANY(%(ids)s::text[])
+))
+ORDER BY seq FOR SHARE
+
+--- add_edges: Keep which tasks wait for which.
+INSERT INTO dependencies (child, parent, needs_success, tie)
+SELECT * FROM unnest(%(child)s::bigint[], %(parent)s::bigint[], %(needs_success)s::boolean[], %(tie)s::text[])
+
+--- mark_unsettled: Keep that a task has ended and that some who wait for it have not been told.
+INSERT INTO unsettled (task) SELECT %(task)s::bigint
+WHERE EXISTS (SELECT 1 FROM dependencies WHERE parent = %(task)s AND tie = 'open')
+ON CONFLICT DO NOTHING
+
+--- has_unsettled: Whether anybody is to be told that a task has ended.
+SELECT EXISTS (SELECT 1 FROM unsettled)
+
+--- unsettled: Who is to be told that a task has ended.
+SELECT open.child, open.parent, open.needs_success, tasks.id, tasks.status
+FROM unsettled
+JOIN dependencies AS open ON open.parent = unsettled.task AND open.tie = 'open'
+JOIN tasks ON tasks.seq = unsettled.task
+ORDER BY open.child LIMIT %(limit)s
+
+--- lock_seqs: The tasks with numbers, kept from all others until the end of the transaction.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE seq = ANY(%(seqs)s::bigint[]) ORDER BY seq FOR UPDATE
+
+--- forget_settled: Forget the ended tasks of which everybody has been told.
+DELETE FROM unsettled WHERE NOT EXISTS (
+    SELECT 1 FROM dependencies WHERE parent = unsettled.task AND tie = 'open'
+)
+
+--- save_tie: Keep how a task stands to one that it waits for.
+UPDATE dependencies SET tie = %(tie)s WHERE child = %(child)s AND parent = %(parent)s
+
+--- release: Let a task wait no more for those that have failed.
+UPDATE dependencies SET tie = 'met' WHERE child = %(child)s AND tie = 'failed'
+
+--- is_free: Whether a task waits for no other one.
+SELECT NOT EXISTS (SELECT 1 FROM dependencies WHERE child = %(child)s AND tie <> 'met')
+
 --- list: A page of tasks, newest first; `/* filters */` is replaced by some of the conditions below.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE TRUE /* filters */
@@ -135,7 +183,10 @@ SELECT status, count(*) FROM tasks WHERE sweep = %(sweep)s GROUP BY status
 
 --- ended: The tasks that ended before a moment, oldest end first.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s)
+FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s) AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+)
 ORDER BY ended_at, seq LIMIT %(limit)s
 
 --- runs: The newest successes of a simulator among the last tasks that ended.
@@ -157,16 +208,24 @@ WHERE mine.id = ANY(%(ids)s::text[])
 --- is_reusable: Whether later tasks may have the result of a task; it stays so until the end of the transaction.
 SELECT 1 FROM tasks WHERE id = %(id)s AND fingerprint IS NOT NULL FOR SHARE
 
---- withdraw: Let no later task have the result of an ended task, where none has it.
+--- withdraw: Let no later task have the result of an ended task, where none has it or needs it.
 UPDATE tasks SET fingerprint = NULL
 WHERE id = %(id)s AND ended_at IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = %(id)s)
+  AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+  )
 RETURNING id
 
---- forget: Forget an ended task with its events, where no later one has its result.
+--- forget: Forget an ended task with its events, where no other one has its result or needs it.
 DELETE FROM tasks
 WHERE id = %(id)s AND ended_at IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = %(id)s)
+  AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+  )
 RETURNING id
 
 --- add_sweep: Keep a new sweep; nothing where another transaction has added it.

@@ -8,19 +8,22 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from simyard.errors import Conflict, NotFound
+from simyard.dependency import Dependency
+from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
+from tasks.dependencies import Tie, begun, edges_of, in_order, resolved, tie_of
 from tasks.errors import Deposed, Refused, StoreUnavailable, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, merged, position, share
-from tasks.lifecycle import Happened, new_record, step
+from tasks.lifecycle import Happened, Step, new_record, step
 from tasks.postgres.connecting import Connection, Dial
 from tasks.postgres.database import Database
 from tasks.postgres.news import Bell, Ear
@@ -36,7 +39,20 @@ from tasks.record import (
     TaskRecord,
 )
 from tasks.rules import Pause, Quota, Rules
-from tasks.stimulus import Adopt, Dispatch, Expire, Forgive, Lost, Renew, Reused, Stimulus, Undelivered, Wait
+from tasks.stimulus import (
+    Adopt,
+    Dispatch,
+    Expire,
+    Forgive,
+    Lost,
+    Release,
+    Renew,
+    Reused,
+    Settled,
+    Stimulus,
+    Undelivered,
+    Wait,
+)
 
 _LOOK_SECONDS = 1.0
 """How often one that waits for news looks by itself, so that a lost notification costs no more than this."""
@@ -68,7 +84,7 @@ class PostgresStore:
         """See Store."""
         # Hashing and compressing may take long for many files, so it is done before the others have to wait.
         lists: dict[bytes, bytes] = {}
-        digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        digests = [self._pack(draft.spec.files, lists) for draft in drafts]
         added: set[str] = set()
         for _ in range(_RACES):
             try:
@@ -102,44 +118,65 @@ class PostgresStore:
     ) -> builtins.list[Submission]:
         """Return the answers; `added` holds the ids that an earlier try may have added, and gets those of this one."""
         known_keys, known_ids = self._find(connection, drafts)
-        answers: builtins.list[Submission | None] = []
-        fresh: dict[str, int] = {}
+
+        def named(user: str, one: Dependency) -> tuple[str, str] | None:
+            found = known_ids.get(one.task or "") if one.key is None else known_keys.get((user, one.key))
+            return None if found is None else (found[1].task, found[1].user)
+
+        order, circles = in_order(drafts)
+        answers: dict[int, Submission | None] = {place: Submission(error=error) for place, error in circles.items()}
+        fresh: dict[int, Draft] = {}
+        places: dict[str, int] = {}
         same: dict[int, int] = {}
-        for place, draft in enumerate(drafts):
+        for place in order:
+            draft = drafts[place]
             found = known_keys.get((draft.user, draft.key)) if draft.key is not None else None
             found = found or known_ids.get(draft.id)
             if found is None:
+                try:
+                    fresh[place] = resolved(draft, partial(named, draft.user))
+                except InvalidInput as refusal:
+                    answers[place] = Submission(error=refusal)
+                    continue
                 origin = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
                 known_ids[draft.id] = (None, origin)
                 if draft.key is not None:
                     known_keys[draft.user, draft.key] = (None, origin)
-                fresh[draft.id] = place
-                answers.append(None)
+                places[draft.id] = place
+                answers[place] = None
                 continue
             record, origin = found
             if error := conflict_of(draft, origin):
-                answers.append(Submission(error=error))
+                answers[place] = Submission(error=error)
             elif record is None:
-                same[place] = fresh[origin.task]
-                answers.append(None)
+                same[place] = places[origin.task]
+                answers[place] = None
             else:
-                answers.append(Submission(record=record, created=draft.id == record.id and record.id in added))
-        if atomic and any(answer is not None and answer.error for answer in answers):
-            return none_accepted([answer or Submission(created=True) for answer in answers])
-        records = self._add(connection, drafts, digests, lists, fresh, now)
-        added.update(fresh)
+                answers[place] = Submission(record=record, created=draft.id == record.id and record.id in added)
+        in_turn = [answers[place] for place in range(len(drafts))]
+        if atomic and any(answer is not None and answer.error for answer in in_turn):
+            return none_accepted([answer or Submission(created=True) for answer in in_turn])
+        known = {task: record for task, (record, _) in known_ids.items() if record is not None}
+        records = self._add(connection, fresh, digests, lists, known, now)
+        added.update(places)
         return [
             answer or Submission(record=records[same.get(place, place)], created=place not in same)
-            for place, answer in enumerate(answers)
+            for place, answer in enumerate(in_turn)
         ]
 
     def _find(
         self, connection: Connection, drafts: Sequence[Draft]
     ) -> tuple[dict[tuple[str, str], tuple[TaskRecord | None, Origin]], dict[str, tuple[TaskRecord | None, Origin]]]:
-        """Return the tasks that are there already, by their user and key and by their id."""
+        """Return the tasks that are there already, by their user and key and by their id.
+
+        Those that a draft waits for are among them, and do not end before the transaction does.
+        """
         keyed = [(draft.user, draft.key) for draft in drafts if draft.key is not None]
         asked = {"users": [user for user, _ in keyed], "keys": [key for _, key in keyed]}
         found = self._run(connection, "find_known", asked | {"ids": [draft.id for draft in drafts]}).fetchall()
+        if named := [(draft.user, one) for draft in drafts for one in draft.spec.dependencies]:
+            # As they are once the lock is there, which may be later than what was found before.
+            found += self._run(connection, "lock_named", _names(named)).fetchall()
         by_key: dict[tuple[str, str], tuple[TaskRecord | None, Origin]] = {}
         by_id: dict[str, tuple[TaskRecord | None, Origin]] = {}
         for row in found:
@@ -153,31 +190,40 @@ class PostgresStore:
     def _add(
         self,
         connection: Connection,
-        drafts: Sequence[Draft],
+        fresh: Mapping[int, Draft],
         digests: Sequence[bytes],
         lists: Mapping[bytes, bytes],
-        fresh: Mapping[str, int],
+        known: dict[str, TaskRecord],
         now: datetime,
     ) -> dict[int, TaskRecord]:
-        """Add the drafts whose id and place in the batch `fresh` gives, and return their records by their place."""
+        """Add drafts by their place in the batch, and return their records by their place.
+
+        Each comes after those that it waits for; `known` has those that are there already.
+        """
         if not fresh:
             return {}
         seqs = self._run(connection, "draw_seqs", {"count": len(fresh)}).fetchall()
-        firsts = {
-            place: new_record(drafts[place], seq, now) for (seq,), place in zip(seqs, fresh.values(), strict=True)
-        }
+        firsts: dict[int, Step] = {}
+        ties: builtins.list[dict[str, Any]] = []
+        for (seq,), (place, draft) in zip(seqs, fresh.items(), strict=True):
+            edges = edges_of(draft, lambda task: known[task].status)
+            firsts[place] = begun(new_record(draft, seq, now), edges, lambda task: known[task].status, now)
+            known[draft.id] = firsts[place].record
+            ties += [rows.edge_columns(edge, child=seq, parent=known[edge.parent].seq) for edge in edges]
         # In one order for all, so that two batches with the same lists do not wait for each other for ever.
         for digest in sorted({digests[place] for place in firsts} & lists.keys()):
             self._run(connection, "add_inputs", {"sha256": digest, "files": lists[digest]})
         columns = [
             rows.fixed_columns(first.record)
             | rows.changing_columns(first.record)
-            | {"key": drafts[place].key, "digest": drafts[place].digest, "inputs": digests[place]}
-            | {"fingerprint": drafts[place].fingerprint}
+            | {"key": fresh[place].key, "digest": fresh[place].digest, "inputs": digests[place]}
+            | {"fingerprint": fresh[place].fingerprint}
             for place, first in firsts.items()
         ]
         if len(self._run(connection, "add_tasks", _turned(columns)).fetchall()) != len(columns):
             raise _Raced
+        if ties:
+            self._run(connection, "add_edges", _turned(ties))
         happened = [(first.record, event) for first in firsts.values() for event in first.events]
         self._note(connection, happened, now)
         return {place: first.record for place, first in firsts.items()}
@@ -185,7 +231,7 @@ class PostgresStore:
     def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
         """See Store."""
         lists: dict[bytes, bytes] = {}
-        digests = [self._pack(draft.spec.inputs, lists) for draft in drafts]
+        digests = [self._pack(draft.spec.files, lists) for draft in drafts]
         asked = {"id": sweep.id, "user": sweep.user, "key": sweep.key}
         tried = False
 
@@ -201,8 +247,8 @@ class PostgresStore:
             if made is None:
                 raise _Raced
             for answer in self._submit(connection, drafts, digests, lists, set(), now, atomic=False):
-                if error := case_conflict_of(answer):
-                    raise error
+                if (refused := case_conflict_of(answer)) is not None:
+                    raise refused
             tried = True
             return SweepSubmission(record=rows.sweep_of_row(made), created=True)
 
@@ -215,6 +261,48 @@ class PostgresStore:
                 self._bell.ring()
             return answer
         raise StoreUnavailable("Others have added the same sweep again and again.")
+
+    def named(self, user: str, references: Sequence[Dependency]) -> dict[tuple[str | None, str | None], TaskRecord]:
+        """See Store."""
+        found = self._read("find_known", **_names([(user, one) for one in references]))
+        mine = [(rows.record_of(row), row[9]) for row in found if row[2] == user]
+        by_name = {(record.id, None): record for record, _ in mine} | {(None, key): record for record, key in mine}
+        return {one.named: by_name[one.named] for one in references if one.named in by_name}
+
+    def settle(self, now: datetime, limit: int) -> int:
+        """See Store."""
+        if not self._read("has_unsettled")[0][0]:
+            return 0
+
+        def work(connection: Connection) -> int:
+            self._check_lead(connection)
+            self._run(connection, "announce_events", {})
+            told = 0
+            # Who ends by it may have others that wait for it, and they are found the next time round.
+            while found := self._run(connection, "unsettled", {"limit": _limit(limit - told)}).fetchall():
+                seqs = {"seqs": [row[0] for row in found]}
+                records = {row[0]: rows.record_of(row) for row in self._run(connection, "lock_seqs", seqs).fetchall()}
+                for row in found:
+                    self._settle(connection, records, row, now)
+                told += len(found)
+            self._run(connection, "forget_settled", {})
+            return told
+
+        told = self._database.write(work)
+        self._bell.ring()
+        return told
+
+    def _settle(self, connection: Connection, records: dict[int, TaskRecord], row: rows.Row, now: datetime) -> None:
+        child, parent, needs_success, task, status = row
+        tie = tie_of(Status(status), needs_success=needs_success)
+        self._run(connection, "save_tie", {"child": child, "parent": parent, "tie": tie.value})
+        settled = Settled(task, Status(status), tie is Tie.MET, self._is_free(connection, child))
+        after = step(records[child], settled, now)
+        self._save(connection, records[child], after, now, mark=0)
+        records[child] = after.record
+
+    def _is_free(self, connection: Connection, seq: int) -> bool:
+        return bool(self._run(connection, "is_free", {"child": seq}).fetchone()[0])
 
     def get_sweep(self, sweep: str) -> SweepRecord:
         """See Store."""
@@ -369,10 +457,14 @@ class PostgresStore:
             if kept is not None and row[11] == mark:
                 return kept  # an earlier try has stored it, and only the answer was lost
             record = rows.record_of(row)
+            sent = stimulus
+            if isinstance(sent, Release) and record.has_failed_dependency:
+                self._run(connection, "release", {"child": record.seq})
+                sent = Release(is_last=self._is_free(connection, record.seq))
             try:
                 if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
                     raise withdrawn(stimulus.source)
-                after = step(record, stimulus, now)
+                after = step(record, sent, now)
             except Refused as error:
                 counted = self._run(connection, "count_refused", {"task": record.seq}).fetchone()
                 if counted is not None and counted[0] < MAX_REFUSALS:
@@ -380,15 +472,9 @@ class PostgresStore:
                     self._note(connection, [(record, refusal_of(record, stimulus, error))], now)
                     self._trim(connection, record.seq)
                 return error
-            if after.record != record:
-                columns = rows.changing_columns(after.record) | {"mark": mark}
-                if renewal:
-                    columns = {name: columns[name] for name in ("seq", "lease_until")}
-                self._run(connection, "save_lease" if renewal else "save_task", columns)
             if after.events:
                 self._run(connection, "announce_events", {})
-                self._note(connection, [(record, event) for event in after.events], now)
-                self._trim(connection, record.seq)
+            self._save(connection, record, after, now, mark=mark, renewal=renewal)
             kept = after.record
             return after.record
 
@@ -531,8 +617,37 @@ class PostgresStore:
         columns = [rows.event_columns(record, event, now) for record, event in happened]
         self._run(connection, "add_events", _turned(columns))
 
+    def _save(
+        self,
+        connection: Connection,
+        record: TaskRecord,
+        after: Step,
+        now: datetime,
+        *,
+        mark: int,
+        renewal: bool = False,
+    ) -> None:
+        """Keep what a stimulus made of a task; the transaction has announced events where there are some."""
+        if after.record != record:
+            columns = rows.changing_columns(after.record) | {"mark": mark}
+            if renewal:
+                columns = {name: columns[name] for name in ("seq", "lease_until")}
+            self._run(connection, "save_lease" if renewal else "save_task", columns)
+        if after.events:
+            self._note(connection, [(record, event) for event in after.events], now)
+            self._trim(connection, record.seq)
+        if after.record.status.is_end and not record.status.is_end:
+            self._run(connection, "mark_unsettled", {"task": record.seq})
+
     def _trim(self, connection: Connection, seq: int) -> None:
         self._run(connection, "trim_events", {"task": seq, "keep": MAX_EVENTS})
+
+
+def _names(named: Sequence[tuple[str, Dependency]]) -> dict[str, builtins.list[str]]:
+    """Return ids, and users with keys, each once."""
+    ids = dict.fromkeys(one.task for _, one in named if one.task is not None)
+    keyed = dict.fromkeys((user, one.key) for user, one in named if one.key is not None)
+    return {"ids": [*ids], "users": [user for user, _ in keyed], "keys": [key for _, key in keyed]}
 
 
 def _limit(limit: int) -> int:

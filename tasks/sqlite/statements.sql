@@ -46,6 +46,39 @@ FROM json_each(:ids) AS wanted CROSS JOIN tasks ON tasks.id = wanted.value
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder, key, digest
 FROM tasks WHERE id = :id
 
+--- add_edge: Keep that one task waits for another.
+INSERT INTO dependencies (child, parent, needs_success, tie) VALUES (:child, :parent, :needs_success, :tie)
+
+--- mark_unsettled: Keep that a task has ended and that some who wait for it have not been told.
+INSERT INTO unsettled (task) SELECT :task
+WHERE EXISTS (SELECT 1 FROM dependencies INDEXED BY dependencies_open WHERE parent = :task AND tie = 'open')
+
+--- has_unsettled: Whether anybody is to be told that a task has ended.
+SELECT EXISTS (SELECT 1 FROM unsettled)
+
+--- unsettled: Who is to be told that a task has ended.
+SELECT open.child, open.parent, open.needs_success, tasks.id, tasks.status
+FROM unsettled CROSS JOIN dependencies AS open INDEXED BY dependencies_open ON open.parent = unsettled.task
+CROSS JOIN tasks ON tasks.seq = unsettled.task
+WHERE open.tie = 'open' LIMIT :limit
+
+--- forget_settled: Forget the ended tasks of which everybody has been told.
+DELETE FROM unsettled WHERE NOT EXISTS (
+    SELECT 1 FROM dependencies INDEXED BY dependencies_open WHERE parent = unsettled.task AND tie = 'open'
+)
+
+--- save_tie: Keep how a task stands to one that it waits for.
+UPDATE dependencies SET tie = :tie WHERE child = :child AND parent = :parent
+
+--- release: Let a task wait no more for those that have failed.
+UPDATE dependencies SET tie = 'met' WHERE child = :child AND tie = 'failed'
+
+--- is_free: Whether a task waits for no other one.
+SELECT NOT EXISTS (SELECT 1 FROM dependencies INDEXED BY dependencies_unmet WHERE child = :child AND tie <> 'met')
+
+--- find_by_seq: The task with a number.
+SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder FROM tasks WHERE seq = :seq
+
 --- list: A page of tasks, newest first; `/* filters */` is replaced by some of the conditions below.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE TRUE /* filters */
@@ -118,7 +151,10 @@ ORDER BY seq
 
 --- ended: The tasks that ended before a moment, oldest end first.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq)
+FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq) AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+)
 ORDER BY ended_at, seq LIMIT :limit
 
 --- runs: The newest successes of a simulator among the last tasks that ended.
@@ -139,13 +175,21 @@ CROSS JOIN tasks AS earlier ON earlier.seq = (
 --- is_reusable: Whether later tasks may have the result of a task.
 SELECT 1 FROM tasks WHERE id = :id AND fingerprint IS NOT NULL
 
---- withdraw: Let no later task have the result of an ended task, where none has it.
+--- withdraw: Let no later task have the result of an ended task, where none has it or needs it.
 UPDATE tasks SET fingerprint = NULL
 WHERE id = :id AND ended_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = :id)
+  AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+  )
 
---- forget: Forget an ended task with its events, where no later one has its result.
+--- forget: Forget an ended task with its events, where no other one has its result or needs it.
 DELETE FROM tasks
 WHERE id = :id AND ended_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks AS later WHERE later.reused_from = :id)
+  AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+  )
 
 --- drop_unused_inputs: Forget the lists of input files that no task names.
 DELETE FROM input_lists WHERE sha256 NOT IN (SELECT inputs FROM tasks)
@@ -155,6 +199,11 @@ SELECT id FROM tasks WHERE status IS NOT json_extract(body, '$.status')
 
 --- check.held: Active tasks without a holder, and others with one.
 SELECT id FROM tasks WHERE (status IN ('preparing', 'running', 'finalizing')) IS NOT (holder IS NOT NULL)
+
+--- check.waiting: Tasks that wait for nothing.
+SELECT id FROM tasks WHERE status = 'waiting' AND NOT EXISTS (
+    SELECT 1 FROM dependencies WHERE child = tasks.seq AND tie <> 'met'
+)
 
 --- check.story: Tasks whose last event tells another status.
 SELECT id FROM tasks WHERE status IS NOT (SELECT status FROM events WHERE task = tasks.seq ORDER BY seq DESC LIMIT 1)

@@ -13,17 +13,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from simyard.dependency import Dependency
 from simyard.errors import Conflict, NotFound
 from simyard.event import Event
 from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.admission import case_conflict_of, none_accepted, sweep_conflict_of
+from tasks.dependencies import Tie, tie_of
 from tasks.errors import Refused, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, merged, position, share
-from tasks.lifecycle import Happened, step
+from tasks.lifecycle import Happened, Step, step
 from tasks.record import (
     Draft,
     Submission,
@@ -38,7 +40,7 @@ from tasks.rules import Pause, Quota, Rules
 from tasks.sqlite.database import Database
 from tasks.sqlite.intake import take_in
 from tasks.sqlite.statements import statements
-from tasks.stimulus import Renew, Reused, Stimulus
+from tasks.stimulus import Release, Renew, Reused, Settled, Stimulus
 
 _LOOK_SECONDS = 0.03
 """How often one that waits for news looks; a look costs 0.1 ms."""
@@ -78,7 +80,7 @@ class SqliteStore:
         fresh: dict[bytes, bytes] = {}
         seen: set[bytes] = set()
         for draft in drafts:
-            packed = rows.pack_inputs(draft.spec.inputs)
+            packed = rows.pack_inputs(draft.spec.files)
             digest = hashlib.sha256(packed).digest()
             digests.append(digest)
             if digest not in seen and not self._read("has_inputs", sha256=digest):
@@ -99,10 +101,43 @@ class SqliteStore:
                 return SweepSubmission(record=known, created=False)
             connection.execute(self._sql["add_sweep"], rows.sweep_columns(sweep, len(drafts), now))
             for answer in take_in(connection, self._sql, drafts, digests, fresh, now):
-                if error := case_conflict_of(answer):
-                    raise error
+                if (refused := case_conflict_of(answer)) is not None:
+                    raise refused
             made = connection.execute(self._sql["find_sweep"], {"id": sweep.id}).fetchone()
             return SweepSubmission(record=rows.sweep_of_row(made), created=True)
+
+    def named(self, user: str, references: Sequence[Dependency]) -> dict[tuple[str | None, str | None], TaskRecord]:
+        """See Store."""
+        keys = json.dumps([(user, one.key) for one in references if one.key is not None])
+        found = {(None, row[9]): rows.record_of(row) for row in self._read("find_by_keys", keys=keys)}
+        ids = json.dumps([one.task for one in references if one.task is not None])
+        records = map(rows.record_of, self._read("find_by_ids", ids=ids))
+        return found | {(record.id, None): record for record in records if record.user == user}
+
+    def settle(self, now: datetime, limit: int) -> int:
+        """See Store."""
+        told = 0
+        if self._read("has_unsettled")[0][0]:
+            with self._database.write() as connection:
+                # Who ends by it may have others that wait for it, and they are found the next time round.
+                while found := connection.execute(self._sql["unsettled"], {"limit": _limit(limit - told)}).fetchall():
+                    for row in found:
+                        self._settle(connection, row, now)
+                    told += len(found)
+                connection.execute(self._sql["forget_settled"])
+        return told
+
+    def _settle(self, connection: sqlite3.Connection, row: rows.Row, now: datetime) -> None:
+        child, parent, needs_success, task, status = row
+        tie = tie_of(Status(status), needs_success=bool(needs_success))
+        connection.execute(self._sql["save_tie"], {"child": child, "parent": parent, "tie": tie.value})
+        record = rows.record_of(connection.execute(self._sql["find_by_seq"], {"seq": child}).fetchone())
+        is_last = self._is_free(connection, child)
+        after = step(record, Settled(task, Status(status), tie is Tie.MET, is_last), now)
+        self._save(connection, record, after, now)
+
+    def _is_free(self, connection: sqlite3.Connection, seq: int) -> bool:
+        return bool(connection.execute(self._sql["is_free"], {"child": seq}).fetchone()[0])
 
     def get_sweep(self, sweep: str) -> SweepRecord:
         """See Store."""
@@ -250,6 +285,9 @@ class SqliteStore:
             if row is None:
                 raise NotFound(f"There is no task {task!r}.")
             record = rows.record_of(row)
+            if isinstance(stimulus, Release) and record.has_failed_dependency:
+                connection.execute(self._sql["release"], {"child": record.seq})
+                stimulus = Release(is_last=self._is_free(connection, record.seq))
             try:
                 if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
                     raise withdrawn(stimulus.source)
@@ -260,12 +298,7 @@ class SqliteStore:
                 if counted[0] < MAX_REFUSALS:
                     self._note(connection, record, (refusal_of(record, stimulus, error),), now)
             else:
-                if after.record != record:
-                    columns = rows.changing_columns(after.record)
-                    if renewal:
-                        columns = {name: columns[name] for name in ("seq", "lease_until")}
-                    connection.execute(self._sql["save_lease" if renewal else "save_task"], columns)
-                self._note(connection, record, after.events, now)
+                self._save(connection, record, after, now, renewal=renewal)
         if refused is not None:
             raise refused
         return after.record
@@ -352,6 +385,18 @@ class SqliteStore:
         if not found:
             raise NotFound(f"There is no task {task!r}.")
         return found[0]
+
+    def _save(
+        self, connection: sqlite3.Connection, record: TaskRecord, after: Step, now: datetime, *, renewal: bool = False
+    ) -> None:
+        if after.record != record:
+            columns = rows.changing_columns(after.record)
+            if renewal:
+                columns = {name: columns[name] for name in ("seq", "lease_until")}
+            connection.execute(self._sql["save_lease" if renewal else "save_task"], columns)
+        self._note(connection, record, after.events, now)
+        if after.record.status.is_end and not record.status.is_end:
+            connection.execute(self._sql["mark_unsettled"], {"task": record.seq})
 
     def _note(
         self, connection: sqlite3.Connection, record: TaskRecord, events: tuple[Happened, ...], now: datetime

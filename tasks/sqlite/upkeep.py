@@ -80,6 +80,7 @@ def _damage(connection: sqlite3.Connection) -> str | None:
 _RULES = {
     "status": "The status of these tasks is not the one that their body tells",
     "held": "These tasks are active and nobody holds them, or are held and not active",
+    "waiting": "These tasks wait, and there is nothing that they wait for",
     "story": "The last event of these tasks tells another status than they have",
 }
 

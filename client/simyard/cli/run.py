@@ -12,6 +12,7 @@ import typer
 from simyard.cli import session
 from simyard.cli.arguments import parse_pairs, parse_parameters
 from simyard.cli.bars import bars
+from simyard.cli.chaining import dependencies, taken
 from simyard.cli.failures import INTERRUPTED, say
 from simyard.cli.fetching import fetch_if_any
 from simyard.cli.options import DownloadTo, Json
@@ -95,6 +96,21 @@ def run(
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Take the result of an earlier task that did exactly the same, if any.")
     ] = False,
+    after: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Start once this task has succeeded; may come again.")
+    ] = None,
+    after_any: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Start once this task has ended, in whatever way.")
+    ] = None,
+    input_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID:GLOB", help="Bring these outputs of that task, once it has succeeded; may come again."
+        ),
+    ] = None,
+    if_dependency_fails: Annotated[
+        str, typer.Option(metavar="end|hold", help="What becomes of the task where one before it has failed.")
+    ] = "end",
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same task again.")
     ] = None,
@@ -136,6 +152,9 @@ def run(
                 metadata=metadata,
                 priority=priority,
                 retries=retries,
+                after=dependencies(after or (), after_any or ()),
+                inputs=taken(input_from or ()),
+                if_dependency_fails=if_dependency_fails,
                 retry={"on": retry_on or None, "memory": retry_memory} if retry_on or retry_memory else None,
                 checkpoint={name: value for name, value in kept.items() if value is not None} or None,
                 reuse=reuse,

@@ -43,6 +43,7 @@ from tasks.lifecycle import (
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
 from tasks.rules import Pause, Quota, Rules
 from tasks.store import Store
+from tests.unit.tasks.dependency_suite import DependencySuite
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
 
 UNKNOWN = "t000000000000"
@@ -84,7 +85,7 @@ def ids(records: list[TaskRecord]) -> list[str]:
     return [record.id for record in records]
 
 
-class StoreSuite:
+class StoreSuite(DependencySuite):
     """Subclasses give a fixture `store` that is empty and closes it."""
 
     def test_a_submitted_task_can_be_read_with_all_that_was_said(self, store: Store) -> None:

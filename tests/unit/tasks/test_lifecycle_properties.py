@@ -11,9 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from simulators.outcome import Outcome
 from simulators.work import News
 from simyard.checkpoint import Snapshot
+from simyard.dependency import Dependency, IfDependencyFails
 from simyard.reason import ReasonCode
 from simyard.resources import Limits
 from simyard.status import MOVES, Status
+from tasks.dependencies import begun, edges_of
 from tasks.errors import Refused
 from tasks.lifecycle import (
     ADOPTION_BUDGET,
@@ -30,6 +32,7 @@ from tasks.lifecycle import (
     Release,
     Renew,
     Reused,
+    Settled,
     Stalled,
     Step,
     Stimulus,
@@ -64,10 +67,22 @@ SECONDS = st.integers(-100, 1000)
 
 
 class Life(RuleBasedStateMachine):
-    @initialize(retries=st.integers(0, 3), queue=st.none() | st.sampled_from([60.0, 600.0]), reuse=st.booleans())
-    def submit(self, retries: int, queue: float | None, reuse: bool) -> None:
-        self.now = NOW
-        self.record = new_record(draft(retries=retries, limits=Limits(queue=queue), reuse=reuse), 1, self.now).record
+    @initialize(
+        retries=st.integers(0, 3),
+        queue=st.none() | st.sampled_from([60.0, 600.0]),
+        waits=st.booleans(),
+        holds=st.booleans(),
+        reuse=st.booleans(),
+    )
+    def submit(self, retries: int, queue: float | None, waits: bool, holds: bool, reuse: bool) -> None:
+        self.now, self.holds_back = NOW, waits and holds
+        after = (Dependency(task="t000000000001"),) if waits else ()
+        fails = IfDependencyFails.HOLD if self.holds_back else IfDependencyFails.END
+        limits = Limits(queue=queue)
+        sent = draft(retries=retries, limits=limits, after=after, if_dependency_fails=fails, reuse=reuse)
+        edges = edges_of(sent, lambda _: Status.RUNNING)
+        self.record = begun(new_record(sent, 1, self.now), edges, lambda _: Status.RUNNING, self.now).record
+        assert self.record.status is (Status.WAITING if waits else Status.QUEUED)
         self.results = 0
 
     def send(self, stimulus: Stimulus) -> Step | None:
@@ -167,10 +182,14 @@ class Life(RuleBasedStateMachine):
         assert self.send(Cancel()) is not None, "a cancel is never refused"
         assert self.record.task.cancel_requested or before.status.is_end
 
-    @rule(held=st.booleans())
-    def hold_or_release(self, held: bool) -> None:
+    @rule(held=st.booleans(), is_last=st.booleans())
+    def hold_or_release(self, held: bool, is_last: bool) -> None:
         before = self.record
-        assert self.send(Hold() if held else Release()) is not None, "neither is ever refused"
+        assert self.send(Hold() if held else Release(is_last=is_last)) is not None, "neither is ever refused"
+        assert not self.record.has_failed_dependency or held
+        if before.has_failed_dependency and not held and is_last:
+            assert self.record.status is Status.QUEUED
+            return
         assert self.record.status is before.status
         assert before.status.is_end or self.record.task.held is held
         assert not (held and self.record.status is Status.QUEUED) or self.record.queue_until is None
@@ -215,10 +234,23 @@ class Life(RuleBasedStateMachine):
         assert self.send(Expire()) is not None, "that a task has waited too long is never refused"
         assert (self.record.status is Status.TIMED_OUT) == (late or before.status is Status.TIMED_OUT)
 
+    @rule(status=st.sampled_from(list(Status)), is_met=st.booleans(), is_last=st.booleans())
+    def settled(self, status: Status, is_met: bool, is_last: bool) -> None:
+        before = self.record
+        assert self.send(Settled("t000000000001", status, is_met, is_last)) is not None, "it is never refused"
+        if before.status is not Status.WAITING:
+            assert self.record == before
+        elif is_met:
+            assert (self.record.status is Status.QUEUED) == is_last
+        else:
+            assert self.record.has_failed_dependency == self.holds_back
+            assert (self.record.status is Status.FAILED) != self.holds_back
+
     @rule(code=CODES)
     def wait(self, code: ReasonCode) -> None:
+        before = self.record.status
         assert self.send(Wait(reason(code))) is not None
-        assert self.record.status is not Status.WAITING
+        assert self.record.status is before
 
     @invariant()
     def holds(self) -> None:
