@@ -30,7 +30,7 @@ from simyard.words import TaskId
 from storage import outputs
 from storage.inputs import put_input
 from storage.local import LocalStore
-from storage.snapshot import Snapshot, take_snapshot
+from storage.stamps import Stamps, take_stamps
 from tasks.desk import Clock, Desk
 from tasks.holders import HolderState, OnLeft, Verdict
 from tasks.keys import new_key
@@ -170,8 +170,8 @@ def copy(template: Path, folder: Path) -> None:
     """Copy a scene, also what tells an input from an output, which knows files by their inodes."""
     shutil.copytree(template, folder, symlinks=True)
     for root in (folder / SCRATCH).glob("*"):
-        stamps = take_snapshot(root / "work").stamps
-        Snapshot({path: stamp for path, stamp in stamps.items() if path == "in put.txt"}).save(root / "before.json")
+        stamps = take_stamps(root / "work").stamps
+        Stamps({path: stamp for path, stamp in stamps.items() if path == "in put.txt"}).save(root / "before.json")
 
 
 @dataclass
