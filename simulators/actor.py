@@ -9,9 +9,10 @@ Use without the queue::
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ from simulators.runtimes import runtime_of
 from simulators.scratch import sweep
 from simulators.work import Reporter, Superseded, Work
 from simyard.checkpoint import Snapshot
-from simyard.errors import SimyardError
 from simyard.event import LogStream, Sample
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
@@ -242,25 +242,27 @@ class SimulatorActor:
         return self._get(task, attempt).checkpoint(patience)
 
     def _heed_notice(self) -> None:
-        """Let SIGTERM, by which a machine that is taken away tells its processes, wait for a last snapshot."""
+        """On SIGTERM, by which a machine that is taken away tells its processes, take a last snapshot and end.
+
+        Ray itself would wait for the end of what runs. The run goes on without this process: the dispatcher sees at
+        once that it has gone, and lets another one take over where the machine is still there.
+        """
 
         def snap() -> None:
             with self._lock:
                 current = self._current
-            if current is not None and current.work.checkpoint is not None:
-                with suppress(SimyardError):
-                    current.checkpoint(_NOTICE_SECONDS)
+            if current is not None:
+                current.take_last_snapshot(_NOTICE_SECONDS)
 
         def heed(number: int, frame: FrameType | None) -> None:
             # The thread that is interrupted here may hold the lock.
             last = threading.Thread(target=snap, name="last snapshot", daemon=True)
             last.start()
             last.join(_NOTICE_SECONDS)
-            if callable(before):
+            if self._carries is None and callable(before):
                 before(number, frame)
             else:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
+                os._exit(1)
 
         try:
             before = signal.signal(signal.SIGTERM, heed)

@@ -94,6 +94,13 @@ class AttemptRun:
             raise NoSnapshot("The task has no restart files.", fix="Name them when you submit it: --checkpoint GLOB.")
         return self._checkpoints.take(patience)
 
+    def take_last_snapshot(self, patience: float) -> None:
+        """Keep the restart files, where there are some, before this process ends; takes at most `patience` seconds."""
+        ends = time.monotonic() + patience
+        with suppress(NoSnapshot):
+            self.checkpoint(patience)
+        self._reports.flush(max(0.0, ends - time.monotonic()))
+
     def carry(self) -> None:
         """Carry the attempt to its end and report it.
 

@@ -90,6 +90,11 @@ class Reports:
             if self._refused:
                 raise self._refused
 
+    def flush(self, patience: float) -> None:
+        """Return once all reports so far are taken or refused, and at the latest after `patience` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unsent or self._refused, timeout=patience)
+
     def confirm(self, given_up: Callable[[], bool]) -> None:
         """Return once the lease holds, so that nobody has taken over; mostly at once.
 

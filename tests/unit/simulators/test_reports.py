@@ -92,6 +92,19 @@ def test_moves_arrive_in_order_and_before_the_end(superseded: threading.Event) -
     assert desk.taken == [Status.RUNNING, 1, News(message="kept"), Status.FINALIZING, DONE]
 
 
+def test_flushing_waits_for_reports_and_no_longer_than_it_is_told(superseded: threading.Event) -> None:
+    desk = Desk(Unavailable())
+    for sender in reports(desk, superseded):
+        sender.tell(News(message="kept"))
+        sender.flush(30)
+        assert desk.taken == [News(message="kept")]
+    deaf = Desk(*[Unavailable()] * 100)
+    for sender in reports(deaf, superseded):
+        sender.tell(News(message="lost"))
+        sender.flush(0.01)
+        assert deaf.taken == []
+
+
 def test_a_report_is_offered_until_somebody_takes_it(superseded: threading.Event) -> None:
     desk = Desk(Unavailable(), Unavailable(), Unavailable())
     for sender in reports(desk, superseded):
