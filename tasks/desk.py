@@ -204,6 +204,7 @@ class Desk:
         self._shares = self._shares.after(active.values(), self._monotonic())
         self._silent.intersection_update(active)
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
+        self._watch_again()
         for key, record in active.items():
             try:
                 self._check(key, record)
@@ -212,6 +213,17 @@ class Desk:
             except Exception as error:  # one task whose result cannot be looked up must not hold up all others
                 is_ours = isinstance(error, SimyardError)
                 log.warning("attempt %s of %s could not be looked after: %r", *key[::-1], error, exc_info=not is_ours)
+
+    def _watch_again(self) -> None:
+        """Ask to be told of the attempts of which nobody else would tell us, also where they are over for the store."""
+        with self._lock:
+            unwatched = [held for held in self._held.values() if not held.watched]
+            for held in unwatched:
+                self._held[held.holder.name] = replace(held, watched=True)
+        for held in unwatched:
+            if held.carries is not None:
+                name = held.holder.name
+                self._holders.watch(name, *held.carries, partial(self._returned, name, *held.carries))
 
     def _check(self, key: tuple[str, int], record: TaskRecord) -> None:
         held, now = self._held.get(record.holder or ""), self._monotonic()
@@ -224,9 +236,6 @@ class Desk:
             if held.carries in {key, None}:
                 self._end(record.holder)
             self._gone(*key, record.holder, "Its machine did not renew the lease in time.")
-        elif not held.watched:
-            self._set(replace(held, watched=True))
-            self._holders.watch(held.holder.name, *key, partial(self._returned, held.holder.name, *key))
         elif record.task.cancel_requested and now - self._cancels.get(key, -_CANCEL_EVERY) >= _CANCEL_EVERY:
             self._cancels[key] = now
             self._holders.cancel(held.holder.name, *key)
@@ -421,7 +430,6 @@ class Desk:
         elif held.carries == key:
             self._leases.begin(key, self._monotonic())
             self._take(key[0], Renew(attempt=key[1], lease_until=self._lease()))
-            self._holders.watch(name, *key, partial(self._returned, name, *key))
         elif record.status is Status.PREPARING and not record.task.attempts[-1].adoptions:
             # The dispatcher that died had not handed it over, or its actor had not begun.
             self._take(key[0], Undelivered(attempt=key[1]))
@@ -439,14 +447,14 @@ class Desk:
             record = active.get(name)
             if state is not None:
                 holder = Holder(name=name, host=state.host, kind=state.kind, idle_since=None if state.carries else now)
-                self._set(_Held(holder=holder, carries=state.carries))
+                self._set(_Held(holder=holder, carries=state.carries, watched=False))
             elif record is None:
                 self._holders.end(name)
             else:
                 last = record.task.attempts[-1]
                 host = next((host.id for host in self._machines if host.name == last.machine), last.machine)
                 holder = Holder(name=name, host=host, kind=_kind(record), idle_since=None)
-                self._set(_Held(holder=holder, carries=(record.task.id, last.number)))
+                self._set(_Held(holder=holder, carries=(record.task.id, last.number), watched=False))
 
     # What others ask.
 

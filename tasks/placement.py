@@ -127,14 +127,17 @@ def plan(
     """Return what to do now, in order, for a queue that stands in the order in which tasks may start.
 
     A task that fits nowhere reserves the machine that could hold it soonest, so that smaller tasks behind it cannot
-    keep it waiting for ever. Idle actors end when their room is needed or after `warm` seconds. Of the queue only as
-    much is taken as can matter; before the next task is asked for, `started` is told of the one that got a place.
+    keep it waiting for ever. Idle actors end when their room is needed, after `warm` seconds, and with their machine.
+    Of the queue only as much is taken as can matter; before the next task is asked for, `started` is told of the one
+    that got a place.
     """
     rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, [], reserved=h.is_set_aside) for h in hosts}
     actions: list[Action] = []
     for holder in holders:
         room = rooms.get(holder.host)
         if room is None:
+            if holder.idle_since is not None:
+                actions.append(Retire(holder=holder.name))
             continue
         room.take(holder.kind.resources)
         if holder.idle_since is not None:

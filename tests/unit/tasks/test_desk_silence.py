@@ -212,6 +212,20 @@ def test_the_lease_of_one_attempt_does_not_end_an_actor_that_carries_another(sce
     assert group.machines[0].cpus_free == 7, "only the actor that took over is busy"
 
 
+def test_a_new_dispatcher_uses_an_actor_again_that_was_busy_with_what_is_over_for_the_store(scene: Silence) -> None:
+    assert scene.desk.ended(scene.task, 1, succeeded()) is Verdict.TAKEN
+    kind = kind_of(scene.record)
+    scene.actors.living = {"sim-1": HolderState(host="id-1", kind=kind, carries=(scene.task, 1))}
+    scene.desk = scene.make()
+    scene.actors.left.clear()
+    scene.desk.recover()
+    scene.desk.turn()
+    scene.actors.left["sim-1"](None)
+    scene.submit()
+    scene.desk.turn()
+    assert scene.actors.handed[1:] == [("sim-1", 1)]
+
+
 # One task and the others.
 
 

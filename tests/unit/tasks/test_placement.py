@@ -59,6 +59,11 @@ def test_idle_actors_end_after_the_warm_time() -> None:
     assert plan([], [HOST], [idle("x", since=0), idle("y", since=50)], now=60, warm=60) == [Retire(holder="x")]
 
 
+def test_idle_actors_end_with_their_machine_and_busy_ones_are_left_alone() -> None:
+    holders = [idle("x", host="gone"), busy("y", host="gone")]
+    assert plan([], [HOST], holders, now=1, warm=60) == [Retire(holder="x")]
+
+
 def test_a_large_task_is_not_overtaken_for_ever_by_small_ones() -> None:
     queue = [candidate("large", kind(2.0)), candidate("small")]
     assert plan(queue, [HOST], [busy("x")], now=0, warm=60) == []

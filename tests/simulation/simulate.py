@@ -1,0 +1,390 @@
+"""One world from its first task to its last, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from simyard.errors import SimyardError, Unavailable
+from simyard.files import InputFile
+from simyard.resources import GIB, Limits, Resources
+from simyard.retry import Retry
+from simyard.simulator import RuntimeName
+from simyard.task import TaskSpec
+from simyard.words import TaskId
+from tasks.desk import Desk
+from tasks.lifecycle import Cancel
+from tasks.memory import MemoryStore
+from tasks.placement import Host
+from tasks.record import Draft
+from tests.simulation.actors import LEASE, WARM, Actor, Cluster
+from tests.simulation.faults import Faults, draw, none
+from tests.simulation.process import MakeDesk, Process, SimStore
+from tests.simulation.promises import END_BOUND, Promises
+from tests.simulation.world import PromiseBroken, World
+
+LIVES = 400
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_INPUTS = (InputFile(path="model.inp", sha256="a" * 64, size=12),)
+
+
+class Broken(AssertionError):  # noqa: N818 - as in 'a promise is broken'
+    """A promise was broken; says which, in which world, and what had happened just before."""
+
+    def __init__(self, seed: int, lives: int, promise: str, story: str) -> None:
+        super().__init__(
+            f"{promise}\n\nThe last steps of this world:\n{story}\n\n"
+            f"Play it again: python -m tests.simulation --seed {seed}"
+        )
+        self.promise = promise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of a world."""
+
+    lives: int
+    """Tasks from submission to their end."""
+    steps: int
+    seconds: float
+    """Simulated."""
+    crashes: int
+    executions: int
+    """Attempts that an actor had begun."""
+
+
+class Simulation:
+    """Machines, users and the dispatcher of one world."""
+
+    def __init__(
+        self,
+        seed: int,
+        lives: int,
+        *,
+        make_desk: MakeDesk = Desk,
+        faults: Faults | None = None,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        self.world = world = World(seed, trace=trace)
+        self.lives = lives
+        self.faults = draw(world.random) if faults is None else faults
+        self.inner = MemoryStore()
+        self.promises = Promises(world, self.inner)
+        self.store = SimStore(world, self.inner, self.promises)
+        self.cluster = Cluster(world, self.faults, self.promises)
+        self.crashes = 0
+        self._make_desk = make_desk
+        self._sent = 0
+        self._stopped = False
+        hosts, self._specs = _shape(world)
+        for host in hosts:
+            self.cluster.add_machine(host)
+        slots = sum(host.cpus for host in hosts)
+        self._gap = 3.0 / max(slots, 1.0)
+        self._crowd = world.random.choice([5, 20, 20, 60])
+        self._start_process()
+        self._plan_faults()
+        world.after(0.0, self._arrive)
+
+    def run(self) -> Report:
+        """Return what came of the world.
+
+        Raises:
+            Broken: a promise was broken.
+        """
+        try:
+            with _listening(self.promises):
+                self._run()
+        except PromiseBroken as broken:
+            raise Broken(self.world.seed, self.lives, str(broken), self.world.story()) from broken
+        world = self.world
+        return Report(
+            lives=self.promises.submitted,
+            steps=world.steps,
+            seconds=world.at,
+            crashes=self.crashes,
+            executions=self.cluster.executions,
+        )
+
+    def _run(self) -> None:
+        world, promises = self.world, self.promises
+        checked = 0
+        while self._sent < self.lives:
+            world.run(world.at + 5.0)
+            if self._sent - checked >= 100:
+                checked = self._sent
+                promises.check_all()
+        self._stop_faults()
+        deadline = world.at + END_BOUND
+        world.run(world.at + 10.0)
+        while promises.open:
+            world.run(world.at + 5.0)
+            if world.at > deadline:
+                left = [life.record for life in promises.lives.values() if life.record]
+                names = [f"{r.id} {r.status} ready {r.ready_at} {r.holder}" for r in left if not r.status.is_end]
+                promises.fail(f"the faults stopped {END_BOUND:.0f} s ago, and these have not ended: {names[:5]}")
+        # Now everything that is warm grows cold, and every message that is late has come.
+        world.run(world.at + 2 * (LEASE + 60.0) + WARM + 150.0)
+        process = self.cluster.process
+        assert process is not None
+        desk: Any = process.desk
+        alive = [a for a in self.cluster.actors.values() if a.alive]
+        kept: dict[str, Any] = {
+            "actors": desk._held,
+            "cancels": desk._cancels,
+            "leases": desk._leases._heard,
+            "takeovers": desk._silent,
+        }
+        boxes = [box for machine in self.cluster.machines.values() for box in machine.boxes.values()]
+        kept["runs"] = [(box.task, box.attempt) for box in boxes if box.carrier is not None]
+        promises.check_end(alive, kept)
+
+    # The dispatcher.
+
+    def _start_process(self) -> None:
+        self.world.note("the dispatcher starts")
+        faults = none() if self._stopped else self.faults
+        process = Process(self.world, self.cluster, faults, self.store, self._make_desk)
+        process.on_death = self._died
+        self.cluster.process = process
+
+    def _died(self) -> None:
+        self.crashes += 1
+        self.world.after(self.world.between(0.5, 8.0), self._start_process)
+
+    # Faults that come by themselves.
+
+    def _plan_faults(self) -> None:
+        faults = self.faults
+        for name, act in (
+            ("crash_every", self._crash),
+            ("dispatcher_freezes_every", self._freeze_dispatcher),
+            ("store_down_every", self._store_down),
+            ("storage_down_every", self._storage_down),
+            ("actor_dies_every", self._kill_actor),
+            ("actor_freezes_every", self._freeze_actor),
+            ("head_dies_every", self._kill_head),
+            ("machine_dies_every", self._kill_machine),
+            ("machine_dies_silently_every", self._kill_machine_silently),
+            ("machine_cut_off_every", self._cut_off),
+            ("clock_jumps_every", self._jump),
+        ):
+            every: float = getattr(faults, name)
+            if every:
+                self.world.after(self.world.around(every), self._again, every, act)
+
+    def _again(self, every: float, act: Callable[[], None]) -> None:
+        if not self._stopped:
+            act()
+            self.world.after(self.world.around(every), self._again, every, act)
+
+    def _stop_faults(self) -> None:
+        self.world.note("the faults stop")
+        self._stopped = True
+        quiet = none()
+        self.cluster.faults = self.faults = quiet
+        process = self.cluster.process
+        if process is not None:
+            process.faults = quiet
+            process._danger = 0.0
+
+    def _crash(self) -> None:
+        process = self.cluster.process
+        if process is not None:
+            process.die("from outside")
+
+    def _freeze_dispatcher(self) -> None:
+        process = self.cluster.process
+        if process is not None and process.alive:
+            process.freeze(self.world.between(1.0, 90.0))
+
+    def _store_down(self) -> None:
+        self.store.down_until = self.world.at + self.world.between(1.0, 90.0)
+        self.world.note("the store is down until", self.store.down_until)
+
+    def _storage_down(self) -> None:
+        self.cluster.storage_down_until = self.world.at + self.world.between(1.0, 120.0)
+        self.world.note("the storage is down until", self.cluster.storage_down_until)
+
+    def _some_actor(self) -> Actor | None:
+        alive = [actor for actor in self.cluster.actors.values() if actor.alive]
+        return self.world.random.choice(alive) if alive else None
+
+    def _kill_actor(self) -> None:
+        actor = self._some_actor()
+        if actor is not None:
+            self.cluster.kill(actor, noticed=self.world.between(0.0, 2.0))
+
+    def _freeze_actor(self) -> None:
+        actor = self._some_actor()
+        if actor is not None and actor.frozen_until <= self.world.at:
+            self.cluster.freeze(actor)
+
+    def _kill_head(self) -> None:
+        self.world.note("the head dies")
+        self._crash()
+        for machine in list(self.cluster.machines.values()):
+            self.cluster.restart_ray(machine)
+
+    def _kill_machine(self) -> None:
+        self._some_machine(lambda machine: self.cluster.kill_machine(machine, silent=False))
+
+    def _kill_machine_silently(self) -> None:
+        self._some_machine(lambda machine: self.cluster.kill_machine(machine, silent=True))
+
+    def _cut_off(self) -> None:
+        self._some_machine(self.cluster.cut_off)
+
+    def _some_machine(self, act: Callable[[Any], None]) -> None:
+        machines = [machine for machine in self.cluster.machines.values() if machine.alive]
+        if machines:
+            act(self.world.random.choice(machines))
+
+    def _jump(self) -> None:
+        seconds = self.world.between(-300.0, 300.0)
+        self.world.note(f"the clock jumps by {seconds:.1f} s")
+        self.world.skew += seconds
+
+    # Users.
+
+    def _arrive(self) -> None:
+        """A user sends some tasks."""
+        world = self.world
+        if self._sent >= self.lives:
+            return
+        if self.promises.open > self._crowd:
+            world.after(1.0, self._arrive)
+            return
+        for _ in range(1 if world.chance() < 0.7 else int(world.between(2.0, 12.0))):
+            self._sent += 1
+            chance = world.chance()
+            draft = Draft(
+                id=self._new_id(),
+                spec=world.random.choice(self._specs),
+                user="ada" if chance < 0.5 else "bob",
+                key=f"key-{self._sent}" if chance < 0.9 else None,
+                digest=f"digest-{self._sent}",
+            )
+            self.promises.drafted(draft, poison=chance > 0.995)
+            self._submit(draft)
+        process = self.cluster.process
+        if process is not None:
+            process.wake()
+        world.after(world.around(self._gap * 2.0), self._arrive)
+
+    def _new_id(self) -> TaskId:
+        bits = self.world.random.getrandbits(60)
+        return TaskId("t" + "".join(_ALPHABET[bits >> 5 * i & 31] for i in range(12)))
+
+    def _submit(self, draft: Draft, tries: int = 0) -> None:
+        """Send a task until the answer has come; sometimes send it once more although it has."""
+        world, faults = self.world, self.faults
+        try:
+            self.store.check(faults)
+        except Unavailable:
+            world.after(world.between(0.5, 5.0), self._submit, draft, tries + 1)
+            return
+        [answer] = self.inner.submit([draft], world.now())
+        arrives = world.chance() >= faults.answer_to_user_lost
+        self.promises.answered(draft, answer, arrives=arrives)
+        assert answer.record is not None
+        if answer.created:
+            world.note("submitted", draft.id)
+            if world.chance() < 0.06:
+                world.after(world.around(4.0), self._cancel, draft.id)
+        if not arrives or world.chance() < 0.01:
+            if draft.key is not None:
+                # Whoever sends a request again draws a new id; the key says that it is the same.
+                again = Draft(id=self._new_id(), spec=draft.spec, user=draft.user, key=draft.key, digest=draft.digest)
+                self.promises.drafted(again, poison=False)
+            else:
+                again = draft
+            world.after(world.between(0.5, 30.0), self._submit, again, tries + 1)
+
+    def _cancel(self, task: str) -> None:
+        world = self.world
+        try:
+            self.store.check(self.faults)
+            self.store.apply(task, Cancel(), self.faults)
+        except SimyardError:
+            world.after(1.0, self._cancel, task)
+            return
+        self.promises.cancelled(task)
+        process = self.cluster.process
+        if process is not None:
+            process.wake()
+        if world.chance() < 0.2:
+            world.after(world.around(3.0), self._cancel, task)
+
+
+def _shape(world: World) -> tuple[list[Host], list[TaskSpec]]:
+    """Return the machines of a world, and the kinds of tasks that its users send: each fits on some machine."""
+    random = world.random
+    hosts = [
+        Host(
+            id=f"m{i}-0",
+            name=f"m{i}",
+            group="local" if i == 0 or random.random() < 0.7 else "big",
+            cpus=float(random.choice([1, 2, 4, 8])),
+            memory=random.choice([4, 8, 16]) * GIB,
+            gpus=random.choice([0, 0, 1]),
+        )
+        for i in range(random.choice([1, 2, 3, 4]))
+    ]
+    specs = []
+    for _ in range(random.choice([1, 3, 8])):
+        host = random.choice(hosts)
+        cpus = random.choice([c for c in (0.1, 0.5, 1.0, 1.0, 1.0, 2.0, host.cpus) if c <= host.cpus])
+        resources = Resources(
+            cpus=cpus,
+            memory=random.choice([GIB // 2, GIB, min(4 * GIB, host.memory)]),
+            gpus=random.choice([0, 0, 0, host.gpus]),
+        )
+        again = Retry(on=("out-of-memory", "exit-code:3"), memory=min(2 * resources.memory, host.memory))
+        if resources.memory == host.memory:
+            again = Retry(on=("exit-code",))
+        specs.append(
+            TaskSpec(
+                simulator=random.choice(["swmm", "swmm", "calculix"]),
+                version="1.0",
+                runtime=RuntimeName.NATIVE,
+                inputs=_INPUTS,
+                resources=resources,
+                group=host.group,
+                priority=random.choice([0, 0, 0, 5, -5]),
+                retries=(retries := random.choice([0, 0, 1, 3])),
+                retry=random.choice([Retry(), again]) if retries else Retry(),
+                limits=Limits(queue=random.choice([None, None, None, 120.0])),
+            )
+        )
+    return hosts, specs
+
+
+@contextmanager
+def _listening(promises: Promises) -> Iterator[None]:
+    """Let no defect pass that the core has caught and written to its log."""
+
+    def heard(record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        if kind is not None and not issubclass(kind, SimyardError):
+            promises.fail(f"the core has caught a defect: {record.exc_info}")
+        return False
+
+    log = logging.getLogger("tasks.desk")
+    log.addFilter(heard)
+    try:
+        yield
+    finally:
+        log.removeFilter(heard)
+
+
+def simulate(seed: int, lives: int = LIVES, **options: Any) -> Report:
+    """Return what came of the world with that seed.
+
+    Raises:
+        Broken: a promise was broken.
+    """
+    return Simulation(seed, lives, **options).run()

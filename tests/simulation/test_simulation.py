@@ -1,0 +1,45 @@
+"""The promises of the queue hold in worlds of faults, and worlds in which the core is broken on purpose show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.faults import Faults, none
+from tests.simulation.many import play, seeds_for
+from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.simulate import Broken, simulate
+
+LIVES = 16_000
+"""`python -m tests.simulation --lives 1000000` plays as many worlds as one likes."""
+_KNOWN = [int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines()[1:]]
+
+
+@pytest.mark.timeout(1200)
+def test_all_promises_hold_in_worlds_of_faults() -> None:
+    lives, broken = play([*_KNOWN, *seeds_for(LIVES, 1000)])
+    assert not broken, broken[0]
+    assert lives >= LIVES
+
+
+def test_a_world_without_faults_runs_each_task_once() -> None:
+    report = simulate(3, 150, faults=none())
+    assert report.crashes == 0
+    assert report.lives >= 150
+
+
+def test_the_same_seed_gives_the_same_world() -> None:
+    assert simulate(5, 60) == simulate(5, 60)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("mutant", "faults"), MUTANTS, ids=[mutant.__name__ for mutant, _ in MUTANTS])
+def test_a_core_that_is_broken_on_purpose_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, mutant: Mutant, faults: Faults
+) -> None:
+    simulate(0, 100, faults=faults)
+    mutant(monkeypatch)
+    with pytest.raises(Broken):
+        for seed in range(30):
+            simulate(seed, 100, faults=faults)
