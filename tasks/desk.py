@@ -150,6 +150,7 @@ class Desk:
             after = self._store.apply(task, stimulus, self._now())
             self._watch.saw(after, self._now())
             self._spent.see(after)
+            self._set_busy(after)
         except Refused as refused:
             return Verdict.TAKEN if refused.duplicate else Verdict.SUPERSEDED
         except NotFound:
@@ -400,6 +401,14 @@ class Desk:
                     idle = replace(held.holder, idle_since=self._monotonic())
                     self._held[held.holder.name] = replace(held, holder=idle, carries=None)
                     return
+
+    def _set_busy(self, record: TaskRecord) -> None:
+        """Take note that an actor which seemed to have nothing to do reports: the attempt had waited for it."""
+        with self._lock:
+            held = self._held.get(record.holder or "")
+            if held is not None and held.carries is None and record.status.is_active:
+                busy = replace(held.holder, idle_since=None)
+                self._held[busy.name] = _Held(holder=busy, carries=(record.id, record.attempt), watched=False)
 
     def _set(self, held: _Held) -> None:
         with self._lock:

@@ -418,6 +418,9 @@ class _Holders:
             if not actor.alive or actor.declared_dead:
                 continue
             self._known.add(actor.name)
+            if actor.is_given is None:
+                # The dispatcher that died may have started it for a takeover.
+                actor.is_given = False
             lost = world.chance() < process.faults.state_lost
             if lost or not actor.up or actor.frozen_until > world.at or actor.machine.cut_until > world.at:
                 world.note("silent", actor.name)

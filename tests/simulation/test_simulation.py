@@ -11,7 +11,7 @@ from tests.simulation.many import play, seeds_for
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.simulate import Broken, simulate
 
-LIVES = 16_000
+LIVES = 14_000
 """`python -m tests.simulation --lives 1000000` plays as many worlds as one likes."""
 _KNOWN = [int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines()[1:]]
 

@@ -226,6 +226,19 @@ def test_a_new_dispatcher_uses_an_actor_again_that_was_busy_with_what_is_over_fo
     assert scene.actors.handed[1:] == [("sim-1", 1)]
 
 
+def test_an_actor_that_reports_after_it_seemed_to_have_nothing_to_do_is_busy(scene: Silence) -> None:
+    scene.actors.living = {"sim-1": None}  # it starts, and what it was handed waits for it
+    scene.desk = scene.make()
+    scene.desk.recover()
+    scene.desk.turn()
+    scene.actors.left["sim-1"](None)
+    assert scene.desk.renew(scene.task, 1) is Verdict.TAKEN
+    scene.submit()
+    scene.desk.turn()
+    assert scene.actors.handed[1:] == [("sim-2", 1)]
+    assert scene.actors.watched == [("sim-1", 1)] * 2
+
+
 # One task and the others.
 
 
