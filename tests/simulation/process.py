@@ -248,6 +248,11 @@ class _Store:
         self._store.check(self._process.faults)
         return self._store.inner.rules()  # type: ignore[no-any-return]
 
+    def settle(self, now: Any, limit: int) -> int:
+        self._process.step()
+        self._store.check(self._process.faults)
+        return self._store.inner.settle(now, limit)  # type: ignore[no-any-return]
+
     def overdue(self, now: Any, limit: int) -> list[TaskRecord]:
         self._process.step()
         self._store.check(self._process.faults)
