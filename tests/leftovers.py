@@ -45,6 +45,7 @@ def nothing_left(server: RunningServer, *tasks: str) -> None:
     for task in tasks:
         until(
             lambda task=task: not (folders_of(server, task) or processes_of(task) or containers_of(task)),
+            240.0,  # a hundred thousand files take their time on a busy machine
             what=f"that nothing is left of {task}, but {folders_of(server, task)}, {processes_of(task)}, "
             f"{containers_of(task)}",
         )
