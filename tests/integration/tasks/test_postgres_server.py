@@ -83,10 +83,10 @@ def test_the_statements_are_those_of_the_other_store() -> None:
     from tasks.sqlite.statements import statements as theirs
 
     only_here = {"draw_seqs", "add_tasks", "find_known", "lock_task", "announce_events", "add_events"}
-    only_here |= {"decided_events", "lead", "check_lead"}
-    only_there = {"next_seq", "add_task", "find_by_keys", "find_by_ids", "add_event"}
+    only_here |= {"decided_events", "lead", "check_lead", "add_edges", "lanes", "lock_named", "lock_seqs"}
+    only_there = {"next_seq", "add_task", "find_by_keys", "find_by_ids", "find_by_seq", "add_event", "add_edge"}
     # PostgreSQL has tools of its own for these.
-    only_there |= {"check.status", "check.held", "check.story", "drop_unused_inputs"}
+    only_there |= {"check.status", "check.held", "check.story", "check.waiting", "drop_unused_inputs", "next_lanes"}
     assert set(statements()) - only_here == set(theirs()) - only_there
 
 
