@@ -12,6 +12,7 @@ import typer
 
 from simyard.cli.options import Json
 from simyard.cli.show import say_table
+from simyard.cli.text import used_of
 from simyard.errors import InvalidInput, NotFound
 from simyard.task import LOCAL_GROUP
 from storage.settings import load_settings
@@ -73,7 +74,7 @@ def list_quotas(json_: Json = False) -> None:
         typer.echo(json.dumps({"quotas": [asdict(quota) | {"now": load._asdict()} for quota, load in found]}))
         return
     rows = [
-        (quota.user, quota.project or "(all)", _of(load.running, quota.running), _of(load.cpus, quota.cpus))
+        (quota.user, quota.project or "(all)", used_of(load.running, quota.running), used_of(load.cpus, quota.cpus))
         for quota, load in found
     ]
     say_table(("USER", "PROJECT", "RUNNING", "CPUS"), rows, fixed=(0, 1, 2, 3), right=(2, 3))
@@ -116,10 +117,6 @@ def _whose(quota: Quota) -> str:
 def _limits(quota: Quota) -> str:
     running = [] if quota.running is None else [f"{quota.running} running tasks"]
     return " and ".join(running + ([] if quota.cpus is None else [f"{quota.cpus:g} cores"]))
-
-
-def _of(used: float, quota: float | None) -> str:
-    return f"{used:g}" if quota is None else f"{used:g} of {quota:g}"
 
 
 def _say(json_: bool, document: dict[str, object], text: str) -> None:

@@ -22,7 +22,7 @@ from tasks.dependencies import Tie, begun, edges_of, in_order, resolved, tie_of
 from tasks.errors import Deposed, Refused, StoreUnavailable, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
-from tasks.lanes import Lane, Waiting, merged, position, share
+from tasks.lanes import Lane, merged, share
 from tasks.lifecycle import Happened, Step, new_record, step
 from tasks.postgres.connecting import Connection, Dial
 from tasks.postgres.database import Database
@@ -32,13 +32,11 @@ from tasks.record import (
     Draft,
     Submission,
     SweepDraft,
-    SweepQuery,
-    SweepRecord,
     SweepSubmission,
     TaskQuery,
     TaskRecord,
 )
-from tasks.rules import Pause, Quota, Rules
+from tasks.sql_store import SqlStore, limit_of
 from tasks.stimulus import (
     Adopt,
     Dispatch,
@@ -65,7 +63,7 @@ class _Raced(Exception):  # noqa: N818 - it is a signal to the transaction, and 
     """Another transaction has added one of the tasks meanwhile."""
 
 
-class PostgresStore:
+class PostgresStore(SqlStore):
     """A Store in the schema `simyard` of a PostgreSQL database; servers on several machines may use it together.
 
     `busy_seconds` is how long a call waits for others before it raises StoreUnavailable. When the server goes away, a
@@ -279,7 +277,7 @@ class PostgresStore:
             self._run(connection, "announce_events", {})
             told = 0
             # Who ends by it may have others that wait for it, and they are found the next time round.
-            while found := self._run(connection, "unsettled", {"limit": _limit(limit - told)}).fetchall():
+            while found := self._run(connection, "unsettled", {"limit": limit_of(limit - told)}).fetchall():
                 seqs = {"seqs": [row[0] for row in found]}
                 records = {row[0]: rows.record_of(row) for row in self._run(connection, "lock_seqs", seqs).fetchall()}
                 for row in found:
@@ -304,27 +302,6 @@ class PostgresStore:
     def _is_free(self, connection: Connection, seq: int) -> bool:
         return bool(self._run(connection, "is_free", {"child": seq}).fetchone()[0])
 
-    def get_sweep(self, sweep: str) -> SweepRecord:
-        """See Store."""
-        found = self._read("find_sweep", id=sweep)
-        if not found:
-            raise NotFound(f"There is no sweep {sweep!r}.")
-        return rows.sweep_of_row(found[0])
-
-    def list_sweeps(self, query: SweepQuery) -> builtins.list[SweepRecord]:
-        """See Store."""
-        before = None if query.before is None else rows.integer(query.before)
-        found = self._read("list_sweeps", user=query.user, key=query.key, before=before, limit=_limit(query.limit))
-        return [rows.sweep_of_row(row) for row in found]
-
-    def get(self, task: str) -> TaskRecord:
-        """See Store."""
-        return rows.record_of(self._read_one("find_by_id", task))
-
-    def inputs(self, task: str) -> tuple[InputFile, ...]:
-        """See Store."""
-        return rows.inputs_of(self._read_one("read_inputs", task))
-
     def list(self, query: TaskQuery) -> builtins.list[TaskRecord]:
         """See Store."""
         asked = {
@@ -341,7 +318,7 @@ class PostgresStore:
         filters = {name: value for name, value in asked.items() if value is not None}
         conditions = " ".join(self._sql[f"list.{name}"] for name in filters)
         sql = self._sql["list"].replace("/* filters */", conditions).encode()
-        values = _storable(filters | {"limit": _limit(query.limit)})
+        values = _storable(filters | {"limit": limit_of(query.limit)})
         found = self._database.read(lambda connection: connection.execute(sql, values).fetchall())
         return [rows.record_of(row) for row in found]
 
@@ -351,73 +328,16 @@ class PostgresStore:
         if not lanes:
             return []
         groups, users, projects = map(builtins.list, zip(*lanes, strict=True))
-        asked = {"groups": groups, "users": users, "projects": projects, "limit": _limit(share(limit, len(lanes)))}
+        asked = {"groups": groups, "users": users, "projects": projects, "limit": limit_of(share(limit, len(lanes)))}
         return merged(rows.record_of(row) for row in self._read("queue", now=rows.micros(now), **asked))
-
-    def position(self, task: str) -> int | None:
-        """See Store."""
-        *where, seq, priority, status, held = self._read_one("place", task)
-        if status != Status.QUEUED or held:
-            return None
-        lane = Lane(*where)
-        found = self._read("waiting", seq=seq, priority=priority, **lane._asdict())
-        return position([Waiting(*row) for row in found], lane)
-
-    def next_ready(self, now: datetime) -> datetime | None:
-        """See Store."""
-        first = self._read("next_ready", now=rows.micros(now))[0][0]
-        return None if first is None else rows.moment_of(first)
-
-    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
-        """See Store."""
-        return [rows.record_of(row) for row in self._read("overdue", now=rows.micros(now), limit=_limit(limit))]
-
-    def active(self) -> builtins.list[TaskRecord]:
-        """See Store."""
-        return [rows.record_of(row) for row in self._read("active")]
-
-    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
-        """See Store."""
-        at = None if after is None else rows.optional_micros(after.task.ended_at)
-        cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
-        found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
-        return [rows.record_of(row) for row in found]
 
     def lanes(self) -> builtins.list[Lane]:
         """See Store."""
         return sorted(Lane(*row) for row in self._read("lanes"))
 
-    def rules(self) -> Rules:
-        """See Store."""
-        return rows.rules_of(self._read("list_pauses"), self._read("list_quotas"))
-
-    def pause(self, pause: Pause) -> None:
-        """See Store."""
-        self._write("add_pause", rows.pause_columns(pause))
-
-    def resume(self, pause: Pause) -> None:
-        """See Store."""
-        self._write("drop_pause", rows.pause_columns(pause))
-
-    def set_quota(self, quota: Quota) -> None:
-        """See Store."""
-        self._write("drop_quota" if quota.is_empty else "set_quota", rows.quota_columns(quota))
-
-    def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
-        """See Store."""
-        return [rows.record_of(row) for row in self._read("runs", simulator=simulator, limit=_limit(limit))]
-
     def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:
         """See Store."""
         return {row[9]: rows.record_of(row) for row in self._read("earlier_results", ids=list(tasks))}
-
-    def withdraw(self, task: str) -> None:
-        """See Store."""
-        self._let_go("withdraw", task)
-
-    def forget(self, task: str) -> None:
-        """See Store."""
-        self._let_go("forget", task)
 
     def _let_go(self, name: str, task: str) -> None:
         tried = False
@@ -493,7 +413,7 @@ class PostgresStore:
         self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000
     ) -> builtins.list[Event]:
         """See Store."""
-        page = {"after": rows.integer(after), "limit": _limit(limit)}
+        page = {"after": rows.integer(after), "limit": limit_of(limit)}
         if sweep is not None:
             found = self._read_decided("read_sweep_events", page | {"sweep": sweep})
         elif task is None:
@@ -518,11 +438,6 @@ class PostgresStore:
                 return latest
             self._ear.wait(count, min(left, _LOOK_SECONDS))
 
-    def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
-        """See Store."""
-        found = self._read("counts") if sweep is None else self._read("counts_of_sweep", sweep=sweep)
-        return dict.fromkeys(Status, 0) | {Status(status): count for status, count in found}
-
     def add_key(self, key: StoredKey) -> None:
         """See Store."""
         columns = {
@@ -545,15 +460,6 @@ class PostgresStore:
 
         if not self._database.write(work):
             raise Conflict("There is such a key already.")
-
-    def find_key(self, hashed: str) -> StoredKey | None:
-        """See Store."""
-        found = self._read("find_key", hash=hashed)
-        return rows.key_of(found[0]) if found else None
-
-    def list_keys(self) -> builtins.list[StoredKey]:
-        """See Store."""
-        return [rows.key_of(row) for row in self._read("list_keys")]
 
     def revoke_key(self, key: str) -> None:
         """See Store."""
@@ -606,12 +512,6 @@ class PostgresStore:
 
         return self._database.read(work)
 
-    def _read_one(self, name: str, task: str) -> rows.Row:
-        found = self._read(name, id=task)
-        if not found:
-            raise NotFound(f"There is no task {task!r}.")
-        return found[0]
-
     def _note(self, connection: Connection, happened: Sequence[tuple[TaskRecord, Happened]], now: datetime) -> None:
         """Keep events; the transaction has announced them."""
         columns = [rows.event_columns(record, event, now) for record, event in happened]
@@ -648,11 +548,6 @@ def _names(named: Sequence[tuple[str, Dependency]]) -> dict[str, builtins.list[s
     ids = dict.fromkeys(one.task for _, one in named if one.task is not None)
     keyed = dict.fromkeys((user, one.key) for user, one in named if one.key is not None)
     return {"ids": [*ids], "users": [user for user, _ in keyed], "keys": [key for _, key in keyed]}
-
-
-def _limit(limit: int) -> int:
-    """Return a limit that PostgreSQL takes as one: it refuses negative ones."""
-    return rows.integer(max(limit, 0))
 
 
 def _turned(columns: Sequence[Mapping[str, Any]]) -> dict[str, builtins.list[Any]]:

@@ -16,7 +16,6 @@ from typing import Any
 from simyard.dependency import Dependency
 from simyard.errors import Conflict, NotFound
 from simyard.event import Event
-from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.admission import case_conflict_of, none_accepted, sweep_conflict_of
@@ -24,19 +23,17 @@ from tasks.dependencies import Tie, tie_of
 from tasks.errors import Refused, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
-from tasks.lanes import Lane, Waiting, merged, position, share
+from tasks.lanes import Lane, merged, share
 from tasks.lifecycle import Happened, Step, step
 from tasks.record import (
     Draft,
     Submission,
     SweepDraft,
-    SweepQuery,
-    SweepRecord,
     SweepSubmission,
     TaskQuery,
     TaskRecord,
 )
-from tasks.rules import Pause, Quota, Rules
+from tasks.sql_store import SqlStore, limit_of
 from tasks.sqlite.database import Database
 from tasks.sqlite.intake import take_in
 from tasks.sqlite.statements import statements
@@ -50,7 +47,7 @@ class _Undo(Exception):  # noqa: N818 - it is a signal to the transaction, and n
     """The batch goes in whole or not at all, and not at all it is."""
 
 
-class SqliteStore:
+class SqliteStore(SqlStore):
     """A Store in a file on a local disk; several threads and several processes may use it together.
 
     `busy_seconds` is how long a call waits for others before it raises StoreUnavailable.
@@ -120,7 +117,7 @@ class SqliteStore:
         if self._read("has_unsettled")[0][0]:
             with self._database.write() as connection:
                 # Who ends by it may have others that wait for it, and they are found the next time round.
-                while found := connection.execute(self._sql["unsettled"], {"limit": _limit(limit - told)}).fetchall():
+                while found := connection.execute(self._sql["unsettled"], {"limit": limit_of(limit - told)}).fetchall():
                     for row in found:
                         self._settle(connection, row, now)
                     told += len(found)
@@ -139,27 +136,6 @@ class SqliteStore:
     def _is_free(self, connection: sqlite3.Connection, seq: int) -> bool:
         return bool(connection.execute(self._sql["is_free"], {"child": seq}).fetchone()[0])
 
-    def get_sweep(self, sweep: str) -> SweepRecord:
-        """See Store."""
-        found = self._read("find_sweep", id=sweep)
-        if not found:
-            raise NotFound(f"There is no sweep {sweep!r}.")
-        return rows.sweep_of_row(found[0])
-
-    def list_sweeps(self, query: SweepQuery) -> builtins.list[SweepRecord]:
-        """See Store."""
-        before = None if query.before is None else rows.integer(query.before)
-        found = self._read("list_sweeps", user=query.user, key=query.key, before=before, limit=_limit(query.limit))
-        return [rows.sweep_of_row(row) for row in found]
-
-    def get(self, task: str) -> TaskRecord:
-        """See Store."""
-        return rows.record_of(self._read_one("find_by_id", task))
-
-    def inputs(self, task: str) -> tuple[InputFile, ...]:
-        """See Store."""
-        return rows.inputs_of(self._read_one("read_inputs", task))
-
     def list(self, query: TaskQuery) -> builtins.list[TaskRecord]:
         """See Store."""
         asked = {
@@ -177,7 +153,7 @@ class SqliteStore:
         conditions = " ".join(self._sql[f"list.{name}"] for name in filters)
         sql = self._sql["list"].replace("/* filters */", conditions)
         with self._database.read() as connection:
-            found = connection.execute(sql, filters | {"limit": _limit(query.limit)}).fetchall()
+            found = connection.execute(sql, filters | {"limit": limit_of(query.limit)}).fetchall()
         return [rows.record_of(row) for row in found]
 
     def queue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
@@ -200,72 +176,15 @@ class SqliteStore:
             lane = min(Lane(*row) for row in found)
             yield lane
 
-    def position(self, task: str) -> int | None:
-        """See Store."""
-        *where, seq, priority, status, held = self._read_one("place", task)
-        if status != Status.QUEUED or held:
-            return None
-        lane = Lane(*where)
-        found = self._read("waiting", seq=seq, priority=priority, **lane._asdict())
-        return position([Waiting(*row) for row in found], lane)
-
-    def next_ready(self, now: datetime) -> datetime | None:
-        """See Store."""
-        first = self._read("next_ready", now=rows.micros(now))[0][0]
-        return None if first is None else rows.moment_of(first)
-
-    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
-        """See Store."""
-        return [rows.record_of(row) for row in self._read("overdue", now=rows.micros(now), limit=_limit(limit))]
-
-    def active(self) -> builtins.list[TaskRecord]:
-        """See Store."""
-        return [rows.record_of(row) for row in self._read("active")]
-
-    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
-        """See Store."""
-        at = None if after is None else rows.optional_micros(after.task.ended_at)
-        cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
-        found = self._read("ended", before=rows.micros(before), limit=_limit(limit), **cursor)
-        return [rows.record_of(row) for row in found]
-
     def lanes(self) -> builtins.list[Lane]:
         """See Store."""
         with self._database.read() as connection:
             return builtins.list(self._lanes(connection))
 
-    def rules(self) -> Rules:
-        """See Store."""
-        return rows.rules_of(self._read("list_pauses"), self._read("list_quotas"))
-
-    def pause(self, pause: Pause) -> None:
-        """See Store."""
-        self._write("add_pause", rows.pause_columns(pause))
-
-    def resume(self, pause: Pause) -> None:
-        """See Store."""
-        self._write("drop_pause", rows.pause_columns(pause))
-
-    def set_quota(self, quota: Quota) -> None:
-        """See Store."""
-        self._write("drop_quota" if quota.is_empty else "set_quota", rows.quota_columns(quota))
-
-    def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
-        """See Store."""
-        return [rows.record_of(row) for row in self._read("runs", simulator=simulator, limit=_limit(limit))]
-
     def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:
         """See Store."""
         found = self._read("earlier_results", ids=json.dumps(list(tasks)))
         return {row[9]: rows.record_of(row) for row in found}
-
-    def withdraw(self, task: str) -> None:
-        """See Store."""
-        self._let_go("withdraw", task)
-
-    def forget(self, task: str) -> None:
-        """See Store."""
-        self._let_go("forget", task)
 
     def _let_go(self, name: str, task: str) -> None:
         with self._database.write() as connection:
@@ -310,7 +229,7 @@ class SqliteStore:
         self, *, task: str | None = None, sweep: str | None = None, after: int = 0, limit: int = 1000
     ) -> builtins.list[Event]:
         """See Store."""
-        page = {"after": rows.integer(after), "limit": _limit(limit)}
+        page = {"after": rows.integer(after), "limit": limit_of(limit)}
         if task is not None:
             found = self._read("read_task_events", id=task, **page)
         elif sweep is not None:
@@ -333,11 +252,6 @@ class SqliteStore:
                 return latest
             time.sleep(min(left, _LOOK_SECONDS))
 
-    def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
-        """See Store."""
-        found = self._read("counts") if sweep is None else self._read("counts_of_sweep", sweep=sweep)
-        return dict.fromkeys(Status, 0) | {Status(status): count for status, count in found}
-
     def add_key(self, key: StoredKey) -> None:
         """See Store."""
         columns = {
@@ -352,15 +266,6 @@ class SqliteStore:
                 connection.execute(self._sql["add_key"], columns)
         except sqlite3.IntegrityError:
             raise Conflict("There is such a key already.") from None
-
-    def find_key(self, hashed: str) -> StoredKey | None:
-        """See Store."""
-        found = self._read("find_key", hash=hashed)
-        return rows.key_of(found[0]) if found else None
-
-    def list_keys(self) -> builtins.list[StoredKey]:
-        """See Store."""
-        return [rows.key_of(row) for row in self._read("list_keys")]
 
     def revoke_key(self, key: str) -> None:
         """See Store."""
@@ -379,12 +284,6 @@ class SqliteStore:
     def _write(self, name: str, values: Mapping[str, Any]) -> None:
         with self._database.write() as connection:
             connection.execute(self._sql[name], values)
-
-    def _read_one(self, name: str, task: str) -> rows.Row:
-        found = self._read(name, id=task)
-        if not found:
-            raise NotFound(f"There is no task {task!r}.")
-        return found[0]
 
     def _save(
         self, connection: sqlite3.Connection, record: TaskRecord, after: Step, now: datetime, *, renewal: bool = False
@@ -405,8 +304,3 @@ class SqliteStore:
             connection.execute(self._sql["add_event"], rows.event_columns(record, happened, now))
         if events:
             connection.execute(self._sql["trim_events"], {"task": record.seq, "keep": MAX_EVENTS})
-
-
-def _limit(limit: int) -> int:
-    """Return a limit that SQLite takes as one: a negative one would mean none."""
-    return rows.integer(max(limit, 0))

@@ -10,6 +10,7 @@ from simyard.cli import session
 from simyard.cli.failures import say
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
+from simyard.cli.text import used_of
 
 commands = typer.Typer(
     help="See what projects use; pause and resume them.", no_args_is_help=True, rich_markup_mode=None
@@ -29,8 +30,8 @@ def list_projects(json_: Json = False) -> None:
         (
             project.name,
             "paused" if project.paused else "queued" if project.queued else "",
-            _of(project.running, project.running_quota),
-            _of(project.cpus, project.cpus_quota),
+            used_of(project.running, project.running_quota),
+            used_of(project.cpus, project.cpus_quota),
         )
         for project in found
     ]
@@ -57,7 +58,3 @@ def resume_project(name: ProjectArgument, json_: Json = False) -> None:
         say_json({"project": name, "paused": False})
     else:
         say(f"{name} goes on.")
-
-
-def _of(used: float, quota: float | None) -> str:
-    return f"{used:g}" if quota is None else f"{used:g} of {quota:g}"

@@ -49,3 +49,8 @@ def ago(then: datetime, now: datetime) -> str:
 def moment(then: datetime) -> str:
     """Return a moment in the user's own time zone."""
     return then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def used_of(used: float, quota: float | None) -> str:
+    """Return how much of a quota is used: `2 of 8`, or `2` where there is none."""
+    return f"{used:g}" if quota is None else f"{used:g} of {quota:g}"

@@ -1,0 +1,137 @@
+"""What the stores over SQL do alike: one statement by its name, and its rows as our words."""
+
+from __future__ import annotations
+
+import builtins
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from simyard.errors import NotFound
+from simyard.files import InputFile
+from simyard.status import Status
+from tasks import rows
+from tasks.keys import StoredKey
+from tasks.lanes import Lane, Waiting, position
+from tasks.record import SweepQuery, SweepRecord, TaskRecord
+from tasks.rules import Pause, Quota, Rules
+
+
+class SqlStore(ABC):
+    """The part of a Store that needs no more than statements of the same names, one a transaction."""
+
+    @abstractmethod
+    def _read(self, name: str, **values: Any) -> builtins.list[rows.Row]:
+        """Return the rows of a statement that changes nothing."""
+
+    @abstractmethod
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        """Run a statement in a transaction of its own."""
+
+    @abstractmethod
+    def _let_go(self, name: str, task: str) -> None:
+        """Run a statement that removes something of a task; raises where the task is not there or must stay."""
+
+    def get_sweep(self, sweep: str) -> SweepRecord:
+        """See Store."""
+        found = self._read("find_sweep", id=sweep)
+        if not found:
+            raise NotFound(f"There is no sweep {sweep!r}.")
+        return rows.sweep_of_row(found[0])
+
+    def list_sweeps(self, query: SweepQuery) -> builtins.list[SweepRecord]:
+        """See Store."""
+        before = None if query.before is None else rows.integer(query.before)
+        found = self._read("list_sweeps", user=query.user, key=query.key, before=before, limit=limit_of(query.limit))
+        return [rows.sweep_of_row(row) for row in found]
+
+    def get(self, task: str) -> TaskRecord:
+        """See Store."""
+        return rows.record_of(self._read_one("find_by_id", task))
+
+    def inputs(self, task: str) -> tuple[InputFile, ...]:
+        """See Store."""
+        return rows.inputs_of(self._read_one("read_inputs", task))
+
+    def position(self, task: str) -> int | None:
+        """See Store."""
+        *where, seq, priority, status, held = self._read_one("place", task)
+        if status != Status.QUEUED or held:
+            return None
+        lane = Lane(*where)
+        found = self._read("waiting", seq=seq, priority=priority, **lane._asdict())
+        return position([Waiting(*row) for row in found], lane)
+
+    def next_ready(self, now: datetime) -> datetime | None:
+        """See Store."""
+        first = self._read("next_ready", now=rows.micros(now))[0][0]
+        return None if first is None else rows.moment_of(first)
+
+    def overdue(self, now: datetime, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("overdue", now=rows.micros(now), limit=limit_of(limit))]
+
+    def active(self) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("active")]
+
+    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+        """See Store."""
+        at = None if after is None else rows.optional_micros(after.task.ended_at)
+        cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
+        found = self._read("ended", before=rows.micros(before), limit=limit_of(limit), **cursor)
+        return [rows.record_of(row) for row in found]
+
+    def rules(self) -> Rules:
+        """See Store."""
+        return rows.rules_of(self._read("list_pauses"), self._read("list_quotas"))
+
+    def pause(self, pause: Pause) -> None:
+        """See Store."""
+        self._write("add_pause", rows.pause_columns(pause))
+
+    def resume(self, pause: Pause) -> None:
+        """See Store."""
+        self._write("drop_pause", rows.pause_columns(pause))
+
+    def set_quota(self, quota: Quota) -> None:
+        """See Store."""
+        self._write("drop_quota" if quota.is_empty else "set_quota", rows.quota_columns(quota))
+
+    def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:
+        """See Store."""
+        return [rows.record_of(row) for row in self._read("runs", simulator=simulator, limit=limit_of(limit))]
+
+    def withdraw(self, task: str) -> None:
+        """See Store."""
+        self._let_go("withdraw", task)
+
+    def forget(self, task: str) -> None:
+        """See Store."""
+        self._let_go("forget", task)
+
+    def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
+        """See Store."""
+        found = self._read("counts") if sweep is None else self._read("counts_of_sweep", sweep=sweep)
+        return dict.fromkeys(Status, 0) | {Status(status): count for status, count in found}
+
+    def find_key(self, hashed: str) -> StoredKey | None:
+        """See Store."""
+        found = self._read("find_key", hash=hashed)
+        return rows.key_of(found[0]) if found else None
+
+    def list_keys(self) -> builtins.list[StoredKey]:
+        """See Store."""
+        return [rows.key_of(row) for row in self._read("list_keys")]
+
+    def _read_one(self, name: str, task: str) -> rows.Row:
+        found = self._read(name, id=task)
+        if not found:
+            raise NotFound(f"There is no task {task!r}.")
+        return found[0]
+
+
+def limit_of(limit: int) -> int:
+    """Return a limit that a database takes as one: SQLite takes a negative one as none, PostgreSQL refuses it."""
+    return rows.integer(max(limit, 0))
