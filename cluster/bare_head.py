@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 
+from ray._private import utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 from ray._private.services import get_node_ip_address
@@ -41,6 +42,8 @@ def start(
     Raises:
         Exception: whatever Ray says when it does not start.
     """
+    # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
+    utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
     BareHead(
         RayParams(
             node_ip_address=get_node_ip_address(),  # type: ignore[no-untyped-call]  # Ray has no types here

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ _START_SECONDS = 180.0
 _TRIES = 4
 """Ray itself gives up when its raylet has not come up within 30 s, which it does not on a busy machine."""
 _STOP_SECONDS = 3.0
+_CARRIER = "ray::SimulatorActor"
+"""How the titles of the processes begin that carry runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,13 @@ class HeadPlan:
 
     @property
     def temp_dir(self) -> Path:
-        """Ray's folder for sockets and logs; short, since a socket's path may have 107 bytes at most."""
-        return Path(tempfile.gettempdir()) / f"simyard-{self.server}"
+        """Ray's folder for sockets and logs."""
+        return _temp_dir(self.server)
+
+
+def _temp_dir(server: str) -> Path:
+    # Short, since a socket's path may have 107 bytes at most.
+    return Path(tempfile.gettempdir()) / f"simyard-{server}"
 
 
 def server_name() -> str:
@@ -135,15 +144,24 @@ def server_processes(server: str) -> list[psutil.Process]:
         try:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if process.environ().get(MARK) == server:
+            if process.environ().get(MARK) == server or _writes_logs(process, server):
                 found.append(process)
         except (psutil.Error, OSError):
             continue
     return found
 
 
+def _writes_logs(process: psutil.Process, server: str) -> bool:
+    """Say whether a process is Ray's and writes into the server's folder.
+
+    A Ray process that gives itself a title writes it over its environment, and with it over the mark.
+    """
+    folder = f"{_temp_dir(server)}/"
+    return process.name().startswith("ray::") and any(file.path.startswith(folder) for file in process.open_files())
+
+
 def stop_head(server: str, *, spare: frozenset[int] = frozenset()) -> None:
-    """End every process of the server but those to spare: asked first, killed after some seconds.
+    """End every process of the server but those to spare; what carries a run is given some seconds to save it.
 
     Raises:
         HeadFailed: some are still there after that.
@@ -152,19 +170,31 @@ def stop_head(server: str, *, spare: frozenset[int] = frozenset()) -> None:
     deadline = killing + 10.0
     asked: set[int] = set()
     while left := [p for p in server_processes(server) if p.pid not in spare]:
-        hurry = time.monotonic() > killing
-        for process in left:
-            try:
-                if hurry:
-                    process.kill()
-                elif process.pid not in asked:
-                    process.terminate()
-                asked.add(process.pid)
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(left, timeout=0.5)
+        # Of all of them only these do something about being asked, and they cannot without the others.
+        carriers = [p for p in left if _title(p).startswith(_CARRIER)]
+        if carriers and time.monotonic() < killing:
+            ending = carriers
+            _signal([p for p in carriers if p.pid not in asked], signal.SIGTERM)
+            asked.update(p.pid for p in carriers)
+        else:
+            ending = left
+            _signal(left, signal.SIGKILL)
+        psutil.wait_procs(ending, timeout=0.2)
         if time.monotonic() > deadline:
             raise HeadFailed(f"Processes {sorted(p.pid for p in left)} do not end.", fix="Look at them with ps.")
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
 
 
 def head_is_alive(server: str) -> bool:
@@ -174,8 +204,8 @@ def head_is_alive(server: str) -> bool:
 
 def _role(process: psutil.Process) -> str:
     """Return what a process is for the head, by its name; empty where it is gone, or is another machine's raylet."""
+    name = _title(process)
     try:
-        name = process.name()
         return "" if name == "raylet" and "--head" not in process.cmdline() else name
     except psutil.Error:
         return ""

@@ -106,7 +106,6 @@ def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerSt
         address = start_head(plan)
         say("starting the dispatcher and the HTTP endpoint")
         deploy(address)
-    _wait_ready(url)
     me = psutil.Process()
     state = ServerState(
         url=url, ray_address=address, storage=settings.storage_uri, keeper=me.pid, keeper_started=me.create_time()
@@ -263,7 +262,7 @@ def _check_port(port: int) -> None:
 
 @contextmanager
 def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Callable[[str], None]]:
-    """Give a function that puts the HTTP face onto the Ray at an address.
+    """Give a function that puts the HTTP face onto the Ray at an address, and returns once it is ready.
 
     The program that does it starts here already: it takes seconds to import all that it needs, and so does Ray's start.
     """
@@ -280,28 +279,25 @@ def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Calla
     ):
 
         def deploy(address: str) -> None:
-            try:
-                program.communicate(address, timeout=_READY_SECONDS)
-            except subprocess.TimeoutExpired:
-                program.kill()
-            if program.returncode != 0:
-                last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-5:])
-                raise ServerFailed(f"The HTTP endpoint did not start: {last}", fix=f"The whole log is {log}.")
+            deadline = time.monotonic() + _READY_SECONDS
+            with suppress(BrokenPipeError):  # it has died, and its log says of what
+                print(address, file=program.stdin, flush=True)
+            # The server may answer seconds before the program has seen that all is well.
+            while not is_healthy(url, "/v1/ready"):
+                if program.poll() not in (None, 0):
+                    last = " | ".join(log.read_text(errors="replace").strip().splitlines()[-5:])
+                    raise ServerFailed(f"The HTTP endpoint did not start: {last}", fix=f"The whole log is {log}.")
+                if time.monotonic() > deadline:
+                    raise ServerFailed(
+                        f"{url} was not ready within {_READY_SECONDS:.0f} s.", fix="Ask /v1/ready what is missing."
+                    )
+                time.sleep(0.1)
 
+        url = f"http://{HOST}:{port}"
         try:
             yield deploy
         finally:
             program.kill()
-
-
-def _wait_ready(url: str) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while not is_healthy(url, "/v1/ready"):
-        if time.monotonic() > deadline:
-            raise ServerFailed(
-                f"{url} was not ready within {_READY_SECONDS:.0f} s.", fix="Ask /v1/ready what is missing."
-            )
-        time.sleep(0.1)
 
 
 def _write_state(settings: Settings, state: ServerState) -> None:
