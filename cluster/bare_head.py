@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from ray._private import utils
 from ray._private.node import Node
@@ -54,6 +55,7 @@ def start(
             object_store_memory=object_store_memory,
             dashboard_agent_listen_port=agent_port,
             labels=labels,
+            worker_path=str(Path(__file__).with_name("bare_worker.py")),
             include_dashboard=False,
             include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
             no_monitor=True,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray import serve as ray_serve
 
+from cluster.bare_worker import leave_arrow_out
 from storage.objects import open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
@@ -56,6 +57,7 @@ def build() -> FastAPI:
 
 def deploy(address: str, host: str, port: int) -> None:
     """Start the dispatcher and the HTTP face on the Ray at `address`."""
+    leave_arrow_out()
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     start_dispatcher()
     # Serve's start waits for the proxy to listen; the replica comes up meanwhile.

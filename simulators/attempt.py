@@ -127,6 +127,9 @@ class AttemptRun:
             outcome = find_outcome()
             if self._is_superseded:
                 raise Superseded(f"Attempt {self.work.attempt} of task {self.work.task} has been superseded.")
+            if outcome.stored:
+                # Once its end is known the dispatcher may want this process's room, and kills it as it tidies up.
+                self.execution.forbid_adoption()
             self._reports.end(outcome)
         finally:
             self._close_checkpoints()

@@ -127,6 +127,10 @@ class Execution:
         self._orphan_seconds = ADOPTION_SECONDS
         return before
 
+    def forbid_adoption(self) -> None:
+        """Leave nothing to take over should this process die: all that the run made is stored."""
+        self._claim.forbid_adoption()
+
     @property
     def copies(self) -> Path:
         """A folder beside the task's folder, for copies of what is in it."""

@@ -100,8 +100,13 @@ class Claim:
         except (OSError, ValueError) as error:
             raise NotAdoptable(f"What its folder held before the commands cannot be read: {error}.") from error
 
+    def forbid_adoption(self) -> None:
+        """Leave nothing to take over: should this process die now, the next sweep removes the folder."""
+        (self.root / _BEFORE).unlink(missing_ok=True)
+
     def release(self) -> None:
         """Remove the folder with all that is in it, and end what still runs there."""
+        self.forbid_adoption()
         clear(self.root)
         os.close(self._lock)
 
@@ -138,7 +143,7 @@ def _lock(root: Path, *, make: bool = True) -> int:
 def _trouble(root: Path) -> str | None:
     """Return why the run in a folder cannot be taken over; None where it can."""
     if not (root / _BEFORE).exists():
-        return "Its inputs were not in place yet."
+        return "Its inputs were not in place yet, or its outputs are stored."
     try:
         end = Running.attach(root / "control").poll()
     except SupervisorLost:

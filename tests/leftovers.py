@@ -42,10 +42,12 @@ def folders_of(server: RunningServer, task: str) -> list[str]:
 
 def nothing_left(server: RunningServer, *tasks: str) -> None:
     """Wait until nothing of the tasks is left: an actor tidies up just after it has reported the end."""
+
+    def left(task: str) -> tuple[list[str], dict[int, str], list[str]]:
+        return folders_of(server, task), processes_of(task), containers_of(task)
+
     for task in tasks:
-        until(
-            lambda task=task: not (folders_of(server, task) or processes_of(task) or containers_of(task)),
-            240.0,  # a hundred thousand files take their time on a busy machine
-            what=f"that nothing is left of {task}, but {folders_of(server, task)}, {processes_of(task)}, "
-            f"{containers_of(task)}",
-        )
+        try:
+            until(lambda task=task: not any(left(task)), 240.0)  # 100,000 files take their time on a busy machine
+        except AssertionError:
+            raise AssertionError(f"of {task} there is left: {left(task)}") from None

@@ -19,6 +19,7 @@ import pytest
 from simulators import attempt as module
 from simulators import execution, supervisor
 from simulators.errors import NotAdoptable
+from simulators.execution import Execution
 from simulators.outcome import Outcome
 from simulators.runtimes import Running
 from simulators.scratch import sweep
@@ -334,6 +335,19 @@ def test_a_sweep_leaves_a_run_that_may_be_taken_over_and_ends_one_that_has_lost_
     assert sweep(scratch, current=[box]) == 0
     assert plain.supervisor() == before
     assert sweep(scratch, current=["simyard-another-1"]) == 1
+    plain.nothing_left()
+
+
+def test_what_was_stored_and_not_removed_when_its_process_died_is_swept_at_once(
+    plain: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As the system does with the lock of a process that dies just after its report.
+    monkeypatch.setattr(Execution, "remove", lambda self: os.close(self._claim._lock))
+    kill(plain.begun())
+    plain.go()
+    plain.carrier.attempt(adopting=True).adopt()
+    assert (plain.outcome().stored, plain.root.exists()) == (True, True)
+    assert sweep(plain.carrier.scratch) == 1
     plain.nothing_left()
 
 
