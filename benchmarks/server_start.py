@@ -66,11 +66,12 @@ def peer(home: Path) -> dict[str, dict[str, float]]:
     environment = os.environ | {MARK: name, "RAY_USAGE_STATS_ENABLED": "0"}
     ray = Path(sys.executable).with_name("ray")
 
+    def run(*command: str | Path) -> None:
+        subprocess.run(command, env=environment, capture_output=True, check=True)
+
     def up() -> None:
-        plan = [f"--port={port}", f"--temp-dir={home / 'ray'}", "--include-dashboard=false"]
-        subprocess.run([ray, "start", "--head", *plan], env=environment, stdout=subprocess.DEVNULL, check=True)
-        command = [sys.executable, "-c", _APPLICATION, f"127.0.0.1:{port}", str(http)]
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        run(ray, "start", "--head", f"--port={port}", f"--temp-dir={home / 'ray'}", "--include-dashboard=false")
+        run(sys.executable, "-c", _APPLICATION, f"127.0.0.1:{port}", str(http))
         httpx.get(f"http://127.0.0.1:{http}/", timeout=30, trust_env=False).raise_for_status()
 
     return {"up": timed(up), "down": timed(lambda: stop_head(name))}

@@ -84,6 +84,8 @@ class Database:
                 if connection is None:
                     connection = self._connect()
                     connection.execute("PRAGMA query_only = ON")
+                    # Another connection's commit empties the cache: more than a query's pages would only be held.
+                    connection.execute("PRAGMA cache_size = -512")
                 yield connection
         finally:
             self._readers.put(connection)
