@@ -228,14 +228,19 @@ class Client:
         memory: int | str | None = None,
         gpus: int | None = None,
         disk: int | str | None = None,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, float | str | bool] | None = None,
         time_limit: float | str | None = None,
         group: str = LOCAL_GROUP,
         priority: int = 0,
         project: str = "default",
         metadata: Mapping[str, Value] | None = None,
         retries: int = 0,
+        retry: Retry | Mapping[str, object] | None = None,
+        checkpoint: Checkpoint | Mapping[str, object] | None = None,
         reuse: bool = False,
+        after: Iterable[Task | Dependency | str] = (),
+        inputs: Iterable[InputFrom] = (),
+        if_dependency_fails: IfDependencyFails | str = IfDependencyFails.END,
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> Sweep:
@@ -255,7 +260,7 @@ class Client:
         hashed = hash_files(scan(template), progress)
         task = describe(
             simulator,
-            (file.input for file in hashed),
+            (*(file.input for file in hashed), *inputs),
             version=version,
             runtime=runtime,
             parameters=parameters,
@@ -272,7 +277,11 @@ class Client:
             project=project,
             metadata=metadata,
             retries=retries,
+            retry=retry,
+            checkpoint=checkpoint,
             reuse=reuse,
+            after=(one.id if isinstance(one, Task) else one for one in after),
+            if_dependency_fails=if_dependency_fails,
         )
         key = idempotency_key or secrets.token_hex(16)
         with gathered(grid, table) as given:

@@ -10,14 +10,47 @@ import typer
 from simyard.cli import session
 from simyard.cli.arguments import parse_pairs, parse_parameters
 from simyard.cli.bars import bars
+from simyard.cli.chaining import dependencies, taken
 from simyard.cli.failures import say
 from simyard.cli.grids import parse_grid
-from simyard.cli.options import DownloadTo, Json, Out
+from simyard.cli.options import (
+    After,
+    AfterAny,
+    CheckpointEvery,
+    CheckpointFiles,
+    Cpus,
+    Disk,
+    DownloadTo,
+    EndStalled,
+    Gpus,
+    IfDependencyFails,
+    InputsFrom,
+    Json,
+    Memory,
+    Meta,
+    On,
+    Out,
+    Priority,
+    Project,
+    QueueLimit,
+    Resume,
+    Retries,
+    RetryMemory,
+    RetryOn,
+    Runtime,
+    StagingLimit,
+    StallLimit,
+    TimeLimit,
+    UploadLimit,
+    Version,
+    Wait,
+    checkpoint_of,
+    limits_of,
+    retry_of,
+)
 from simyard.cli.run import telling_of_interruption
 from simyard.cli.show import say_json
 from simyard.cli.sweeping import bring, parse_out, say_how_back, watch_sweep
-
-_SIZE = "such as 2GiB"
 
 
 def sweep(
@@ -32,7 +65,7 @@ def sweep(
     table: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .csv or .parquet file with a row for each case.")
     ] = None,
-    version: Annotated[str | None, typer.Option(metavar="V", help="Version; by default the newest.")] = None,
+    version: Version = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,29 +76,39 @@ def sweep(
         list[str] | None,
         typer.Option("--command", "-c", metavar="COMMAND", help="Run this instead; {{ name }} takes the case's value."),
     ] = None,
-    cpus: Annotated[float | None, typer.Option(metavar="N", help="Cores of each task; by default 1.")] = None,
-    gpus: Annotated[int | None, typer.Option(metavar="N", help="GPUs; by default none.")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help=f"Memory, {_SIZE}.")] = None,
-    disk: Annotated[str | None, typer.Option(metavar="SIZE", help=f"Room for files, {_SIZE}.")] = None,
-    on: Annotated[str | None, typer.Option(metavar="GROUP", help="Machine group to run on.")] = None,
-    runtime: Annotated[str | None, typer.Option(metavar="R", help="native, podman or docker.")] = None,
-    time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Longest time for the commands, such as 2h or 90s.")
-    ] = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+    disk: Disk = None,
+    on: On = None,
+    runtime: Runtime = None,
+    time_limit: TimeLimit = None,
+    queue_limit: QueueLimit = None,
+    staging_limit: StagingLimit = None,
+    upload_limit: UploadLimit = None,
+    stall_limit: StallLimit = None,
+    end_stalled: EndStalled = False,
     name: Annotated[str | None, typer.Option(metavar="N", help="A name for the sweep.")] = None,
-    project: Annotated[str, typer.Option(metavar="P", help="Project that the tasks belong to.")] = "default",
-    meta: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A word of your own about each task.")
-    ] = None,
-    priority: Annotated[int, typer.Option(metavar="N", help="-100 to 100; higher ones run first.")] = 0,
-    retries: Annotated[int, typer.Option(metavar="N", help="How often to try a task again when it fails.")] = 0,
+    project: Project = "default",
+    meta: Meta = None,
+    priority: Priority = 0,
+    retries: Retries = 0,
+    retry_on: RetryOn = None,
+    retry_memory: RetryMemory = None,
+    checkpoint: CheckpointFiles = None,
+    checkpoint_every: CheckpointEvery = None,
+    resume: Resume = None,
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Take the results of earlier tasks that did exactly the same.")
     ] = False,
+    after: After = None,
+    after_any: AfterAny = None,
+    input_from: InputsFrom = None,
+    if_dependency_fails: IfDependencyFails = "end",
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same sweep again.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all tasks have ended.")] = False,
+    wait: Wait = False,
     download: DownloadTo = None,
     out: Out = None,
     json_: Json = False,
@@ -94,11 +137,23 @@ def sweep(
                 memory=memory,
                 disk=disk,
                 runtime=runtime,
-                time_limit=time_limit,
+                limits=limits_of(
+                    queue=queue_limit,
+                    staging=staging_limit,
+                    run=time_limit,
+                    upload=upload_limit,
+                    stall=stall_limit,
+                    end_stalled=end_stalled,
+                ),
                 project=project,
                 metadata=metadata,
                 priority=priority,
                 retries=retries,
+                retry=retry_of(retry_on, retry_memory),
+                checkpoint=checkpoint_of(checkpoint, checkpoint_every, resume),
+                after=dependencies(after or (), after_any or ()),
+                inputs=taken(input_from or ()),
+                if_dependency_fails=if_dependency_fails,
                 reuse=reuse,
                 idempotency_key=idempotency_key,
                 progress=progress,

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from simyard.errors import InvalidInput, StillGoing
+from simyard.resources import GIB
 from simyard.status import Status
 from storage.tables import write_table
 from tasks.record import TaskQuery
@@ -77,6 +78,26 @@ def test_a_sweep_that_is_not_waited_for_says_how_to_come_back_and_is_cancelled(s
     assert served.cli("sweeps", "wait", sweep, "--timeout", "0.1").exit_code == 2
     assert "2 ended now" in served.cli("sweeps", "cancel", sweep).stderr
     assert served.cli("sweeps", "wait", sweep).exit_code == 1
+
+
+def test_the_cases_of_a_sweep_take_what_a_single_task_takes(served: Served, template: Path) -> None:
+    before = served.cli("sweep", "swmm", str(template), "--grid", "n=1", *INPUT).stdout.strip()
+    [first] = served.face.store.list(TaskQuery(sweep=before))
+    told = ("--retries", "2", "--retry-on", "signal", "--retry-on", "out-of-memory", "--retry-memory", "2GiB")
+    told += ("--queue-limit", "1h", "--stall-limit=9")
+    more = ("--checkpoint", "restart/**", "--checkpoint-every", "5m", "--resume", "swmm --restart", "--end-stalled")
+    waits = ("--after-any", first.id, "--if-dependency-fails", "hold")
+    result = served.cli("sweep", "swmm", str(template), "--grid", "n=1,2", *INPUT, *told, *more, *waits)
+    assert result.exit_code == 0, result.output
+    records = served.face.store.list(TaskQuery(sweep=result.stdout.strip()))
+    assert len(records) == 2
+    for task in (record.task for record in records):
+        assert (task.retry.on, task.retry.memory) == (("signal", "out-of-memory"), 2 * GIB)
+        assert (task.limits.queue, task.limits.stall, task.limits.end_stalled) == (3600, 9, True)
+        assert task.checkpoint is not None
+        assert (task.checkpoint.files, task.checkpoint.every) == (("restart/**",), 300)
+        assert task.checkpoint.resume[0].argv == ("swmm", "--restart")
+        assert ([one.task for one in task.after], task.if_dependency_fails.value) == ([first.id], "hold")
 
 
 @pytest.mark.parametrize(
