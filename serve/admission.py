@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -20,7 +21,9 @@ from simyard.words import new_task_id
 from storage.objects import ObjectStore
 from storage.parallel import each
 from storage.paths import Paths
+from tasks.dependencies import unknown_task
 from tasks.record import Draft
+from tasks.store import Store
 
 _SHOWN = 5
 
@@ -34,7 +37,7 @@ class Wanted:
 
 
 def admit(
-    wanted: Sequence[Wanted], user: str, groups: Sequence[MachineGroup] | None, storage: ObjectStore
+    wanted: Sequence[Wanted], user: str, groups: Sequence[MachineGroup] | None, storage: ObjectStore, store: Store
 ) -> list[Draft | SimyardError]:
     """Return, for each task that is asked for, a draft that can run, or why it is refused.
 
@@ -44,7 +47,7 @@ def admit(
     hashes = {file.sha256 for spec in checked if isinstance(spec, TaskSpec) for file in spec.files}
     sizes = stored_sizes(storage, hashes)
     return [
-        spec if isinstance(spec, SimyardError) else _draft(one, spec, user, sizes)
+        spec if isinstance(spec, SimyardError) else _draft(one, spec, user, sizes, store)
         for one, spec in zip(wanted, checked, strict=True)
     ]
 
@@ -113,12 +116,10 @@ def _checked(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec 
         return error
 
 
-def _draft(one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None]) -> Draft | SimyardError:
-    try:
-        check_inputs(spec, sizes)
-    except InvalidInput as error:
-        return error
-    return Draft(
+def _draft(
+    one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
+) -> Draft | SimyardError:
+    draft = Draft(
         id=new_task_id(),
         spec=spec,
         user=user,
@@ -126,6 +127,14 @@ def _draft(one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | Non
         digest=digest_of(one.spec),
         fingerprint=fingerprint_of(spec),
     )
+    try:
+        check_inputs(spec, sizes)
+    except InputsMissing as error:
+        # Nobody sends gigabytes for a task that is refused afterwards.
+        return unknown_task(draft, partial(store.named, user)) or error
+    except InvalidInput as error:
+        return error
+    return draft
 
 
 def _texts(spec: TaskSpec) -> Iterator[tuple[str, str]]:

@@ -185,7 +185,7 @@ def _submit(
     groups: tuple[MachineGroup, ...] | None,
 ) -> BatchResults:
     good = {i: one for i, one in enumerate(items) if isinstance(one, Wanted)}
-    admitted = dict(zip(good, admit(list(good.values()), user, groups, context.storage), strict=True))
+    admitted = dict(zip(good, admit(list(good.values()), user, groups, context.storage, context.store), strict=True))
     refused: dict[int, SimyardError] = {i: one for i, one in enumerate(items) if isinstance(one, SimyardError)}
     refused |= {i: one for i, one in admitted.items() if isinstance(one, SimyardError)}
     drafts = {i: one for i, one in admitted.items() if isinstance(one, Draft)}

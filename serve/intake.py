@@ -95,7 +95,13 @@ class Intake:
         for i, asked in enumerate(turn):
             alike.setdefault((asked.user, id(asked.groups)), []).append(i)
         for (user, _), places in alike.items():
-            admitted = admit([turn[i].wanted for i in places], user, turn[places[0]].groups, self._context.storage)
+            admitted = admit(
+                [turn[i].wanted for i in places],
+                user,
+                turn[places[0]].groups,
+                self._context.storage,
+                self._context.store,
+            )
             for i, draft in zip(places, admitted, strict=True):
                 if isinstance(draft, Draft):
                     drafts[i] = draft

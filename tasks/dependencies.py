@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -121,6 +121,16 @@ def resolved(draft: Draft, find: Callable[[Dependency], tuple[str, str] | None])
         for one in spec.inputs
     )
     return replace(draft, spec=spec.model_copy(update={"after": tuple(after.values()), "inputs": inputs}))
+
+
+def unknown_task(draft: Draft, known: Callable[[Sequence[Dependency]], Container[object]]) -> InvalidInput | None:
+    """Return why a draft is refused that names a task by an id which its user has not; None where all are there.
+
+    `known` gives those of some references that name a task. A task with a key may still come in the same request.
+    """
+    asked = [one for one in draft.spec.dependencies if one.task is not None]
+    found = known(asked) if asked else ()
+    return next((_unknown(draft, one) for one in asked if one.named not in found), None)
 
 
 def _unknown(draft: Draft, one: Dependency) -> InvalidInput:

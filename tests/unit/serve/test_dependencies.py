@@ -47,6 +47,14 @@ def test_unknown_and_other_peoples_tasks_are_the_same(face: Face) -> None:
     assert refused(face, after=[{"key": "nobody"}])[0] == "after.0.key"
 
 
+def test_an_unknown_task_is_told_before_files_are_asked_for(face: Face) -> None:
+    missing = [file | {"sha256": "0" * 64} for file in face.spec()["inputs"]]
+    assert refused(face, after=["t000000000000"], inputs=missing)[0] == "after.0.task"
+    assert refused(face, after=[face.submit()], inputs=missing)[0] == "inputs"
+    # Whoever has this key may come with the same request, once the files are there.
+    assert refused(face, after=[{"key": "nobody"}], inputs=missing)[0] == "inputs"
+
+
 def test_what_cannot_be_meant_is_refused_with_its_field(face: Face) -> None:
     first = face.submit()
     assert refused(face, after=["mesh"])[0] == "after.0"
