@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from simyard.reason import ReasonCode
-from tasks import desk, leases, lifecycle, memory, recovery
+from tasks import desk, graph, leases, lifecycle, memory, recovery, shares
+from tasks.dependencies import Tie
 from tasks.lifecycle import Step
 from tasks.record import TaskRecord
 from tests.simulation.faults import CHANCES, SHORTEST, Faults
@@ -79,6 +80,59 @@ def a_key_gives_a_new_task_each_time(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(memory.MemoryStore, "_submit", forgetful)
 
 
+def a_pause_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
+    # Only where tasks are chosen: the books go by the rules themselves.
+    patch.setattr(shares.Line, "__init__", _without_pauses(shares.Line.__init__))
+
+
+def _without_pauses(real: Any) -> Any:
+    def init(self: Any, queue: Any, found: Any, rules: Any) -> None:
+        real(self, queue, found, replace(rules, pauses=frozenset()))
+
+    return init
+
+
+def a_quota_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(shares, "over", lambda *_: None)
+
+
+def what_has_just_started_counts_for_no_quota(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(shares.Line, "started", lambda *_: None)
+
+
+def a_held_task_is_started(patch: pytest.MonkeyPatch) -> None:
+    real = lifecycle._dispatch
+
+    def lax(record: TaskRecord, *rest: Any) -> Step:
+        return real(replace(record, task=record.task.model_copy(update={"held": False})), *rest)
+
+    patch.setattr(lifecycle, "_dispatch", lax)
+    patch.setattr(memory.MemoryStore, "queue", _all_queued)
+
+
+def _all_queued(self: Any, now: datetime, limit: int) -> list[TaskRecord]:
+    return sorted((r for r in self._queued.values() if r.ready_at <= now), key=lambda r: r.seq)[:limit]
+
+
+def any_end_is_a_success(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory, "tie_of", lambda status, *, needs_success: Tie.MET if status.is_end else Tie.OPEN)
+
+
+def the_first_end_lets_a_task_go(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(graph.Graph, "is_free", lambda *_: True)
+
+
+def an_end_is_told_to_one_task_only(patch: pytest.MonkeyPatch) -> None:
+    real = memory.MemoryStore.settle
+
+    def once(self: Any, now: datetime, limit: int) -> int:
+        told = real(self, now, min(limit, 1))
+        self._graph._unsettled.clear()
+        return told
+
+    patch.setattr(memory.MemoryStore, "settle", once)
+
+
 _FAULTS = Faults(**{name: most / 3 for name, most in CHANCES.items()}, **{name: 3 * s for name, s in SHORTEST.items()})
 MUTANTS: tuple[tuple[Mutant, Faults], ...] = (
     (a_late_report_is_taken, _FAULTS),
@@ -91,3 +145,13 @@ MUTANTS: tuple[tuple[Mutant, Faults], ...] = (
     (a_key_gives_a_new_task_each_time, _FAULTS),
 )
 """Each with faults that bring it to light; the core as it is keeps its promises under the same."""
+SHARED_MUTANTS: tuple[Mutant, ...] = (
+    a_pause_is_not_heeded,
+    a_quota_is_not_heeded,
+    what_has_just_started_counts_for_no_quota,
+    a_held_task_is_started,
+    any_end_is_a_success,
+    the_first_end_lets_a_task_go,
+    an_end_is_told_to_one_task_only,
+)
+"""Those that show where users share the machines, without any fault."""

@@ -15,10 +15,11 @@ from storage.paths import Paths
 from tasks.desk import Clock, Desk
 from tasks.errors import Refused, StoreUnavailable
 from tasks.holders import Gone, HolderState, Left, OnLeft, Verdict
+from tasks.memory import MemoryStore
 from tasks.placement import Host, Kind
 from tasks.record import TaskRecord
 from tasks.rules import Rules
-from tasks.stimulus import Stimulus
+from tasks.stimulus import Settled, Stimulus
 from tests.simulation.actors import LEASE, WARM, Actor, Cluster, Handed, Report
 from tests.simulation.world import BEGIN, Crash, PromiseBroken, World
 
@@ -225,9 +226,37 @@ class SimStore:
         after: TaskRecord = self.inner.apply(task, stimulus, self.world.now())
         self.world.note("write", task, stimulus, after.status)
         self.promises.wrote(task, stimulus, before, after)
+        self._answer(task, faults)
+        return after
+
+    def settle(self, now: Any, limit: int, faults: Faults) -> int:
+        """Tell tasks that those which they wait for have ended."""
+        count: int = self.inner.settle(now, limit)
+        told, self.inner.told = self.inner.told, []
+        for stimulus, before, after in told:
+            self.world.note("write", before.id, stimulus, after.status)
+            self.promises.wrote(before.id, stimulus, before, after)
+        if told:
+            self._answer("those that wait", faults)
+        return count
+
+    def _answer(self, what: str, faults: Faults) -> None:
         if faults.write_times_out and self.world.chance() < faults.write_times_out:
-            self.world.note("the write times out", task)
+            self.world.note("the write times out", what)
             raise StoreUnavailable("It did not answer in time.")
+
+
+class WatchedStore(MemoryStore):
+    """The twin, which keeps what it tells tasks of those that they wait for, until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[Settled, TaskRecord, TaskRecord]] = []
+
+    def _step(self, record: TaskRecord, stimulus: Stimulus, now: Any) -> TaskRecord:
+        after = super()._step(record, stimulus, now)
+        if isinstance(stimulus, Settled):
+            self.told.append((stimulus, record, after))
         return after
 
 
@@ -246,12 +275,14 @@ class _Store:
     def rules(self) -> Rules:
         self._process.step()
         self._store.check(self._process.faults)
-        return self._store.inner.rules()  # type: ignore[no-any-return]
+        rules: Rules = self._store.inner.rules()
+        self._store.promises.rules = rules
+        return rules
 
     def settle(self, now: Any, limit: int) -> int:
         self._process.step()
         self._store.check(self._process.faults)
-        return self._store.inner.settle(now, limit)  # type: ignore[no-any-return]
+        return self._store.settle(now, limit, self._process.faults)
 
     def overdue(self, now: Any, limit: int) -> list[TaskRecord]:
         self._process.step()
@@ -444,4 +475,4 @@ def _word(report: Report | None) -> str:
     return "renewal" if report is None else str(report.status) if isinstance(report, Outcome) else repr(report)
 
 
-__all__ = ["MakeDesk", "Process", "PromiseBroken", "SimStore"]
+__all__ = ["MakeDesk", "Process", "PromiseBroken", "SimStore", "WatchedStore"]

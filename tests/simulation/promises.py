@@ -5,12 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from simulators.outcome import Outcome
+from simyard.dependency import DependencyEnd
 from simyard.reason import ReasonCode
 from simyard.retry import RETRYABLE
 from simyard.status import MOVES, Status
-from tasks.lifecycle import ADOPTION_BUDGET, LOSS_BUDGET, Adopt, Dispatch, End, Expire, Forgive, Lost, Stimulus
+from tasks.lanes import lane_of
+from tasks.lifecycle import (
+    ADOPTION_BUDGET,
+    LOSS_BUDGET,
+    Adopt,
+    Dispatch,
+    End,
+    Expire,
+    Forgive,
+    Lost,
+    Release,
+    Settled,
+    Stimulus,
+)
 from tasks.memory import MemoryStore
 from tasks.record import Draft, Submission, TaskQuery, TaskRecord
+from tasks.rules import Load, Rules, loads_of, over
 from tests.simulation.world import PromiseBroken, World
 
 if TYPE_CHECKING:
@@ -27,7 +42,7 @@ _PLACES = {status: frozenset({status}) | MOVES[status] for status in Status}
 class Life:
     """What the books say of one task."""
 
-    __slots__ = ("accepted", "draft", "handed", "newest", "poison", "record", "run", "told")
+    __slots__ = ("accepted", "draft", "handed", "newest", "parents", "poison", "record", "released", "run", "told")
 
     def __init__(self, draft: Draft, *, poison: bool) -> None:
         self.draft = draft
@@ -43,6 +58,15 @@ class Life:
         self.newest = 0
         self.told: int | None = None
         """The attempt whose actor was told that its result is taken."""
+        self.parents: dict[str, bool] = {}
+        """The tasks that it waits for, and whether they must succeed."""
+        self.released = False
+        """A user lets it go on although one of them has failed."""
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether it is there and has not ended."""
+        return self.record is not None and not self.record.status.is_end
 
 
 class Promises:
@@ -60,6 +84,8 @@ class Promises:
         """How many tasks have not ended."""
         self.broken: str | None = None
         self.submitted = 0
+        self.rules = Rules()
+        """As the dispatcher has last read them."""
 
     def fail(self, promise: str) -> NoReturn:
         """Stop the world."""
@@ -88,8 +114,12 @@ class Promises:
             if life.record is not None:
                 self.fail(f"task {record.id} was created twice")
             self.submitted += 1
-            self.open += 1
             life.record = record
+            life.parents = {str(one.task): one.end is DependencyEnd.SUCCESS for one in record.task.after}
+            if record.status.is_end:
+                self._ended(life, record)
+            else:
+                self.open += 1
         elif record is not life.record:
             self.fail(f"task {record.id} is not what the last write had left")
         life.accepted = life.accepted or arrives
@@ -122,6 +152,12 @@ class Promises:
         held = before.lease_until if is_ is was else None
         if held is not None and after.lease_until is not None and after.lease_until < held:
             self.fail(f"the lease of {task} became shorter by {stimulus}")
+        if isinstance(stimulus, Dispatch):
+            self._may_start(life, before)
+        elif isinstance(stimulus, Settled):
+            self._settled(life, stimulus)
+        elif isinstance(stimulus, Release):
+            life.released = life.released or before.has_failed_dependency
         if isinstance(stimulus, Adopt):
             self._adopted(stimulus, before, after)
         elif isinstance(stimulus, Expire) and after is not before:
@@ -133,6 +169,36 @@ class Promises:
         if is_.is_end:
             self.open -= 1
             self._ended(life, after)
+
+    def _may_start(self, life: Life, before: TaskRecord) -> None:
+        """Nobody starts before those that it waits for have ended as they must, or while something keeps it."""
+        for parent in life.parents:
+            if not self._is_met(life, parent) and not life.released:
+                self.fail(f"{before.id} was started before {parent}, which it waits for, had ended as it must")
+        if before.task.held:
+            self.fail(f"{before.id} is held and was started")
+        # What users say while the dispatcher thinks counts for its next turn.
+        rules = self.rules
+        if (pause := rules.pause_of(lane_of(before))) is not None:
+            self.fail(f"{before.id} was started in spite of {pause}")
+        loads = loads_of(record for record in self.store.active() if record.id != before.id)
+        for quota in rules.quotas_of(before):
+            if (reason := over(quota, loads.get(quota.account, Load()), before.task.resources)) is not None:
+                self.fail(f"{before.id} was started in spite of a quota: {reason.message}")
+
+    def _is_met(self, life: Life, parent: str) -> bool:
+        record = self.lives[parent].record
+        if record is None or not record.status.is_end:
+            return False
+        return record.status is Status.SUCCEEDED or not life.parents[parent]
+
+    def _settled(self, life: Life, stimulus: Settled) -> None:
+        """Who waits is told how those ended that it waits for, and nothing else."""
+        record = self.lives[stimulus.task].record
+        if stimulus.task not in life.parents or record is None or record.status is not stimulus.status:
+            self.fail(f"{life.draft.id} was told {stimulus}, which is not so")
+        if stimulus.is_met is not self._is_met(life, stimulus.task):
+            self.fail(f"{life.draft.id} was told {stimulus}, and waits for its success: {life.parents}")
 
     @staticmethod
     def _may(was: Status, to: Status, stimulus: Stimulus) -> bool:
@@ -207,6 +273,9 @@ class Promises:
                 self.fail(f"{task} names attempt {result} as its result, and its newest is {record.attempt}")
         elif status is Status.SUCCEEDED:
             self.fail(f"{task} succeeded without a result")
+        failed = [parent for parent in life.parents if self._has_failed(life, parent)]
+        if record.task.reason is not None and record.task.reason.code is ReasonCode.DEPENDENCY_FAILED and not failed:
+            self.fail(f"{task} ended for a dependency that failed, and none has")
         if status is Status.CANCELLED and not record.task.cancel_requested:
             self.fail(f"{task} is cancelled and nobody asked for it")
         if record.losses > LOSS_BUDGET + 1 or record.failures > record.retries + 1:
@@ -219,6 +288,10 @@ class Promises:
             and life.handed <= LOSS_BUDGET
         ):
             self.fail(f"{task} lost {record.losses} machines, and was handed over {life.handed} times")
+
+    def _has_failed(self, life: Life, parent: str) -> bool:
+        record = self.lives[parent].record
+        return record is not None and record.status.is_end and not self._is_met(life, parent)
 
     def cancelled(self, task: str) -> None:
         """Take note that a user's cancel is on disk: soon the task must have ended."""

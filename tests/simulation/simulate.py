@@ -17,16 +17,18 @@ from simyard.task import TaskSpec
 from simyard.words import TaskId
 from tasks.desk import Desk
 from tasks.lifecycle import Cancel
-from tasks.memory import MemoryStore
 from tasks.placement import Host
 from tasks.record import Draft
 from tests.simulation.actors import LEASE, WARM, Actor, Cluster
 from tests.simulation.faults import Faults, draw, none
-from tests.simulation.process import MakeDesk, Process, SimStore
+from tests.simulation.process import MakeDesk, Process, SimStore, WatchedStore
 from tests.simulation.promises import END_BOUND, Promises
+from tests.simulation.sharing import Sharing
 from tests.simulation.world import PromiseBroken, World
 
 LIVES = 400
+SHARED = 2000
+"""From this seed on users also chain and hold tasks, pause and limit each other; before, worlds stay as they were."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _INPUTS = (InputFile(path="model.inp", sha256="a" * 64, size=12),)
 
@@ -66,12 +68,13 @@ class Simulation:
         *,
         make_desk: MakeDesk = Desk,
         faults: Faults | None = None,
+        shared: bool | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self.world = world = World(seed, trace=trace)
         self.lives = lives
         self.faults = draw(world.random) if faults is None else faults
-        self.inner = MemoryStore()
+        self.inner = WatchedStore()
         self.promises = Promises(world, self.inner)
         self.store = SimStore(world, self.inner, self.promises)
         self.cluster = Cluster(world, self.faults, self.promises)
@@ -85,6 +88,10 @@ class Simulation:
         slots = sum(host.cpus for host in hosts)
         self._gap = 3.0 / max(slots, 1.0)
         self._crowd = world.random.choice([5, 20, 20, 60])
+        self._sharing: Sharing | None = None
+        if seed >= SHARED if shared is None else shared:
+            groups = sorted({host.group for host in hosts})
+            self._sharing = Sharing(world, self.store, self.promises, groups, lambda: self.faults, self._wake)
         self._start_process()
         self._plan_faults()
         world.after(0.0, self._arrive)
@@ -112,8 +119,13 @@ class Simulation:
     def _run(self) -> None:
         world, promises = self.world, self.promises
         checked = 0
+        moved = (0, 0.0)
         while self._sent < self.lives:
             world.run(world.at + 5.0)
+            if self._sent > moved[0]:
+                moved = (self._sent, world.at)
+            elif world.at > moved[1] + END_BOUND:
+                promises.fail(f"{promises.open} tasks are open, and none has ended for {END_BOUND:.0f} s")
             if self._sent - checked >= 100:
                 checked = self._sent
                 promises.check_all()
@@ -184,6 +196,8 @@ class Simulation:
     def _stop_faults(self) -> None:
         self.world.note("the faults stop")
         self._stopped = True
+        if self._sharing is not None:
+            self._sharing.stop()
         quiet = none()
         self.cluster.faults = self.faults = quiet
         process = self.cluster.process
@@ -268,12 +282,17 @@ class Simulation:
                 key=f"key-{self._sent}" if chance < 0.9 else None,
                 digest=f"digest-{self._sent}",
             )
+            if self._sharing is not None:
+                draft = self._sharing.shared(draft)
             self.promises.drafted(draft, poison=chance > 0.995)
             self._submit(draft)
+        self._wake()
+        world.after(world.around(self._gap * 2.0), self._arrive)
+
+    def _wake(self) -> None:
         process = self.cluster.process
         if process is not None:
             process.wake()
-        world.after(world.around(self._gap * 2.0), self._arrive)
 
     def _new_id(self) -> TaskId:
         bits = self.world.random.getrandbits(60)
@@ -313,9 +332,7 @@ class Simulation:
             world.after(1.0, self._cancel, task)
             return
         self.promises.cancelled(task)
-        process = self.cluster.process
-        if process is not None:
-            process.wake()
+        self._wake()
         if world.chance() < 0.2:
             world.after(world.around(3.0), self._cancel, task)
 
