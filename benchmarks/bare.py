@@ -1,14 +1,16 @@
 """Servers without Ray, each a process of its own: our application under uvicorn, and FastAPI alone.
 
-`python -m benchmarks.bare app|fastapi PORT FOLDER` serves until it is ended.
+`python -m benchmarks.bare app|fastapi|streams PORT FOLDER` serves until it is ended. Each answers `GET /requests` with
+how many other requests it has been sent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,8 @@ import httpx
 import psutil
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cluster.head import free_port
 from serve.api import build_app
@@ -79,6 +83,59 @@ def fastapi_alone() -> FastAPI:
     return app
 
 
+def streams_alone() -> FastAPI:
+    """Return an application that sends what it is told to every stream that is open."""
+    app = FastAPI()
+    told: list[bytes] = []
+    news = [asyncio.Event()]
+
+    @app.get("/v1/health")
+    async def health() -> dict[str, str]:
+        return {}
+
+    @app.post("/v1/news")
+    async def tell(request: Request) -> None:
+        told.append(await request.body())
+        news.append(asyncio.Event())
+        news.pop(0).set()
+
+    @app.get("/v1/events")
+    async def follow() -> Response:
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def stream() -> AsyncIterator[bytes]:
+        seen = len(told)
+        yield b"id: 0\n\n"
+        while True:
+            await news[0].wait()
+            while seen < len(told):
+                seen += 1
+                yield told[seen - 1]
+
+    return app
+
+
+class Counted:
+    """Counts the requests that an application is sent, and answers with their number."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._count = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on but the question."""
+        if scope["type"] == "http" and scope["path"] == "/requests":
+            await Response(str(self._count))(scope, receive, send)
+            return
+        self._count += scope["type"] == "http"
+        await self._app(scope, receive, send)
+
+
+def requests_of(url: str) -> int:
+    """Return how many requests a server has been sent, but for this question."""
+    return int(httpx.get(f"{url}/requests", trust_env=False, timeout=60).raise_for_status().text)
+
+
 @contextmanager
 def served(kind: str, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
     """Give the address and the process of a server that is stopped afterwards."""
@@ -119,5 +176,9 @@ def cpu_ms(processes: list[psutil.Process]) -> float:
 
 if __name__ == "__main__":
     kind, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    app = app_of(folder) if kind == "app" else fastapi_alone()
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    makers: dict[str, Callable[[], FastAPI]] = {
+        "app": lambda: app_of(folder),
+        "fastapi": fastapi_alone,
+        "streams": streams_alone,
+    }
+    uvicorn.run(Counted(makers[kind]()), host="127.0.0.1", port=port, log_level="warning", access_log=False)

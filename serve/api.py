@@ -33,7 +33,7 @@ from serve.intake import Intake
 from serve.machines import GroupMemory
 from serve.news import Feed
 from serve.openapi import describe
-from serve.sweep_events import Glances
+from serve.sweep_events import Glances, Pages
 from serve.sweeps import Turns
 
 # One line for each topic of the API, in the order in which its documentation shows them.
@@ -68,6 +68,7 @@ def build_app(context: Context) -> FastAPI:
     app.state.groups = GroupMemory(context)
     app.state.turns = Turns()
     app.state.glances = Glances(context)
+    app.state.pages = Pages(context, app.state.feed)
     app.state.intake = Intake(context)
     for topic in _TOPICS:
         app.include_router(topic.router)

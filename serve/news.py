@@ -54,6 +54,12 @@ class Feed:
         self._seconds = context.poll_seconds
         self._watchers: set[Watcher] = set()
         self._poller: asyncio.Task[None] | None = None
+        self._seen: int | None = None
+
+    @property
+    def seen(self) -> int | None:
+        """The number of the newest event of which watchers have been woken; None while that is not known."""
+        return self._seen
 
     @contextmanager
     def watch(self, subject: str, after: int) -> Iterator[Watcher]:
@@ -69,8 +75,10 @@ class Feed:
 
     async def _poll(self) -> None:
         seen: int | None = None
+        self._seen = None
         while self._watchers:
             try:
+                seen = self._seen
                 ask = self._store.latest if seen is None else partial(self._store.wait, seen, _WAIT_SECONDS)
                 latest = await to_thread.run_sync(ask, abandon_on_cancel=True)
                 if seen is None:
@@ -78,10 +86,10 @@ class Feed:
                     self._wake(None)
                 elif latest > seen:
                     self._wake(await to_thread.run_sync(self._subjects_with_news, seen))
-                seen = latest
+                self._seen = latest
             except Exception:  # noqa: BLE001 - the watchers meet the same error when they read, and tell their own clients
                 _log.exception("The store could not be asked for news.")
-                seen = None
+                self._seen = None
             await asyncio.sleep(self._seconds)
 
     def _wake(self, subjects: set[str] | None) -> None:

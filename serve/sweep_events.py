@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 from anyio import to_thread
@@ -18,14 +19,28 @@ from serve.ownership import OwnSweep
 from serve.problems import PROBLEMS
 from serve.streams import json_answer
 from serve.sweeps import info_of
-from simyard.event import Event
 from simyard.sweep import Sweep
 from tasks.record import SweepRecord
 
 router = APIRouter(tags=["sweeps"])
 _REMEMBERED = 1024
+_PAGES = 64
 _SECONDS = 1.0
 """How often the stream says how far the sweep is, while there is news."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A sweep as it was at a moment."""
+
+    sweep: Sweep
+    json: str
+    at: float
+    """The monotonic time at which the look was over."""
+
+    def progress(self, after: int) -> bytes:
+        """Return it as a server-sent event after which a stream resumes at number `after`."""
+        return f"id: {after}\nevent: progress\ndata: {self.json}\n\n".encode()
 
 
 class Glances:
@@ -34,18 +49,71 @@ class Glances:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._lock = asyncio.Lock()
-        self._seen: dict[str, tuple[float, Sweep]] = {}
+        self._seen: dict[str, Glance] = {}
 
-    async def look(self, record: SweepRecord, after: int) -> Sweep:
+    async def look(self, record: SweepRecord, after: int) -> Glance:
         """Return the sweep as it was a moment ago, or later; its counts have every event up to number `after`."""
         async with self._lock:
-            at, sweep = self._seen.get(record.id, (0.0, None))
-            if sweep is None or sweep.latest < after or time.monotonic() - at > _SECONDS / 2:
+            glance = self._seen.get(record.id)
+            if glance is None or glance.sweep.latest < after or time.monotonic() - glance.at > _SECONDS / 2:
                 sweep = await to_thread.run_sync(info_of, self._context, record)
+                glance = Glance(sweep=sweep, json=sweep.model_dump_json(), at=time.monotonic())
                 if len(self._seen) >= _REMEMBERED:
                     self._seen.clear()
-                self._seen[record.id] = (time.monotonic(), sweep)
-            return sweep
+                self._seen[record.id] = glance
+            return glance
+
+
+@dataclass(frozen=True)
+class Page:
+    """Events of a sweep's tasks, as a stream tells them."""
+
+    text: bytes
+    last: int
+    """The number of the newest one; where there is none, of the event that they were to come after."""
+    is_full: bool
+    """Whether there may be more of them."""
+
+
+class Pages:
+    """Reads the events of sweeps for all streams together: those that stand at the same event are told the same."""
+
+    def __init__(self, context: Context, feed: Feed) -> None:
+        self._store = context.store
+        self._feed = feed
+        self._seen: int | None = None
+        """What the feed had seen when each of the readings began."""
+        self._readings: dict[tuple[str, int], tuple[float, asyncio.Task[Page]]] = {}
+
+    async def read(self, sweep: str, after: int, since: float) -> Page:
+        """Return what comes after an event: all that there was at a monotonic time, and all that woke a watcher."""
+        seen, place = self._feed.seen, (sweep, after)
+        if seen is None or seen != self._seen or len(self._readings) >= _PAGES:
+            self._readings.clear()
+            self._seen = seen
+        began, reading = self._readings.get(place, (0.0, None))
+        if reading is None or began < since:
+            # A task of its own, which goes on for the others when the stream that was the first one is left.
+            reading = asyncio.create_task(to_thread.run_sync(self._page, sweep, after))
+            self._readings[place] = (time.monotonic(), reading)
+        try:
+            return reading.result() if reading.done() else await asyncio.shield(reading)
+        except Exception:
+            self._readings.pop(place, None)
+            raise
+
+    def _page(self, sweep: str, after: int) -> Page:
+        events = self._store.events(sweep=sweep, after=after, limit=PAGE)
+        return Page(
+            text="".join(event_text(event) for event in events).encode(),
+            last=events[-1].seq if events else after,
+            is_full=len(events) == PAGE,
+        )
+
+
+async def pages_of(request: Request) -> Pages:
+    """Return the pages of the application that answers the request."""
+    return cast(Pages, request.app.state.pages)
 
 
 async def glances_of(request: Request) -> Glances:
@@ -75,6 +143,7 @@ async def follow_sweep(
     context: HasContext,
     feed: HasFeed,
     glances: Annotated[Glances, Depends(glances_of)],
+    pages: Annotated[Pages, Depends(pages_of)],
     record: OwnSweep,
     accept: Annotated[str, Header()] = "*/*",
     last_event_id: Annotated[
@@ -96,44 +165,41 @@ async def follow_sweep(
         events = await to_thread.run_sync(lambda: context.store.events(sweep=record.id, after=start or 0, limit=limit))
         return await to_thread.run_sync(json_answer, Events(events=tuple(events)))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    body = _stream(context, feed, glances, record, start)
+    body = _stream(context, feed, glances, pages, record, start)
     return StreamingResponse(body, media_type="text/event-stream", headers=headers)
 
 
 async def _stream(
-    context: Context, feed: Feed, glances: Glances, record: SweepRecord, after: int | None
-) -> AsyncIterator[str]:
-    yield "retry: 1000\n\n"
+    context: Context, feed: Feed, glances: Glances, pages: Pages, record: SweepRecord, after: int | None
+) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n\n"
     with feed.watch(record.id, after or 0) as watcher:
-        sweep = await glances.look(record, watcher.after)
-        watcher.after = sweep.latest if after is None else after
-        yield _progress(sweep, watcher.after)
+        glance = await glances.look(record, watcher.after)
+        watcher.after = glance.sweep.latest if after is None else after
+        yield glance.progress(watcher.after)
         said, due = time.monotonic(), False
         while True:
-            events = await to_thread.run_sync(_read, context, record.id, watcher.after)
-            if events:
-                watcher.after, due = events[-1].seq, True
-                yield "".join(event_text(event) for event in events)
-            if len(events) == PAGE:
+            page = await pages.read(record.id, watcher.after, glance.at)
+            text = page.text
+            if text:
+                watcher.after, due = page.last, True
+            if page.is_full:
+                yield text
                 continue
-            if sweep.is_over:
+            if glance.sweep.is_over:
                 # It was over before its events were read, so they are all told.
-                yield _progress(sweep, watcher.after)
+                yield text + glance.progress(watcher.after)
                 return
             left = _SECONDS - (time.monotonic() - said)
             if due and left <= 0:
-                sweep = await glances.look(record, watcher.after)
+                glance = await glances.look(record, watcher.after)
                 said, due = time.monotonic(), False
-                if not sweep.is_over:
-                    yield _progress(sweep, watcher.after)
-            elif not await watcher.wait(left if due else context.heartbeat_seconds):
+                if not glance.sweep.is_over:
+                    # Both as one piece: each costs every layer between here and the watcher.
+                    text += glance.progress(watcher.after)
+            if text:
+                yield text
+            # Unless it is over, and the last events are to be told: then there is no more to wait for.
+            if not glance.sweep.is_over and not await watcher.wait(left if due else context.heartbeat_seconds):
                 # The stream says that it lives by saying how far the sweep is.
                 due = True
-
-
-def _read(context: Context, sweep: str, after: int) -> list[Event]:
-    return context.store.events(sweep=sweep, after=after, limit=PAGE)
-
-
-def _progress(sweep: Sweep, after: int) -> str:
-    return f"id: {after}\nevent: progress\ndata: {sweep.model_dump_json()}\n\n"

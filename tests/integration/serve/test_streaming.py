@@ -10,18 +10,21 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from simyard.event import LogStream
+from simyard.event import Event, LogStream
 from simyard.status import Status
 from tasks.live import HolderGone, LogPiece, MemoryLive
 from tasks.stimulus import Progress
 from tests.integration.serve.server import DEADLINE, serving, wait_for
 from tests.unit.serve.face import Face
 from tests.unit.serve.test_events import parse
+from tests.unit.serve.test_sweeps import submit as submit_sweep
+from tests.unit.serve.test_sweeps import tasks_of
 
 
 class WaitingLive(MemoryLive):
@@ -130,6 +133,32 @@ def test_many_streams_share_one_poller_which_ends_with_the_last_of_them(face: Fa
     for reading in readings:
         assert b"cancelled" in reading.whole()
     wait_for(lambda: not feed._watchers and feed._poller.done())
+
+
+def test_the_news_of_a_sweep_are_read_once_for_all_of_its_streams(
+    face: Face, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = submit_sweep(face)
+    [first, *others] = tasks_of(face, told["id"])
+    places: list[object] = []
+    read = face.store.events
+
+    def count(**asked: Any) -> list[Event]:
+        places.append(asked.get("sweep") and asked["after"])
+        return read(**asked)
+
+    monkeypatch.setattr(face.store, "events", count)
+    readings = [Reading(http, f"/v1/sweeps/{told['id']}/events") for _ in range(40)]
+    wait_for(lambda: all(b"progress" in reading.data for reading in readings))
+    face.post(f"/v1/tasks/{first['id']}:cancel")
+    wait_for(lambda: all(b'"cancelled"' in reading.data for reading in readings))
+    # Once for the news, and then now and then with the progress of the sweep; not once for each stream.
+    assert len([place for place in places if place == told["latest"]]) < len(readings)
+    for task in others:
+        face.post(f"/v1/tasks/{task['id']}:cancel")
+    for reading in readings:
+        told_of = parse("\n\n".join(b for b in reading.whole().decode().split("\n\n") if "event: progress" not in b))
+        assert [event.status for event in told_of] == [Status.CANCELLED] * 3
 
 
 def test_a_reader_who_leaves_is_forgotten(face: Face, http: httpx.Client) -> None:
