@@ -224,7 +224,7 @@ class Desk:
         for held in unwatched:
             if held.carries is not None:
                 name = held.holder.name
-                self._holders.watch(name, *held.carries, partial(self._returned, name, *held.carries))
+                self._holders.watch(name, *held.carries, partial(self._watched, name, *held.carries))
 
     def _check(self, key: tuple[str, int], record: TaskRecord) -> None:
         held, now = self._held.get(record.holder or ""), self._monotonic()
@@ -320,6 +320,17 @@ class Desk:
         except Exception:
             # The next turn sees that nobody carries it.
             log.exception("the end of attempt %s of %s was not taken note of", attempt, task)
+
+    def _watched(self, name: str, task: str, attempt: int, left: Left) -> None:
+        """Take note of what an actor said that was asked to tell when it does not carry an attempt any more."""
+        if left is None:
+            # One that was only just being made when the dispatcher died has never got the attempt.
+            with suppress(NotFound, StoreUnavailable):
+                record = self._store.get(task)
+                is_held = (record.attempt, record.holder, record.status) == (attempt, name, Status.PREPARING)
+                if is_held and not record.task.attempts[-1].adoptions:
+                    self._take(task, Undelivered(attempt=attempt))
+        self._returned(name, task, attempt, left)
 
     def _gone(self, task: str, attempt: int, name: str | None, message: str) -> None:
         """Take note that the actor which carried an attempt has gone: another one takes over, or the attempt is lost.

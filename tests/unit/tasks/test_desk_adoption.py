@@ -209,3 +209,23 @@ def kind_of(record: TaskRecord) -> Kind:
     task = record.task
     assert task.runtime is not None
     return Kind(simulator=task.simulator, version=task.version, runtime=task.runtime, resources=task.resources)
+
+
+def test_an_actor_that_was_being_made_when_the_dispatcher_died_and_has_got_nothing_keeps_no_task(scene: Scene) -> None:
+    [answer] = scene.store.submit([draft()], NOW)
+    assert answer.record is not None
+    scene.desk.turn()
+    task = scene.store.get(answer.record.id)
+    assert (task.status, task.holder) == (Status.PREPARING, "sim-2")
+    # Neither answers the new dispatcher in time; then one says that it carries nothing.
+    scene.actors.living = {"sim-1": None, "sim-2": None}
+    desk = scene.make()
+    desk.recover()
+    desk.turn()
+    assert scene.actors.watched == [("sim-1", 1), ("sim-2", 1)]
+    scene.actors.left["sim-2"](None)
+    task = scene.store.get(task.id)
+    assert (task.status, task.losses) == (Status.QUEUED, 0)
+    scene.carried_by("sim-1")
+    desk.turn()
+    assert scene.actors.handed[-1] == ("sim-2", 2)
