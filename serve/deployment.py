@@ -14,6 +14,7 @@ import ray
 from ray import serve as ray_serve
 
 from cluster.bare_worker import leave_arrow_out
+from serve.news import MOST
 from storage.objects import open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 _CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 """The name of Serve's controller, in the Ray namespace `serve`."""
 
-MAX_REQUESTS = 2000
-"""Requests that one replica answers at a time; most of them are streams that wait."""
+OTHERS = 2000
+"""Requests that one replica answers at a time beside its event streams: what is over waits without an end."""
 
 
 def build() -> FastAPI:
@@ -82,8 +83,9 @@ def _await_controller(start: Future[None]) -> None:
 def _run() -> None:
     api = ray_serve.deployment(
         name="api",
-        max_ongoing_requests=MAX_REQUESTS,
-        health_check_period_s=5,
+        max_ongoing_requests=MOST + OTHERS,
+        # It is also how long nobody sees that the replica has died.
+        health_check_period_s=1,
         graceful_shutdown_timeout_s=5,
         # On the head, and on no machine that would cost money only to answer requests.
         ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},

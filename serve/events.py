@@ -62,6 +62,7 @@ async def follow_events(
     if "application/json" in accept and "text/event-stream" not in accept:
         events = await to_thread.run_sync(lambda: context.store.events(task=record.id, after=start, limit=limit))
         return await to_thread.run_sync(json_answer, Events(events=tuple(events)))
+    feed.check_room()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     body = _stream(context, feed, record.id, start)
     return StreamingResponse(body, media_type="text/event-stream", headers=headers)

@@ -14,10 +14,13 @@ from anyio import to_thread
 from fastapi import Depends, Request
 
 from serve.context import Context
+from simyard.errors import Unavailable
 from simyard.event import Event
 from tasks.store import Store
 
 PAGE = 500
+MOST = 10_000
+"""Event streams that one replica keeps open at a time."""
 _WAIT_SECONDS = 1.0
 """How long one call waits, so that it does not outlive its server by more than this."""
 _log = logging.getLogger(__name__)
@@ -60,6 +63,16 @@ class Feed:
     def seen(self) -> int | None:
         """The number of the newest event of which watchers have been woken; None while that is not known."""
         return self._seen
+
+    def check_room(self) -> None:
+        """Return where one more watcher has room.
+
+        Raises:
+            Unavailable: there are as many as may be.
+        """
+        if len(self._watchers) >= MOST:
+            fix = "Follow a whole sweep with one stream, or come back later."
+            raise Unavailable(f"{MOST:,} event streams are open.", fix=fix)
 
     @contextmanager
     def watch(self, subject: str, after: int) -> Iterator[Watcher]:

@@ -164,6 +164,7 @@ async def follow_sweep(
     if "application/json" in accept and "text/event-stream" not in accept:
         events = await to_thread.run_sync(lambda: context.store.events(sweep=record.id, after=start or 0, limit=limit))
         return await to_thread.run_sync(json_answer, Events(events=tuple(events)))
+    feed.check_room()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     body = _stream(context, feed, glances, pages, record, start)
     return StreamingResponse(body, media_type="text/event-stream", headers=headers)

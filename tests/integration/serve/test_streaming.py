@@ -135,6 +135,24 @@ def test_many_streams_share_one_poller_which_ends_with_the_last_of_them(face: Fa
     wait_for(lambda: not feed._watchers and feed._poller.done())
 
 
+def test_streams_beyond_the_most_are_refused_and_all_else_is_answered(
+    face: Face, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.news.MOST", 2)
+    told = submit_sweep(face)
+    places = [f"/v1/sweeps/{told['id']}/events", f"/v1/tasks/{tasks_of(face, told['id'])[0]['id']}/events"]
+    readings = [Reading(http, place) for place in places]
+    wait_for(lambda: all(reading.data for reading in readings))
+    for place in places:
+        answer = http.get(place)
+        assert answer.status_code == 503
+        assert "event streams are open" in answer.text
+        assert http.get(place, headers={"Accept": "application/json"}).status_code == 200
+    face.post(f"/v1/sweeps/{told['id']}:cancel")
+    for reading in readings:
+        assert b"cancelled" in reading.whole()
+
+
 def test_the_news_of_a_sweep_are_read_once_for_all_of_its_streams(
     face: Face, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
