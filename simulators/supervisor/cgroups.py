@@ -81,10 +81,13 @@ class CgroupMeter(Meter):
         self._read_kills(os.pread(handle, 4096, 0))
 
     def _hear_bell(self, bell: int) -> None:
-        # The removal of a group rings too, once or twice, so a bell alone proves nothing.
-        self.may_be_out_of_memory = os.eventfd_read(bell) > 1 or self.may_be_out_of_memory
+        # The removal of a group rings too, once or twice, so a bell alone proves nothing; but by then its files are
+        # gone. One that can be read has rung for memory: the kernel rings before it has chosen whom to kill.
+        rings = os.eventfd_read(bell)
         with contextlib.suppress(OSError):
             self._read_kills(os.pread(self._handles[0], 4096, 0))
+            self.may_be_out_of_memory = True
+        self.may_be_out_of_memory = rings > 1 or self.may_be_out_of_memory
 
     def _read_kills(self, text: bytes) -> None:
         for line in text.splitlines():
