@@ -35,8 +35,9 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks.bare_ray import WITHIN, start_bare_ray, stop_bare_ray
 from benchmarks.batch_rate import drafts, grow
-from cluster.head import MARK, free_port, server_processes, stop_head
+from cluster.head import server_processes
 from simulators.work import Work
 from storage.memory import MemoryStore
 from tasks.desk import Clock, Desk
@@ -46,20 +47,11 @@ from tasks.record import TaskQuery
 from tasks.sqlite.store import SqliteStore
 from tests.running_server import RunningServer, running_server, until
 
-WITHIN = 180.0
 SEED = 1000
 """Tasks that are submitted; the others are copied in the store."""
 Figures = dict[str, Any]
 
 _APPLICATION = """
-import sys
-import ray
-from fastapi import FastAPI
-from ray import serve
-
-ray.init(address=sys.argv[1], log_to_driver=False)
-serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
-
 @ray.remote(num_cpus=0, max_restarts=-1)
 class BareActor:
     def answer(self):
@@ -256,36 +248,19 @@ def in_process(database: Path) -> dict[str, float]:
 
 
 @contextmanager
-def bare(home: Path) -> Iterator[tuple[str, str]]:
+def bare() -> Iterator[tuple[str, str]]:
     """Give the name and the address of a Ray with an actor and a deployment of its own."""
-    name, port, http = f"bench{os.getpid()}", free_port(), free_port()
-    environment = os.environ | {MARK: name, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    ray = Path(sys.executable).with_name("ray")
-    start = (ray, "start", "--head", f"--port={port}", f"--temp-dir={home / 'ray'}", "--include-dashboard=false")
-    put = (sys.executable, "-c", _APPLICATION, f"127.0.0.1:{port}", str(http))
+    name = f"bench{os.getpid()}"
     try:
-        for command in (start, put):
-            done = subprocess.run(
-                command,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=WITHIN,
-                start_new_session=True,
-            )
-            if done.returncode:
-                raise SystemExit(f"Ray did not start: {done.stdout[-500:]} {done.stderr[-1500:]}")
-        yield name, f"http://127.0.0.1:{http}"
+        yield name, start_bare_ray(name, _APPLICATION)
     finally:
-        stop_head(name)
+        stop_bare_ray(name)
 
 
-def bare_ray(home: Path, options: argparse.Namespace) -> Figures:
+def bare_ray(options: argparse.Namespace) -> Figures:
     """Return how long Ray itself takes to bring back a replica and an actor with nothing in them."""
-    home.mkdir()
     found: dict[str, float] = {}
-    with bare(home) as (name, url), httpx.Client(base_url=url, trust_env=False) as http:
+    with bare() as (name, url), httpx.Client(base_url=url, trust_env=False) as http:
         for what, title in (("replica", "ray::ServeReplica"), ("actor", "ray::BareActor")):
             rounds = []
             for _ in range(options.rounds):
@@ -337,7 +312,7 @@ def main() -> None:
         home = Path(folder)
         todo: dict[str, Callable[[], Figures]] = {
             "imports": lambda: imports(options),
-            "bare_ray": lambda: bare_ray(home / "bare", options),
+            "bare_ray": lambda: bare_ray(options),
             "no_queue": lambda: whole(home / "none", 0, options),
             "long_queue": lambda: whole(home / "long", options.queued, options),
         }

@@ -14,8 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,17 +22,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from cluster.head import MARK, free_port, stop_head
+from benchmarks.bare_ray import start_bare_ray, stop_bare_ray
 from tests.running_server import RunningServer
 
 _APPLICATION = """
-import sys
-import ray
-from fastapi import FastAPI
-from ray import serve
-
-ray.init(address=sys.argv[1], log_to_driver=False)
-serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
 app = FastAPI()
 app.get("/")(lambda: "yes")
 serve.run(serve.deployment(name="api")(serve.ingress(app)(type("Api", (), {}))).bind(), route_prefix="/")
@@ -60,21 +51,15 @@ def ours(home: Path) -> dict[str, dict[str, float]]:
     return {"up": timed(server.start), "down": timed(server.stop)}
 
 
-def peer(home: Path) -> dict[str, dict[str, float]]:
+def peer(_: Path) -> dict[str, dict[str, float]]:
     """Start and stop a bare head with a Serve application of one route."""
-    name, port, http = f"bench{os.getpid()}", free_port(), free_port()
-    environment = os.environ | {MARK: name, "RAY_USAGE_STATS_ENABLED": "0"}
-    ray = Path(sys.executable).with_name("ray")
-
-    def run(*command: str | Path) -> None:
-        subprocess.run(command, env=environment, capture_output=True, check=True)
+    name = f"bench{os.getpid()}"
 
     def up() -> None:
-        run(ray, "start", "--head", f"--port={port}", f"--temp-dir={home / 'ray'}", "--include-dashboard=false")
-        run(sys.executable, "-c", _APPLICATION, f"127.0.0.1:{port}", str(http))
-        httpx.get(f"http://127.0.0.1:{http}/", timeout=30, trust_env=False).raise_for_status()
+        url = start_bare_ray(name, _APPLICATION)
+        httpx.get(url, timeout=30, trust_env=False).raise_for_status()
 
-    return {"up": timed(up), "down": timed(lambda: stop_head(name))}
+    return {"up": timed(up), "down": timed(lambda: stop_bare_ray(name))}
 
 
 def main() -> None:

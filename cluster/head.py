@@ -48,10 +48,11 @@ class HeadPlan:
     @property
     def temp_dir(self) -> Path:
         """Ray's folder for sockets and logs."""
-        return _temp_dir(self.server)
+        return temp_dir(self.server)
 
 
-def _temp_dir(server: str) -> Path:
+def temp_dir(server: str) -> Path:
+    """Return the folder of a server's Ray for sockets and logs."""
     # Short, since a socket's path may have 107 bytes at most.
     return Path(tempfile.gettempdir()) / f"simyard-{server}"
 
@@ -156,7 +157,7 @@ def _writes_logs(process: psutil.Process, server: str) -> bool:
 
     A Ray process that gives itself a title writes it over its environment, and with it over the mark.
     """
-    folder = f"{_temp_dir(server)}/"
+    folder = f"{temp_dir(server)}/"
     return process.name().startswith("ray::") and any(file.path.startswith(folder) for file in process.open_files())
 
 

@@ -87,11 +87,10 @@ class Feed:
             self._watchers.discard(watcher)
 
     async def _poll(self) -> None:
-        seen: int | None = None
         self._seen = None
         while self._watchers:
             try:
-                seen = self._seen
+                seen: int | None = self._seen
                 ask = self._store.latest if seen is None else partial(self._store.wait, seen, _WAIT_SECONDS)
                 latest = await to_thread.run_sync(ask, abandon_on_cancel=True)
                 if seen is None:

@@ -327,8 +327,7 @@ class Desk:
             # One that was only just being made when the dispatcher died has never got the attempt.
             with suppress(NotFound, StoreUnavailable):
                 record = self._store.get(task)
-                is_held = (record.attempt, record.holder, record.status) == (attempt, name, Status.PREPARING)
-                if is_held and not record.task.attempts[-1].adoptions:
+                if (record.attempt, record.holder) == (attempt, name) and _is_new(record):
                     self._take(task, Undelivered(attempt=attempt))
         self._returned(name, task, attempt, left)
 
@@ -450,7 +449,7 @@ class Desk:
         elif held.carries == key:
             self._leases.begin(key, self._monotonic())
             self._take(key[0], Renew(attempt=key[1], lease_until=self._lease()))
-        elif record.status is Status.PREPARING and not record.task.attempts[-1].adoptions:
+        elif _is_new(record):
             # The dispatcher that died had not handed it over, or its actor had not begun.
             self._take(key[0], Undelivered(attempt=key[1]))
         else:
@@ -502,6 +501,11 @@ class Desk:
                 )
             )
         return tuple(MachineGroup(name=name, machines=tuple(machines)) for name, machines in sorted(groups.items()))
+
+
+def _is_new(record: TaskRecord) -> bool:
+    """Say whether an attempt was given to one actor only, which has not said that it runs."""
+    return record.status is Status.PREPARING and not record.task.attempts[-1].adoptions
 
 
 def _kind(record: TaskRecord) -> Kind:

@@ -158,7 +158,7 @@ class Promises:
             self._settled(life, stimulus)
         elif isinstance(stimulus, Release):
             life.released = life.released or before.has_failed_dependency
-        if isinstance(stimulus, Adopt):
+        elif isinstance(stimulus, Adopt):
             self._adopted(stimulus, before, after)
         elif isinstance(stimulus, Expire) and after is not before:
             self._expired(before)

@@ -68,7 +68,6 @@ class Simulation:
         *,
         make_desk: MakeDesk = Desk,
         faults: Faults | None = None,
-        shared: bool | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self.world = world = World(seed, trace=trace)
@@ -89,7 +88,7 @@ class Simulation:
         self._gap = 3.0 / max(slots, 1.0)
         self._crowd = world.random.choice([5, 20, 20, 60])
         self._sharing: Sharing | None = None
-        if seed >= SHARED if shared is None else shared:
+        if seed >= SHARED:
             groups = sorted({host.group for host in hosts})
             self._sharing = Sharing(world, self.store, self.promises, groups, lambda: self.faults, self._wake)
         self._start_process()
