@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,14 +17,14 @@ from typing import Any, Literal
 
 from simulators import supervisor
 from simulators.errors import SupervisorLost
+from simulators.runtimes.launcher import launcher
 from simulators.runtimes.runtime import SupervisorPlan
 from simyard.event import LogStream, Sample
 
 Why = Literal["exit", "stopped", "run-limit", "stall-limit", "out-of-memory", "disk-full", "orphaned", "launch-error"]
 """Why a run ended: by itself, by us, or because it could not begin."""
 
-_PROGRAM = Path(supervisor.__file__).with_name("__main__.py")
-_LAUNCH_SECONDS = 30.0
+_ENGINE_SECONDS = 30.0
 _REAP_SECONDS = 15.0
 
 
@@ -57,6 +56,8 @@ class Running:
     def __init__(self, control: Path) -> None:
         self.control = control
         self._exit: Exit | None = None
+        self._is_gone = False
+        """The supervisor's process was seen to end; its number may be another's by now."""
 
     @classmethod
     def start(cls, plan: SupervisorPlan, control: Path) -> Running:
@@ -71,24 +72,7 @@ class Running:
         plan_file.write_text(plan.to_json(), encoding="utf-8")
         running = cls(control)
         running.beat()
-        with (control / supervisor.COMPLAINTS).open("ab") as complaints:
-            try:
-                launcher = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_PROGRAM), str(control.resolve())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=complaints,
-                    env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise SupervisorLost(f"The supervisor could not be started: {error}") from error
-        # Not wait(timeout), which sleeps up to twice as long as the start takes.
-        _wait_for(launcher.pid, _LAUNCH_SECONDS)
-        if launcher.poll() is None:
-            launcher.kill()
-        if launcher.wait() != 0:
+        if not launcher.start(control):
             raise SupervisorLost(f"The supervisor could not be started: {running._complaints()}")
         return running
 
@@ -118,10 +102,9 @@ class Running:
         Raises:
             SupervisorLost: the supervisor is gone and left no end.
         """
-        if (end := self.poll()) is None:
+        if self._exit is None:
             self._wait_for_supervisor(timeout)
-            end = self.poll()
-        return end
+        return self.poll()
 
     def stop(self) -> None:
         """Ask for the end of the run, in whatever phase it is; returns at once."""
@@ -157,6 +140,8 @@ class Running:
 
     def supervisor_pid(self) -> int | None:
         """Return the supervisor's process id while it lives."""
+        if self._is_gone:
+            return None
         try:
             pid, start = map(int, (self.control / supervisor.PID).read_text().split())
         except (FileNotFoundError, ValueError):
@@ -187,8 +172,10 @@ class Running:
 
     def _wait_for_supervisor(self, timeout: float) -> None:
         """Wait until the supervisor has gone, at most `timeout` seconds."""
+        # One who looks for a process in /proc while the kernel takes it out there may turn in a circle for a second:
+        # once it was seen to end it is not looked for again.
         if (pid := self.supervisor_pid()) is not None:
-            _wait_for(pid, timeout)
+            self._is_gone = _wait_for(pid, timeout)
 
     def _kill_processes(self, plan: dict[str, Any]) -> bool:
         deadline = time.monotonic() + _REAP_SECONDS
@@ -220,7 +207,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                timeout=_LAUNCH_SECONDS,
+                timeout=_ENGINE_SECONDS,
                 check=False,
             )
             return done.stdout.decode().split()
@@ -279,15 +266,15 @@ def _exit_of(state: dict[str, Any]) -> Exit:
     )
 
 
-def _wait_for(pid: int, timeout: float) -> None:
-    """Wait until a process, which need not be a child of ours, has ended, at most `timeout` seconds."""
+def _wait_for(pid: int, timeout: float) -> bool:
+    """Wait at most `timeout` seconds for the end of a process, which need not be our child; says whether it came."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return True
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        poll.poll(timeout * 1000)
+        return bool(poll.poll(timeout * 1000))
     finally:
         os.close(handle)

@@ -1,5 +1,6 @@
 """The process that runs a box's commands to one certain end, told by files of its control folder."""
 
+from simulators.supervisor.calls import STARTED
 from simulators.supervisor.control import (
     COMPLAINTS,
     HEARTBEAT,
@@ -31,6 +32,7 @@ __all__ = [
     "PID",
     "PLAN",
     "SAMPLES",
+    "STARTED",
     "STATE",
     "STDERR",
     "STDOUT",

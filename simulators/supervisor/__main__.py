@@ -1,4 +1,4 @@
-"""The supervisor's entry, run by its path."""
+"""The launcher's entry, run by its path."""
 
 import os.path
 import sys
@@ -7,6 +7,6 @@ if __name__ == "__main__":
     # Isolated Python knows its standard library only. The folder that holds `simulators` comes after it, so that
     # nothing there is taken for a part of the library. This file stays small: it alone is compiled at every start.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from simulators.supervisor.daemon import main
+    from simulators.supervisor.launcher import serve
 
-    main(sys.argv[1])
+    serve(0)

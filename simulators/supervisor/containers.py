@@ -100,7 +100,7 @@ class ContainerCommands(Commands):
         deadline = time.monotonic() + _MONITOR_SECONDS
         while time.monotonic() < deadline and self._sweep.living():
             self._events.pump(0.005)
-        self._sweep.clear(0.0)
+        self._sweep.clear_descendants(0.0)
         return verdict
 
     def exit_of(self, status: int) -> tuple[int | None, int | None]:

@@ -57,15 +57,19 @@ class Events:
                 self.unregister(handle)
         self.reap()
 
-    def reap(self) -> None:
-        """Take note of all processes that have ended."""
+    def reap(self) -> bool:
+        """Take note of all processes that have ended; says whether we have no child, and so no descendant, any more.
+
+        A process whose parent has died becomes the child of its nearest ancestor that reaps, and we do: as long as one
+        lives below us, one is our child.
+        """
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return True
             if pid == 0:
-                return
+                return False
             self.ended[pid] = status
             own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             if usage.ru_maxrss > own:  # less is our own size, inherited by the fork

@@ -49,7 +49,7 @@ class Commands:
 
     def conclude(self, step: dict[str, Any], status: int | None, *, was_ended: bool) -> End | LaunchError | None:
         """Leave nothing of a command that has ended; return what there is to say of its end."""
-        self._sweep.clear(self._grace)
+        self._sweep.clear_descendants(self._grace)
         return None
 
     def exit_of(self, status: int) -> tuple[int | None, int | None]:

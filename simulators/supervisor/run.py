@@ -6,6 +6,7 @@ import errno
 import os
 import time
 
+from simulators.supervisor.containers import ContainerCommands
 from simulators.supervisor.control import TEMP, Control
 from simulators.supervisor.disk import DiskMeter
 from simulators.supervisor.ends import End, LaunchError
@@ -31,6 +32,7 @@ class Run:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._plan = control.read_plan()
+        self.name: str = self._plan["name"]
         self._events = Events()
         self._output = Output(control, self._events, self._plan["log_limit"])
         self._sweep = Sweep(self._events, self._plan["mark"], self._plan["name"])
@@ -47,8 +49,6 @@ class Run:
     def _make_commands(self) -> Commands:
         if self._plan["engine"] is None:
             return Commands(self._plan, self._events, self._sweep)
-        from simulators.supervisor.containers import ContainerCommands  # a native run starts faster without
-
         return ContainerCommands(self._plan, self._control, self._events, self._sweep, self._output)
 
     def run(self) -> None:

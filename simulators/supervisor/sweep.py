@@ -24,11 +24,15 @@ class Sweep:
 
     def living(self) -> dict[int, Process]:
         """Return the processes below the supervisor that live."""
-        return _alive(descendants({os.getpid()}, read_processes()))
+        return {} if self._events.reap() else _alive(descendants({os.getpid()}, read_processes()))
+
+    def clear_descendants(self, grace: float) -> None:
+        """End all processes below the supervisor."""
+        if not self._events.reap():
+            self.clear(grace)
 
     def clear(self, grace: float) -> bool:
         """End all processes of the run; says whether none is left."""
-        self._events.reap()
         if not grace:
             self._strike()
         members = self.living()

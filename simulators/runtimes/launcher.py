@@ -1,0 +1,91 @@
+"""This process's launcher of supervisors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from simulators import supervisor
+from simulators.errors import SupervisorLost
+
+_PROGRAM = Path(supervisor.__file__).with_name("__main__.py")
+_SECONDS = 30.0
+
+
+class Launcher:
+    """Starts supervisors by way of one process that is begun when it is first needed, and anew when it has died.
+
+    That process ends with ours; the supervisors do not. Safe to use from many threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._calls: socket.socket | None = None
+
+    def warm_up(self) -> None:
+        """Begin the process now, so that the first run need not wait for it; returns at once."""
+        with self._lock, suppress(SupervisorLost):
+            self._open()
+
+    def start(self, control: Path) -> bool:
+        """Start the supervisor of a control folder that holds its plan; says whether it came up.
+
+        Raises:
+            SupervisorLost: the launcher does not work, so that nobody knows; the text says why.
+        """
+        with self._lock:
+            calls = self._open()
+            try:
+                calls.send(os.fsencode(control.resolve()))
+                answer = calls.recv(1)
+            except TimeoutError:
+                self._close()
+                raise SupervisorLost(f"The launcher did not answer for {_SECONDS:.0f} s.") from None
+            except OSError as error:
+                self._close()
+                raise SupervisorLost(f"The launcher takes no calls: {error}") from error
+            if not answer:
+                self._close()
+                raise SupervisorLost("The launcher died.")
+            return answer == supervisor.STARTED
+
+    def _open(self) -> socket.socket:
+        if self._calls is not None and self._process is not None and self._process.poll() is None:
+            return self._calls
+        self._close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_PROGRAM)],
+                    stdin=theirs,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise SupervisorLost(f"The launcher could not be started: {error}") from error
+        ours.settimeout(_SECONDS)
+        self._calls = ours
+        return ours
+
+    def _close(self) -> None:
+        if self._calls is not None:
+            self._calls.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._calls = self._process = None
+
+
+launcher = Launcher()
+"""The one of this process."""

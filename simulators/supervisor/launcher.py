@@ -1,0 +1,77 @@
+"""The process that starts supervisors: it has read their program once and forks for each run.
+
+It needs the standard library only, so that it holds nothing of the server's. A supervisor outlives it: it is in a
+session of its own, and nobody's child when the launcher has gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import traceback
+
+from simulators.supervisor.calls import FAILED, LONGEST_CALL, STARTED
+from simulators.supervisor.control import COMPLAINTS
+from simulators.supervisor.daemon import supervise
+
+TYPE_CHECKING = False  # spares the import of typing at start
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def serve(calls: int) -> None:
+    """Start a supervisor for each control folder that is named on a socket, until its other end is closed."""
+    _outlive_the_simulations()
+    # A supervisor that has ended leaves no zombie; each of them takes its own children's ends back.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # What is here now stays: a supervisor that looks through its garbage would copy all of it.
+    gc.freeze()
+    while folder := os.read(calls, LONGEST_CALL):
+        try:
+            os.write(calls, STARTED if _start(os.fsdecode(folder), calls) else FAILED)
+        except BrokenPipeError:
+            return
+
+
+def _start(folder: str, calls: int) -> bool:
+    told, tell = os.pipe()
+    try:
+        if os.fork() == 0:
+            _become_supervisor(folder, calls, tell)
+    except OSError:  # the machine has no more processes or memory
+        return False
+    finally:
+        os.close(tell)
+    try:
+        return bool(os.read(told, 1))
+    finally:
+        os.close(told)
+
+
+def _become_supervisor(folder: str, calls: int, tell: int) -> NoReturn:
+    code = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), calls)
+        os.dup2(os.open(f"{folder}/{COMPLAINTS}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 2)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        supervise(folder, tell)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _outlive_the_simulations() -> None:
+    """Be taken after them when the machine runs out of memory; an actor of Ray's would be the first to go."""
+    try:
+        handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(handle, b"0")
+        finally:
+            os.close(handle)
+    except OSError:
+        pass  # who started us may not be spared
