@@ -43,6 +43,8 @@ START_GRACE = 60.0
 """Seconds that a lease is longer while the attempt's actor may still have to start."""
 LOOK_AHEAD = 1000
 """How many queued tasks one turn considers."""
+_GLANCE = 50
+"""How many it considers first."""
 _SETTLE_STEPS = 10
 """How often one turn tells so many tasks of the ends that they wait for, so that the rest is not kept waiting."""
 _HOSTS_EVERY = 2.0
@@ -179,15 +181,18 @@ class Desk:
             holders = [held.holder for held in self._held.values()]
         aside = self._watch.set_aside(self._machines, self._now())
         hosts = [replace(host, is_set_aside=host.name in aside) for host in self._machines]
-        # Whoever waits for a machine that is full need not be read at every turn.
-        queue = self._store.queue(self._now(), LOOK_AHEAD) if has_room(hosts, holders) else []
-        queue = take_results(self._store, self._objects, queue, self._now())
-        records = {record.task.id: record for record in queue}
-        line = Line(queue, self._shares, self._store.rules() if queue else Rules())
-        candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
-        actions = plan(
-            candidates, hosts, holders, now=now, warm=self._warm, started=lambda task: line.started(records[task])
-        )
+        # Whoever waits for a machine that is full need not be read at every turn; mostly the first few take all room.
+        for depth in (_GLANCE, LOOK_AHEAD) if has_room(hosts, holders) else (0,):
+            queue = self._store.queue(self._now(), depth) if depth else []
+            queue = take_results(self._store, self._objects, queue, self._now())
+            line = Line(queue, self._shares, self._store.rules() if queue else Rules())
+            records = {record.task.id: record for record in queue}
+            candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
+            actions = plan(
+                candidates, hosts, holders, now=now, warm=self._warm, started=lambda task: line.started(records[task])
+            )
+            if not line.ran_dry:
+                break
         self._shares = line.after(self._shares)
         for action in actions:
             match action:

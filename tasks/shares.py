@@ -60,6 +60,8 @@ class Line:
         self._cores, self._recent = dict(shares.cores), dict(shares.recent)
         self._loads, self._rules = dict(shares.loads), rules
         self._used_up: set[Account] = set()
+        self.ran_dry = False
+        """Whether all of a lane was given, so that what may stand behind it in the store could matter."""
         lanes: dict[Lane, list[TaskRecord]] = {}
         for record in queue:
             lanes.setdefault(lane_of(record), []).append(record)
@@ -81,6 +83,8 @@ class Line:
                 yield record
             if records:
                 heappush(heap, (self._key(lane, records[0]), lane))
+            else:
+                self.ran_dry = True
 
     def started(self, record: TaskRecord) -> None:
         """Take note that a task got a place."""

@@ -34,7 +34,8 @@ class Line(MemoryStore):
         self.refuses: type[Stimulus] | None = None
         """Every such write fails and is not kept."""
         self.inputs_fail = False
-        self.queues_read = 0
+        self.queues_read: list[int] = []
+        """How many tasks were asked for, each time."""
 
     def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
         if self.refuses and isinstance(stimulus, self.refuses):
@@ -51,7 +52,7 @@ class Line(MemoryStore):
         return super().inputs(task)
 
     def queue(self, now: datetime, limit: int) -> list[TaskRecord]:
-        self.queues_read += 1
+        self.queues_read.append(limit)
         return super().queue(now, limit)
 
 
@@ -281,13 +282,31 @@ def test_a_task_whose_result_is_damaged_does_not_hold_up_the_others(scene: Silen
 def test_while_no_machine_has_room_the_queue_is_not_read(scene: Silence) -> None:
     scene.submit(resources={"cpus": 7})
     scene.wait(1)
-    waiting, read = scene.submit(), scene.store.queues_read
+    waiting = scene.submit()
+    scene.store.queues_read.clear()
     scene.wait(5)
-    assert scene.store.queues_read == read
+    assert scene.store.queues_read == []
     assert scene.store.get(waiting).status is Status.QUEUED
     scene.actors.hosts += (host(2, "another"),)
     scene.wait(3)
     assert scene.store.get(waiting).status is Status.PREPARING
+
+
+def test_of_a_long_queue_only_the_first_are_read_when_they_take_all_room(scene: Silence) -> None:
+    for _ in range(100):
+        scene.submit(resources={"cpus": 4})
+    scene.store.queues_read.clear()
+    scene.wait(1)
+    assert scene.store.queues_read
+    assert max(scene.store.queues_read) <= 50
+
+
+def test_tasks_that_fit_nowhere_do_not_hide_one_that_does(scene: Silence) -> None:
+    for _ in range(300):
+        scene.submit(resources={"gpus": 1})
+    last = scene.submit()
+    scene.wait(1)
+    assert scene.store.get(last).status is Status.PREPARING
 
 
 def test_what_an_earlier_life_of_this_dispatcher_knew_is_asked_anew(scene: Silence) -> None:
