@@ -22,7 +22,7 @@ from simulators import catalogue
 from simulators.attempt import AttemptRun
 from simulators.direct import RunResult, run_directly
 from simulators.execution import Execution
-from simulators.runtimes import runtime_of
+from simulators.runtimes import LAUNCHER, runtime_of
 from simulators.scratch import sweep
 from simulators.work import Reporter, Superseded, Work
 from simyard.checkpoint import Snapshot
@@ -96,6 +96,7 @@ class SimulatorActor:
         self._lock = threading.Lock()
         self._done = threading.Condition(self._lock)
         self._heed_notice()
+        LAUNCHER.warm_up()
 
     @ray.method(concurrency_group="run")  # type: ignore[arg-type]  # Ray's type knows positional arguments only
     def run(

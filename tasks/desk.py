@@ -28,7 +28,7 @@ from tasks.holders import Broken, Gone, Holders, HolderState, Left, Unreachable,
 from tasks.leases import Leases
 from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Tell, Undelivered
 from tasks.machine_watch import MachineWatch
-from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
+from tasks.placement import Action, Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
 from tasks.reuse import take_results
@@ -183,14 +183,7 @@ class Desk:
         hosts = [replace(host, is_set_aside=host.name in aside) for host in self._machines]
         # Whoever waits for a machine that is full need not be read at every turn; mostly the first few take all room.
         for depth in (_GLANCE, LOOK_AHEAD) if has_room(hosts, holders) else (0,):
-            queue = self._store.queue(self._now(), depth) if depth else []
-            queue = take_results(self._store, self._objects, queue, self._now())
-            line = Line(queue, self._shares, self._store.rules() if queue else Rules())
-            records = {record.task.id: record for record in queue}
-            candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
-            actions = plan(
-                candidates, hosts, holders, now=now, warm=self._warm, started=lambda task: line.started(records[task])
-            )
+            records, line, actions = self._plan(hosts, holders, depth, now)
             if not line.ran_dry:
                 break
         self._shares = line.after(self._shares)
@@ -202,6 +195,21 @@ class Desk:
                     self._dispatch(records[action.task], self._start(action.kind, action.host))
                 case Retire():
                     self._end(action.holder)
+
+    def _plan(
+        self, hosts: list[Host], holders: list[Holder], depth: int, now: float
+    ) -> tuple[dict[str, TaskRecord], Line, list[Action]]:
+        """Return so many queued tasks by their ids, the line that they were taken from, and what to do now."""
+        queue = self._store.queue(self._now(), depth) if depth else []
+        queue = take_results(self._store, self._objects, queue, self._now())
+        line = Line(queue, self._shares, self._store.rules() if queue else Rules())
+        records = {record.task.id: record for record in queue}
+        candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
+
+        def started(task: str) -> None:
+            line.started(records[task])
+
+        return records, line, plan(candidates, hosts, holders, now=now, warm=self._warm, started=started)
 
     def _check_active(self) -> None:
         """End leases that ran out, give back what was not handed over, and send cancels on."""

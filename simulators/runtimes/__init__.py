@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simulators.runtimes.docker import Docker
+from simulators.runtimes.launcher import LAUNCHER
 from simulators.runtimes.native import Native
 from simulators.runtimes.podman import Podman
 from simulators.runtimes.running import Exit, Running, Why
@@ -22,4 +23,4 @@ def runtime_of(name: RuntimeName) -> Runtime:
     return _RUNTIMES[name]
 
 
-__all__ = ["Box", "Exit", "Prepared", "Running", "Runtime", "SupervisorPlan", "Why", "runtime_of"]
+__all__ = ["LAUNCHER", "Box", "Exit", "Prepared", "Running", "Runtime", "SupervisorPlan", "Why", "runtime_of"]

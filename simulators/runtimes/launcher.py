@@ -41,12 +41,13 @@ class Launcher:
         """
         with self._lock:
             calls = self._open()
+            calls.settimeout(_SECONDS)
             try:
                 calls.send(os.fsencode(control.resolve()))
                 answer = calls.recv(1)
             except TimeoutError:
                 self._close()
-                raise SupervisorLost(f"The launcher did not answer for {_SECONDS:.0f} s.") from None
+                raise SupervisorLost(f"The launcher did not answer for {_SECONDS:g} s.") from None
             except OSError as error:
                 self._close()
                 raise SupervisorLost(f"The launcher takes no calls: {error}") from error
@@ -64,7 +65,7 @@ class Launcher:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", str(_PROGRAM)],
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
@@ -74,7 +75,6 @@ class Launcher:
             except OSError as error:
                 ours.close()
                 raise SupervisorLost(f"The launcher could not be started: {error}") from error
-        ours.settimeout(_SECONDS)
         self._calls = ours
         return ours
 
@@ -87,5 +87,5 @@ class Launcher:
         self._calls = self._process = None
 
 
-launcher = Launcher()
+LAUNCHER = Launcher()
 """The one of this process."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from simulators import supervisor
 from simulators.errors import SupervisorLost
-from simulators.runtimes.launcher import launcher
+from simulators.runtimes.launcher import LAUNCHER
 from simulators.runtimes.runtime import SupervisorPlan
 from simyard.event import LogStream, Sample
 
@@ -72,7 +72,7 @@ class Running:
         plan_file.write_text(plan.to_json(), encoding="utf-8")
         running = cls(control)
         running.beat()
-        if not launcher.start(control):
+        if not LAUNCHER.start(control):
             raise SupervisorLost(f"The supervisor could not be started: {running._complaints()}")
         return running
 

@@ -29,7 +29,6 @@ def supervise(folder: str, tell: int) -> None:
     me = read_process(os.getpid())
     assert me is not None
     control.write_pid(os.getpid(), me.start)
-    control.write_state({"phase": "starting"})
     os.write(tell, b".")
     os.close(tell)
     run.run()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 import traceback
 
 from simulators.supervisor.calls import FAILED, LONGEST_CALL, STARTED
@@ -54,13 +53,13 @@ def _become_supervisor(folder: str, calls: int, tell: int) -> NoReturn:
     code = 1
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), calls)
-        os.dup2(os.open(f"{folder}/{COMPLAINTS}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 2)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         supervise(folder, tell)
         code = 0
     except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
+        with open(f"{folder}/{COMPLAINTS}", "a", encoding="utf-8") as complaints:
+            traceback.print_exc(file=complaints)
+        raise
     finally:
         os._exit(code)
 

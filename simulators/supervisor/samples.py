@@ -42,7 +42,8 @@ class Samples:
         try:
             self._control.add_sample(sample)
             members = self._meter.members
-            if members.keys() != self._members:
+            # Of none there is nothing to say: who is named and has ended is known by its start.
+            if members and members.keys() != self._members:
                 self._control.write_members({pid: process.start for pid, process in members.items()})
                 self._members = set(members)
         except OSError:
