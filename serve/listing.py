@@ -18,11 +18,12 @@ from serve.auth import User
 from serve.context import Context, HasContext
 from serve.machines import GroupMemory, memory_of
 from serve.news import all_events
-from serve.ownership import OwnTask
+from serve.ownership import TASK_ID, OwnTask
 from serve.problems import PROBLEMS
 from serve.streams import json_answer
 from simulators.work import NoSnapshot
 from simyard.checkpoint import Snapshot
+from simyard.dependency import Dependency
 from simyard.errors import InvalidInput
 from simyard.status import Status
 from simyard.task import Explanation, Task
@@ -36,6 +37,8 @@ from tasks.stimulus import Cancel, Hold, Release
 
 router = APIRouter(tags=["tasks"])
 
+MOST_IDS = 200
+"""How many tasks may be named in one request."""
 SNAPSHOT_SECONDS = 60.0
 """How long a request waits for a snapshot; one that takes longer is completed all the same."""
 
@@ -63,10 +66,19 @@ async def list_tasks(
     name: Filter = None,
     group: Filter = None,
     sweep: Filter = None,
+    ids: Annotated[
+        str | None,
+        Query(max_length=20 * MOST_IDS, description=f"Up to {MOST_IDS} ids with commas, instead of filters"),
+    ] = None,
     cursor: Annotated[str | None, Query(max_length=200, description="From the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
-    """Return your tasks that fit all the filters, newest first, a page at a time."""
+    """Return your tasks that fit all the filters, newest first, a page at a time; or those that are named by `ids`."""
+    if ids is not None:
+        if any(one is not None for one in (status, simulator, project, name, group, sweep, cursor)):
+            raise InvalidInput("stands alone.", field="ids", fix="Leave out the filters and the cursor.")
+        named = await to_thread.run_sync(_named, context, user, ids)
+        return await to_thread.run_sync(json_answer, TaskPage(tasks=tuple(r.task for r in named), cursor=None))
     statuses = _statuses(status)
     before = None if cursor is None else read_cursor(cursor)
     query = TaskQuery(
@@ -149,6 +161,15 @@ async def explain_task(
         return explain(current, events, position, known or (), expected, why, parents)
 
     return json_answer(await to_thread.run_sync(look))
+
+
+def _named(context: Context, user: str, ids: str) -> list[TaskRecord]:
+    """Return the user's tasks of these ids, newest first; those that there are not are left out."""
+    wanted = [one for part in ids.split(",") if (one := part.strip())]
+    if len(wanted) > MOST_IDS:
+        raise InvalidInput(f"names {len(wanted)} tasks.", field="ids", fix=f"Name at most {MOST_IDS} at a time.")
+    known = [Dependency(task=one) for one in wanted if TASK_ID.fullmatch(one)]
+    return sorted(context.store.named(user, known).values(), key=lambda record: -record.seq)
 
 
 def _find(context: Context, query: TaskQuery, statuses: tuple[Status, ...]) -> list[TaskRecord]:

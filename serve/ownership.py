@@ -13,7 +13,7 @@ from serve.context import HasContext
 from simyard.errors import NotFound
 from tasks.record import SweepRecord, TaskRecord
 
-_ID = re.compile(r"t[0-9a-hjkmnp-tv-z]{12}")
+TASK_ID = re.compile(r"t[0-9a-hjkmnp-tv-z]{12}")
 _SWEEP = re.compile(r"s[0-9a-hjkmnp-tv-z]{12}")
 
 
@@ -28,7 +28,7 @@ async def own_record(
         NotFound: the user has no such task.
     """
     missing = NotFound(f"There is no task {task[:100]!r}.", field="task", fix="GET /v1/tasks lists your tasks.")
-    if not _ID.fullmatch(task):
+    if not TASK_ID.fullmatch(task):
         raise missing
     try:
         record = await to_thread.run_sync(context.store.get, task)

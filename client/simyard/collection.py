@@ -15,7 +15,7 @@ from simyard.download import Downloaded
 from simyard.event import Event
 from simyard.follow import follow_sweep
 from simyard.handle import Task
-from simyard.listings import Tasks
+from simyard.listings import MOST_NAMED, Tasks
 from simyard.progress import Progress
 from simyard.status import Status
 from simyard.sweep import Sweep as SweepInfo
@@ -27,6 +27,8 @@ FORMS = {".parquet": "parquet", ".csv": "csv", ".json": "json"}
 """How a table is written, by the end of the file's name."""
 _ENDS = tuple(status for status in Status if status.is_end)
 _SLOW = 600.0
+_GATHERED = 0.5
+"""Seconds between two requests for tasks that have ended, so that a fast sweep does not cost one for each task."""
 
 
 class Sweep:
@@ -110,12 +112,21 @@ class Sweep:
         given: set[str] = set()
         yield from self._ended(given)
         if len(given) < self._info.cases:
+            waiting: list[str] = []
+            asked_at = -_GATHERED
             for news in follow_sweep(self._connection, self.id, latest, left):
+                # The server says how far the sweep is within a second of the last event: nothing waits for longer.
+                is_due = isinstance(news, SweepInfo) or time.monotonic() - asked_at >= _GATHERED
                 if isinstance(news, SweepInfo):
                     self._info = news
                 elif isinstance(news, Event) and news.status.is_end and news.task not in given:
                     given.add(news.task)
-                    yield Tasks(self._connection).get(news.task)
+                    waiting.append(news.task)
+                if waiting and (is_due or len(waiting) >= MOST_NAMED):
+                    asked_at = time.monotonic()
+                    yield from Tasks(self._connection).named(waiting)
+                    waiting.clear()
+            yield from Tasks(self._connection).named(waiting)
             yield from self._ended(given)
         if len(given) < self._info.cases:
             raise self._still_going(timeout)

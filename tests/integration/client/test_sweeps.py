@@ -4,15 +4,18 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from simyard.connection import Connection
 from simyard.errors import InvalidInput, StillGoing
 from simyard.resources import GIB
 from simyard.status import Status
 from storage.tables import write_table
 from tasks.record import TaskQuery
+from tasks.stimulus import Cancel
 from tests.integration.client.conftest import Served
 from tests.integration.serve.server import wait_for
 
@@ -153,6 +156,36 @@ def test_a_sweep_from_python(served: Served, template: Path, tmp_path: Path, mak
         assert [one.id for one in client.sweeps.list()] == [sweep.id]
         with pytest.raises(InvalidInput):
             client.sweep("swmm", template, grid={"n": "123"}, parameters={"input_file": "town.inp"})
+
+
+def test_tasks_are_given_as_they_end_with_few_requests(
+    served: Served, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    usual = Connection.ask
+
+    def ask(self: Connection, model: Any, method: str, place: str, **more: Any) -> Any:
+        asked.append(place)
+        return usual(self, model, method, place, **more)
+
+    with served.client as client:
+        sweep = client.sweep("swmm", template, grid={"n": range(1, 301)}, parameters={"input_file": "town.inp"})
+        monkeypatch.setattr(Connection, "ask", ask)
+        given = sweep.as_completed()
+        ids = [task.id for task in sweep.tasks]
+        served.finish(ids[0])
+        assert next(given).id == ids[0]
+        asked.clear()
+
+        def end_the_others() -> None:
+            for task in ids[1:]:
+                served.face.store.apply(task, Cancel(), served.face.clock.now)
+
+        work = threading.Thread(target=end_the_others)
+        work.start()
+        assert sorted(task.id for task in given) == sorted(ids[1:])
+        work.join()
+    assert len(asked) < 20
 
 
 def _written(path: Path, text: str) -> Path:

@@ -41,6 +41,30 @@ def test_filters_hold_together_and_several_statuses_merge_by_age(face: Face) -> 
     assert ids("simulator=other") == []
 
 
+def test_tasks_are_listed_by_their_ids(face: Face) -> None:
+    first, second, third = (face.submit() for _ in range(3))
+
+    def ids(query: str) -> list[str]:
+        return [task["id"] for task in face.get(f"/v1/tasks?{query}").json()["tasks"]]
+
+    assert ids(f"ids={first},{third}") == [third, first]
+    assert ids(f"ids= {second} ,{second},t000000000000,nonsense,,'") == [second]
+    assert ids("ids=") == []
+    assert len(ids("ids=" + ",".join([first] * 199 + [second]))) == 2
+
+
+def test_other_users_tasks_are_not_listed_by_their_ids(face: Face) -> None:
+    mine = face.submit()
+    assert face.get(f"/v1/tasks?ids={mine}", key=face.add_key("bob")).json()["tasks"] == []
+
+
+def test_ids_are_few_and_stand_alone(face: Face) -> None:
+    task = face.submit()
+    assert "names 201 tasks" in problem(face.get("/v1/tasks?ids=" + ",".join([task] * 201)), 422, "ids")["detail"]
+    for other in ("status=queued", "sweep=s", "cursor=x", "name=a"):
+        assert "stands alone" in problem(face.get(f"/v1/tasks?ids={task}&{other}"), 422, "ids")["detail"]
+
+
 def test_cancelling_is_taken_up_and_doing_it_again_changes_nothing(face: Face) -> None:
     task = face.submit()
     for _ in range(2):
