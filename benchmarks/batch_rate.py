@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.batch_rate [--runs 5] [--queued 1000000] [--only NAME ...]
 
-`around_serve` sends the batches to the application under uvicorn, `through_serve` to a whole server, both gzipped, as
+`around_serve` sends the batches to the application under uvicorn, `whole_server` to a whole server, both gzipped, as
 the Python client sends them; `tasks_per_second` is over all batches of a run, from the first byte of the request to
 the last of the answer. The floor is SQLite itself: rows of the same length into one table without an index, 10,000 a
 transaction, one fsync each. `queue` fills a store and asks at both lengths what the dispatcher asks in a turn: the next
@@ -97,7 +97,7 @@ def around_serve(home: Path, options: argparse.Namespace) -> Figures:
         return measure(url, key, spec_over(url, key), lambda: [process], options)
 
 
-def through_serve(home: Path, options: argparse.Namespace) -> Figures:
+def whole_server(home: Path, options: argparse.Namespace) -> Figures:
     """Measure a whole server as `simyard up` starts it; one task holds the machine, so that nothing else runs."""
     home.mkdir(parents=True, exist_ok=True)
     with running_server(home) as server:
@@ -225,7 +225,7 @@ def main() -> None:
             "queue": lambda: queue(home, options),
             "sqlite_floor": lambda: sqlite_floor(home, options),
             "around_serve": lambda: around_serve(home / "app", options),
-            "through_serve": lambda: through_serve(home / "serve", options),
+            "whole_server": lambda: whole_server(home / "server", options),
         }
         found: dict[str, Figures] = {}
         for name, act in todo.items():

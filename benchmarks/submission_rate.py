@@ -1,10 +1,13 @@
-"""How many single submissions a second are accepted and durable, through Ray Serve and around it?
+"""How many single submissions a second are accepted and durable?
 
     .venv/bin/python -m benchmarks.submission_rate [--runs 5] [--count 2000] [--clients 16] [--only NAME ...]
 
 Each server is started for it and gets the same requests from the same client, which is a process of its own. Nothing
-runs meanwhile: one task holds the whole machine. Beside them stand the floors: FastAPI alone under uvicorn, which
-answers with the body that it gets, and what SQLite commits a second on the same disk, one row and one fsync at a time.
+runs meanwhile: one task holds the whole machine. `whole_server` is what `simyard up` starts, `around_serve` the same
+application under uvicorn. Beside them stand the floors: FastAPI alone under uvicorn, which answers with the body that
+it gets, the same behind the proxy of Ray Serve, and what SQLite commits a second on the same disk, one row and one
+fsync at a time.
+
 Given are medians of the runs; `server_cpu_ms` and `client_cpu_ms` are CPU milliseconds for each submission of all
 processes of the server, and of the client.
 """
@@ -27,8 +30,9 @@ import httpx
 import psutil
 
 from benchmarks.bare import cpu_ms, served
+from benchmarks.bare_ray import start_bare_ray, stop_bare_ray
 from benchmarks.load import load
-from cluster.head import free_port
+from cluster.head import server_processes
 from tests.running_server import running_server, until
 
 INPUT = b"[TITLE]\na town\n"
@@ -105,29 +109,40 @@ def around_serve(home: Path, options: argparse.Namespace) -> Figures:
         return measure(url, key, spec_over(url, key), lambda: [process], options)
 
 
-def through_serve(home: Path, options: argparse.Namespace, **settings: str) -> Figures:
+def whole_server(home: Path, options: argparse.Namespace) -> Figures:
     """Measure a whole server as `simyard up` starts it."""
     home.mkdir(parents=True, exist_ok=True)
-    with running_server(home, **settings) as server:
+    with running_server(home) as server:
         spec = spec_over(server.url, server.key)
         [busy] = server.submit(["sleep", "900"], resources=spec["resources"])
         until(lambda: server.task(busy)["status"] == "running", 120)
         return measure(server.url, server.key, spec, server.processes, options)
 
 
-def haproxy(home: Path) -> dict[str, str]:
-    """Return the settings of Serve's HAProxy mode, with files and ports of its own."""
-    folder = home / "haproxy"
-    folder.mkdir(parents=True)
-    return {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-    }
+_ECHO = """
+from fastapi import Request, Response
+app = FastAPI()
+
+@serve.deployment(max_ongoing_requests=1000)
+@serve.ingress(app)
+class Api:
+    @app.post("/v1/tasks")
+    async def echo(self, request: Request):
+        return Response(await request.body(), 201)
+
+serve.run(Api.bind(), route_prefix="/")
+"""
+
+
+def serve_proxy(options: argparse.Namespace) -> Figures:
+    """Measure FastAPI with nothing behind it in Ray Serve, which brings the requests to it by its Python proxy."""
+    name = f"submission-rate-{os.getpid()}"
+    try:
+        url = start_bare_ray(name, _ECHO)
+        body = {"simulator": "swmm", "metadata": {"filler": "x" * 250}}
+        return measure(url, "sy_none", body, lambda: server_processes(name), options)
+    finally:
+        stop_bare_ray(name)
 
 
 def main() -> None:
@@ -144,11 +159,8 @@ def main() -> None:
             "sqlite_fsync": lambda: fsync_rate(home, options),
             "fastapi_alone": lambda: fastapi_alone(home / "fastapi", options),
             "around_serve": lambda: around_serve(home / "app", options),
-            "serve_python_proxy": lambda: through_serve(home / "python", options),
-            "serve_haproxy": lambda: through_serve(home / "ha", options, **haproxy(home / "ha")),
-            "serve_haproxy_optimized": lambda: through_serve(
-                home / "hao", options, **haproxy(home / "hao"), RAY_SERVE_THROUGHPUT_OPTIMIZED="1"
-            ),
+            "serve_proxy": lambda: serve_proxy(options),
+            "whole_server": lambda: whole_server(home / "server", options),
         }
         found: dict[str, Figures] = {}
         for name, act in todo.items():

@@ -1,14 +1,14 @@
 """What do 10,000 watchers of one sweep cost, and one who waits for 10,000 tasks?
 
-    .venv/bin/python -m benchmarks.watchers [--watchers 1000] [--serve-watchers 200] [--only NAME ...] [--json]
+    .venv/bin/python -m benchmarks.watchers [--watchers 1000] [--only NAME ...] [--json]
 
 Many event streams of one sweep are opened, each once, and stay open while nothing happens and then while tasks change
 at a rate. Given are the requests a second that the server is sent meanwhile, the cores that it uses in both phases, the
 memory that a watcher costs it, and the seconds from a change's commit until the median and the last watcher have it
 (medians over the changes; `worst` is the last watcher of the slowest). `around_serve` is the application under uvicorn,
-`through_serve` a whole server, all its processes counted, with fewer watchers. The floor, `streams_alone`, is FastAPI
-under uvicorn that sends as many bytes to as many streams when it is told to; it has nothing to look at and nobody to
-tell that it lives. The client is a process of its own on the same cores.
+`whole_server` what `simyard up` starts, with all of its processes. The floor, `streams_alone`, is FastAPI under uvicorn
+that sends as many bytes to as many streams when it is told to; it has nothing to look at and nobody to tell that it
+lives. The client is a process of its own on the same cores.
 
 `one_wait` is the other reading: one client process that waits for a sweep of 10,000 tasks, which end as fast as the
 store takes it, with `wait()` and with `as_completed()`.
@@ -199,7 +199,7 @@ def streams_alone(home: Path, options: argparse.Namespace) -> Figures:
     return {name: value for name, value in found.items() if name not in _COUNTED}
 
 
-def through_serve(home: Path, options: argparse.Namespace) -> Figures:
+def whole_server(home: Path, options: argparse.Namespace) -> Figures:
     """Measure a whole server as `simyard up` starts it; what its requests are, only it knows."""
     home.mkdir(parents=True)
     with running_server(home) as server:
@@ -210,7 +210,7 @@ def through_serve(home: Path, options: argparse.Namespace) -> Figures:
             def change() -> dict[int, float]:
                 return end_at(options.rate, store, tasks[:count])
 
-            found = watch(place, server.key, options.serve_watchers, server.processes, change, options)
+            found = watch(place, server.key, options.watchers, server.processes, change, options)
     return {name: value for name, value in found.items() if name not in _COUNTED}
 
 
@@ -264,7 +264,6 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--watchers", type=int, default=1000)
-    parser.add_argument("--serve-watchers", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1.0, help="changes a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="of changes")
     parser.add_argument("--idle", type=float, default=20.0, help="seconds in which nothing happens")
@@ -272,7 +271,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of the figures to measure")
     parser.add_argument("--json", action="store_true", help="print one JSON line and nothing before it")
     options = parser.parse_args()
-    allow_files(max(options.watchers, options.serve_watchers))
+    allow_files(options.watchers)
     options.bytes_per_change = BYTES_PER_CHANGE
     # Ray's sockets lie below this folder, and a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="sy") as folder:
@@ -280,7 +279,7 @@ def main() -> None:
         todo: dict[str, Callable[[], Figures]] = {
             "around_serve": lambda: around_serve(home / "app", options),
             "streams_alone": lambda: streams_alone(home / "alone", options),
-            "through_serve": lambda: through_serve(home / "serve", options),
+            "whole_server": lambda: whole_server(home / "server", options),
             "one_wait": lambda: one_wait(home / "wait", options),
         }
         found: dict[str, Figures] = {}

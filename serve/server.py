@@ -40,7 +40,7 @@ _READY_SECONDS = 180.0
 _RETRY_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
 _SILENT_SECONDS = 60.0
-"""How long nobody may answer before Ray itself is started anew: Serve restarts a replica or a proxy by itself."""
+"""How long nobody may answer before Ray itself is started anew: Serve restarts a replica by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ def processes_of(task: str) -> dict[int, str]:
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        # A supervisor is marked by the control folder that it was given, and a zombie has no command line.
+        # A supervisor shows the name of its box, and a zombie has no command line.
         if marked or (f"simyard-{task}-" in line and line):
             found[int(folder.name)] = line
     return found
