@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
@@ -46,20 +47,20 @@ class Launcher:
                 calls.send(os.fsencode(control.resolve()))
                 answer = calls.recv(1)
             except TimeoutError:
-                self._close()
+                self.close()
                 raise SupervisorLost(f"The launcher did not answer for {_SECONDS:g} s.") from None
             except OSError as error:
-                self._close()
+                self.close()
                 raise SupervisorLost(f"The launcher takes no calls: {error}") from error
             if not answer:
-                self._close()
+                self.close()
                 raise SupervisorLost("The launcher died.")
             return answer == supervisor.STARTED
 
     def _open(self) -> socket.socket:
         if self._calls is not None and self._process is not None and self._process.poll() is None:
             return self._calls
-        self._close()
+        self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -78,7 +79,8 @@ class Launcher:
         self._calls = ours
         return ours
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the process; the runs go on."""
         if self._calls is not None:
             self._calls.close()
         if self._process is not None:
@@ -89,3 +91,4 @@ class Launcher:
 
 LAUNCHER = Launcher()
 """The one of this process."""
+atexit.register(LAUNCHER.close)
