@@ -183,8 +183,12 @@ class Desk:
         hosts = [replace(host, is_set_aside=host.name in aside) for host in self._machines]
         # Whoever waits for a machine that is full need not be read at every turn; mostly the first few take all room.
         for depth in (_GLANCE, LOOK_AHEAD) if has_room(hosts, holders) else (0,):
-            records, line, actions = self._plan(hosts, holders, depth, now)
-            if not line.ran_dry:
+            found = self._store.queue(self._now(), depth) if depth else []
+            queue = take_results(self._store, self._objects, found, self._now())
+            records = {record.task.id: record for record in queue}
+            line, actions = self._plan(records, hosts, holders, now)
+            # What took a result leaves its place to what stands behind it.
+            if not line.ran_dry and len(queue) == len(found):
                 break
         self._shares = line.after(self._shares)
         for action in actions:
@@ -197,19 +201,15 @@ class Desk:
                     self._end(action.holder)
 
     def _plan(
-        self, hosts: list[Host], holders: list[Holder], depth: int, now: float
-    ) -> tuple[dict[str, TaskRecord], Line, list[Action]]:
-        """Return so many queued tasks by their ids, the line that they were taken from, and what to do now."""
-        queue = self._store.queue(self._now(), depth) if depth else []
-        queue = take_results(self._store, self._objects, queue, self._now())
-        line = Line(queue, self._shares, self._store.rules() if queue else Rules())
-        records = {record.task.id: record for record in queue}
+        self, queue: Mapping[str, TaskRecord], hosts: list[Host], holders: list[Holder], now: float
+    ) -> tuple[Line, list[Action]]:
+        """Return the line that queued tasks make, as far as they got a place, and what to do now."""
+        line = Line(queue.values(), self._shares, self._store.rules() if queue else Rules())
         candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
-
-        def started(task: str) -> None:
-            line.started(records[task])
-
-        return records, line, plan(candidates, hosts, holders, now=now, warm=self._warm, started=started)
+        actions = plan(
+            candidates, hosts, holders, now=now, warm=self._warm, started=lambda task: line.started(queue[task])
+        )
+        return line, actions
 
     def _check_active(self) -> None:
         """End leases that ran out, give back what was not handed over, and send cancels on."""

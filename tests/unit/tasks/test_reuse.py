@@ -14,12 +14,13 @@ from storage.manifest import commit_manifest
 from storage.memory import MemoryStore as Objects
 from storage.objects import ObjectInfo
 from storage.paths import Paths
+from tasks.desk import Clock, Desk
 from tasks.errors import Refused
 from tasks.lifecycle import Cancel, End, Hold, Lost, Progress, Reused, step
 from tasks.memory import MemoryStore
 from tasks.reuse import take_results
 from tests.unit.tasks.samples import NOW, dispatch, draft, later, queued, reason, running, succeeded
-from tests.unit.tasks.test_desk_adoption import Scene
+from tests.unit.tasks.test_desk_adoption import Actors, Scene
 
 SOURCE = "t000000000001"
 
@@ -44,6 +45,18 @@ class Bench:
         """Take results, and return the tasks that are still queued."""
         queue = self.store.queue(later(60), 100)
         return [record.id for record in take_results(self.store, self.objects, queue, later(60))]
+
+
+def test_one_turn_takes_many_results_and_starts_what_stands_behind() -> None:
+    bench = Bench()
+    asking = [bench.submit(reuse=True) for _ in range(200)]
+    behind = bench.submit(fingerprint="g")
+    clock = Clock(now=lambda: later(60), monotonic=lambda: 60.0)
+    desk = Desk(bench.store, bench.objects, Actors(), clock, lease=30, warm=60, storage="memory://reuse")
+    desk.recover()
+    desk.turn()
+    assert {bench.store.get(task).status for task in asking} == {Status.SUCCEEDED}
+    assert bench.store.get(behind).status is Status.PREPARING
 
 
 def test_who_asks_gets_the_result_and_nobody_else() -> None:
