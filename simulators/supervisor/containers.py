@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import Any
 
 from simulators.supervisor.cgroups import CgroupMeter
 from simulators.supervisor.control import Control
@@ -15,10 +16,6 @@ from simulators.supervisor.native import Commands
 from simulators.supervisor.output import Output
 from simulators.supervisor.processes import read_small
 from simulators.supervisor.sweep import Sweep
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from typing import Any
 
 _INSPECT_SECONDS = 0.2
 _MONITOR_SECONDS = 5.0

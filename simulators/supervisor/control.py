@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+from collections.abc import Mapping
+from typing import Any
 
 PLAN = "plan.json"
 PID = "pid"

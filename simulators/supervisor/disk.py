@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 _SHARE = 0.05
 GROWTH_SECONDS = 10.0

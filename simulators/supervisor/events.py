@@ -7,10 +7,7 @@ import resource
 import select
 import signal
 import time
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 TICK = 0.05
 """Seconds from one look at things that cannot wake us to the next."""

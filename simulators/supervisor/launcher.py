@@ -10,19 +10,18 @@ import gc
 import os
 import signal
 import traceback
+from typing import NoReturn
 
 from simulators.supervisor.calls import FAILED, LONGEST_CALL, STARTED
 from simulators.supervisor.control import COMPLAINTS
 from simulators.supervisor.daemon import supervise
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from typing import NoReturn
+from simulators.supervisor.priority import set_oom_score
 
 
 def serve(calls: int) -> None:
     """Start a supervisor for each control folder that is named on a socket, until its other end is closed."""
-    _outlive_the_simulations()
+    # When the machine runs out of memory an actor of Ray's would be the first to go, and its supervisors with it.
+    set_oom_score(0)
     # A supervisor that has ended leaves no zombie; each of them takes its own children's ends back.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # What is here now stays: a supervisor that looks through its garbage would copy all of it.
@@ -62,15 +61,3 @@ def _become_supervisor(folder: str, calls: int, tell: int) -> NoReturn:
         raise
     finally:
         os._exit(code)
-
-
-def _outlive_the_simulations() -> None:
-    """Be taken after them when the machine runs out of memory; an actor of Ray's would be the first to go."""
-    try:
-        handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(handle, b"0")
-        finally:
-            os.close(handle)
-    except OSError:
-        pass  # who started us may not be spared

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 from simulators.supervisor.control import HEARTBEAT, Control
 from simulators.supervisor.disk import DiskMeter, shortage
 from simulators.supervisor.ends import End
 from simulators.supervisor.events import TICK, Events
 from simulators.supervisor.usage import Meter
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from typing import Any
 
 _DISK_SHARE = 0.05
 

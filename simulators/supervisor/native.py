@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 from simulators.supervisor.ends import End, LaunchError
 from simulators.supervisor.events import TICK, Events
 from simulators.supervisor.sweep import Sweep
 from simulators.supervisor.usage import Meter, TreeMeter
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from typing import Any
 
 _LAST_GRACE = 1.0
 

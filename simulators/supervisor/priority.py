@@ -1,4 +1,7 @@
-"""Getting the processor while a storm of forks wants all of it; without the right to that, it takes longer."""
+"""Getting the processor while a storm of forks wants all of it, and being spared when memory runs out.
+
+Without the right to the first it takes longer.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,26 @@ class Priority:
             _set(self._usual)
 
 
+def set_oom_score(score: int) -> None:
+    """Say how soon the kernel takes this process when the machine runs out of memory: 1000 first, 0 is usual."""
+    try:
+        _write("/proc/self/oom_score_adj", score)
+    except OSError:
+        pass  # who started us may not be spared
+
+
 def _set(nice: int) -> None:
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
         # Where the kernel groups processes by session, it compares the groups first.
-        handle = os.open("/proc/self/autogroup", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(handle, str(nice).encode())
-        finally:
-            os.close(handle)
+        _write("/proc/self/autogroup", nice)
     except OSError:
         pass  # only some users may, and not every kernel groups
+
+
+def _write(path: str, value: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(handle, str(value).encode())
+    finally:
+        os.close(handle)

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-
-TYPE_CHECKING = False  # spares the import of typing at start
+from typing import NamedTuple
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
-if TYPE_CHECKING:
-    from typing import NamedTuple
 
-    class Process(NamedTuple):
-        """A process as /proc shows it; `start` and `cpu` are in clock ticks, `resident` in bytes."""
+class Process(NamedTuple):
+    """A process as /proc shows it; `start` and `cpu` are in clock ticks, `resident` in bytes."""
 
-        parent: int
-        group: int
-        alive: bool
-        start: int
-        cpu: int
-        resident: int
-
-else:
-    from collections import namedtuple
-
-    Process = namedtuple("Process", ["parent", "group", "alive", "start", "cpu", "resident"])
+    parent: int
+    group: int
+    alive: bool
+    start: int
+    cpu: int
+    resident: int
 
 
 def read_small(path: str) -> bytes:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from typing import NoReturn
 
 from simulators.supervisor.ends import LaunchError
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from typing import NoReturn
+from simulators.supervisor.priority import set_oom_score
 
 
 def find_program(name: str, folder: str, path: str) -> str:
@@ -67,12 +65,8 @@ def _become(
             os.dup2(stream, number)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        try:
-            # When the machine itself runs out of memory, the kernel takes the simulation and not its watchers.
-            handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(handle, b"500")
-        except OSError:
-            pass
+        # When the machine itself runs out of memory, the kernel takes the simulation and not its watchers.
+        set_oom_score(500)
         os.chdir(folder)
         os.execve(program, argv, environment)  # noqa: S606 - an argument vector, no shell
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from typing import Any
 
 from simulators.supervisor.containers import ContainerCommands
 from simulators.supervisor.control import TEMP, Control
@@ -18,10 +19,6 @@ from simulators.supervisor.programs import spawn
 from simulators.supervisor.samples import Samples
 from simulators.supervisor.stall import Stall
 from simulators.supervisor.sweep import Sweep
-
-TYPE_CHECKING = False  # spares the import of typing at start
-if TYPE_CHECKING:
-    from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

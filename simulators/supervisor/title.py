@@ -3,14 +3,15 @@
 import ctypes
 import os
 
+from simulators.supervisor.processes import read_small
+
 
 def set_title(words: str) -> None:
     """Show this process by these words; they end where the words by which it was started ended.
 
     Those stand in our own memory, and /proc/self/stat says where (proc(5): arg_start and arg_end).
     """
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
+    fields = read_small("/proc/self/stat").rpartition(b")")[2].split()
     start, end = int(fields[45]), int(fields[46])
     if start:
         # The last byte stays 0: without it the kernel would go on reading where the environment stands.
