@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.head import MARK, free_port, stop_head, temp_dir
@@ -45,6 +47,16 @@ def start_bare_ray(name: str, application: str) -> str:
         if done.returncode:
             raise SystemExit(f"Ray did not start: {done.stdout[-500:]} {done.stderr[-1500:]}")
     return f"http://127.0.0.1:{http}"
+
+
+@contextmanager
+def bare_ray(application: str) -> Iterator[tuple[str, str]]:
+    """Give the name and the URL of one, and end it whatever happens."""
+    name = f"bench{os.getpid()}"
+    try:
+        yield name, start_bare_ray(name, application)
+    finally:
+        stop_bare_ray(name)
 
 
 def stop_bare_ray(name: str) -> None:

@@ -25,8 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.bare_ray import WITHIN, start_bare_ray, stop_bare_ray
+from benchmarks.bare_ray import WITHIN, bare_ray
 from benchmarks.batch_rate import drafts, grow
 from cluster.head import server_processes
 from simulators.work import Work
@@ -247,20 +247,10 @@ def in_process(database: Path) -> dict[str, float]:
     return found
 
 
-@contextmanager
-def bare() -> Iterator[tuple[str, str]]:
-    """Give the name and the address of a Ray with an actor and a deployment of its own."""
-    name = f"bench{os.getpid()}"
-    try:
-        yield name, start_bare_ray(name, _APPLICATION)
-    finally:
-        stop_bare_ray(name)
-
-
-def bare_ray(options: argparse.Namespace) -> Figures:
+def bare(options: argparse.Namespace) -> Figures:
     """Return how long Ray itself takes to bring back a replica and an actor with nothing in them."""
     found: dict[str, float] = {}
-    with bare() as (name, url), httpx.Client(base_url=url, trust_env=False) as http:
+    with bare_ray(_APPLICATION) as (name, url), httpx.Client(base_url=url, trust_env=False) as http:
         for what, title in (("replica", "ray::ServeReplica"), ("actor", "ray::BareActor")):
             rounds = []
             for _ in range(options.rounds):
@@ -312,7 +302,7 @@ def main() -> None:
         home = Path(folder)
         todo: dict[str, Callable[[], Figures]] = {
             "imports": lambda: imports(options),
-            "bare_ray": lambda: bare_ray(options),
+            "bare_ray": lambda: bare(options),
             "no_queue": lambda: whole(home / "none", 0, options),
             "long_queue": lambda: whole(home / "long", options.queued, options),
         }

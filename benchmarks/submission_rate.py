@@ -30,7 +30,7 @@ import httpx
 import psutil
 
 from benchmarks.bare import cpu_ms, served
-from benchmarks.bare_ray import start_bare_ray, stop_bare_ray
+from benchmarks.bare_ray import bare_ray
 from benchmarks.load import load
 from cluster.head import server_processes
 from tests.running_server import running_server, until
@@ -98,8 +98,13 @@ def fsync_rate(folder: Path, options: argparse.Namespace) -> Figures:
 def fastapi_alone(home: Path, options: argparse.Namespace) -> Figures:
     """Measure uvicorn and FastAPI with nothing behind them."""
     with served("fastapi", home) as (url, process):
-        body = {"simulator": "swmm", "metadata": {"filler": "x" * 250}}
-        return measure(url, "sy_none", body, lambda: [process], options)
+        return measure_echo(url, lambda: [process], options)
+
+
+def measure_echo(url: str, processes: Callable[[], list[psutil.Process]], options: argparse.Namespace) -> Figures:
+    """Measure what answers with the body that it gets."""
+    body = {"simulator": "swmm", "metadata": {"filler": "x" * 250}}
+    return measure(url, "sy_none", body, processes, options)
 
 
 def around_serve(home: Path, options: argparse.Namespace) -> Figures:
@@ -136,13 +141,8 @@ serve.run(Api.bind(), route_prefix="/")
 
 def serve_proxy(options: argparse.Namespace) -> Figures:
     """Measure FastAPI with nothing behind it in Ray Serve, which brings the requests to it by its Python proxy."""
-    name = f"submission-rate-{os.getpid()}"
-    try:
-        url = start_bare_ray(name, _ECHO)
-        body = {"simulator": "swmm", "metadata": {"filler": "x" * 250}}
-        return measure(url, "sy_none", body, lambda: server_processes(name), options)
-    finally:
-        stop_bare_ray(name)
+    with bare_ray(_ECHO) as (name, url):
+        return measure_echo(url, lambda: server_processes(name), options)
 
 
 def main() -> None:

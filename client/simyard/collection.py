@@ -15,7 +15,7 @@ from simyard.download import Downloaded
 from simyard.event import Event
 from simyard.follow import follow_sweep
 from simyard.handle import Task
-from simyard.listings import MOST_NAMED, Tasks
+from simyard.listings import Tasks
 from simyard.progress import Progress
 from simyard.status import Status
 from simyard.sweep import Sweep as SweepInfo
@@ -122,7 +122,7 @@ class Sweep:
                 elif isinstance(news, Event) and news.status.is_end and news.task not in given:
                     given.add(news.task)
                     waiting.append(news.task)
-                if waiting and (is_due or len(waiting) >= MOST_NAMED):
+                if waiting and is_due:
                     asked_at = time.monotonic()
                     yield from Tasks(self._connection).named(waiting)
                     waiting.clear()

@@ -19,8 +19,7 @@ from simyard.task import Task as TaskInfo
 from simyard.words import TaskIdText
 
 _PAGE = 200
-MOST_NAMED = 200
-"""How many tasks one request may name."""
+"""Tasks of one request: a page of a list, or those that are named, of which the server takes no more."""
 
 
 class _Page(BaseModel):
@@ -73,8 +72,8 @@ class Tasks:
 
     def named(self, ids: Sequence[str]) -> Iterator[Task]:
         """Give the tasks of these ids in this order, those that there are, with one request for 200."""
-        for start in range(0, len(ids), MOST_NAMED):
-            some = ids[start : start + MOST_NAMED]
+        for start in range(0, len(ids), _PAGE):
+            some = ids[start : start + _PAGE]
             page = self._connection.ask(_Page, "GET", "/v1/tasks", params={"ids": ",".join(some)})
             found = {info.id: info for info in page.tasks}
             yield from (Task(self._connection, found[one]) for one in some if one in found)
