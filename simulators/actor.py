@@ -220,22 +220,26 @@ class SimulatorActor:
         self, task: str, attempt: int, stream: LogStream, offset: int, limit: int, wait: float
     ) -> tuple[bytes, bool]:
         """Return up to `limit` bytes of a log from `offset`, and whether nothing follows; waits for the first byte."""
-        return self._get(task, attempt).execution.read_log(stream, offset, limit, wait)
+        with self._get(task, attempt).look() as execution:
+            return execution.read_log(stream, offset, limit, wait)
 
     @ray.method(concurrency_group="look")
     def list_files(self, task: str, attempt: int) -> list[tuple[str, int, int]]:
         """Return path, size and mtime in nanoseconds of the files in the task's folder now."""
-        return self._get(task, attempt).execution.list_files()
+        with self._get(task, attempt).look() as execution:
+            return execution.list_files()
 
     @ray.method(concurrency_group="look")
     def read_file(self, task: str, attempt: int, path: str, offset: int, limit: int) -> bytes:
         """Return up to `limit` bytes of a file in the task's folder."""
-        return self._get(task, attempt).execution.read_file(path, offset, limit)
+        with self._get(task, attempt).look() as execution:
+            return execution.read_file(path, offset, limit)
 
     @ray.method(concurrency_group="look")
     def samples(self, task: str, attempt: int) -> list[Sample]:
         """Return what the simulation used so far."""
-        return self._get(task, attempt).execution.samples()
+        with self._get(task, attempt).look() as execution:
+            return execution.samples()
 
     @ray.method(concurrency_group="look")
     def checkpoint(self, task: str, attempt: int, patience: float) -> Snapshot:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -83,6 +83,19 @@ class AttemptRun:
     def cancel(self) -> None:
         """End the attempt in whatever phase it is; what it has made so far is kept."""
         self.execution.stop()
+
+    @contextmanager
+    def look(self) -> Iterator[Execution]:
+        """Lend the execution to somebody who looks into it.
+
+        Raises:
+            Superseded: it was removed meanwhile, and what was seen may be a part; its outputs are stored.
+        """
+        try:
+            yield self.execution
+        finally:
+            if self.execution.is_removed:
+                raise Superseded(f"Attempt {self.work.attempt} of task {self.work.task} has been carried to its end.")
 
     def checkpoint(self, patience: float) -> Snapshot:
         """Return a snapshot of the restart files as they are now, within `patience` seconds.

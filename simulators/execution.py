@@ -71,6 +71,8 @@ class Execution:
         self._running: Running | None = None
         self._orphan_seconds = ORPHAN_SECONDS
         self._lock = threading.Lock()
+        self.is_removed = False
+        """Whether its folder is gone, or going: true before the first file is."""
 
     @property
     def stop_requested(self) -> bool:
@@ -254,6 +256,7 @@ class Execution:
 
     def remove(self) -> None:
         """Remove all that the run left on this machine."""
+        self.is_removed = True
         self._claim.release()
 
 

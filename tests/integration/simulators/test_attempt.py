@@ -453,6 +453,20 @@ def test_live_files_and_logs_can_be_read_and_nothing_outside(bench: Bench) -> No
     carried.join(30)
 
 
+def test_a_look_that_the_end_overtook_says_so_and_gives_no_part_for_the_whole(bench: Bench) -> None:
+    attempt = bench.make(Command(argv=("sh", "-c", "echo out")))
+    attempt.carry()
+    looks: list[Callable[[Execution], object]] = [
+        lambda execution: execution.read_log(LogStream.STDOUT, 0, 100, 5.0),
+        lambda execution: execution.list_files(),
+        lambda execution: execution.read_file("file", 0, 1),
+        lambda execution: execution.samples(),
+    ]
+    for look in looks:
+        with pytest.raises(Superseded), attempt.look() as execution:
+            look(execution)
+
+
 def in_thread(call: Callable[[], None]) -> threading.Thread:
     def run() -> None:
         with suppress(Superseded):
