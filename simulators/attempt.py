@@ -327,7 +327,8 @@ class AttemptRun:
         tables, notes = catalogue.tables(catalogue.find(work.simulator), execution.folder, work.parameters)
         for name, table in tables.items():
             write_table(self._store, name, table, simulator=work.simulator, project=work.project, task=work.task)
-        done = outcome.model_copy(update={"stored": True, "notes": tuple(notes)})
+        size = sum(entry.length for entry in entries)
+        done = outcome.model_copy(update={"stored": True, "output_bytes": size, "notes": tuple(notes)})
         self._reports.confirm(given_up)
         # The outcome stands beside the manifest: when this process dies before its report arrives, the dispatcher
         # still finds how the attempt ended and does not repeat it.

@@ -22,5 +22,7 @@ class Outcome(Word):
     """The last that the commands of an attempt that failed printed."""
     stderr_tail: str = Field(default="", max_length=1000)
     stored: bool = False
+    output_bytes: int | None = None
+    """Bytes that the stored outputs take."""
     notes: tuple[str, ...] = ()
     """What is worth knowing and changed nothing, such as a table that could not be read."""

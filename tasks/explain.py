@@ -127,6 +127,8 @@ def _queued(record: TaskRecord, position: int | None, groups: Sequence[MachineGr
 
 def _lifted(barrier: Reason) -> str:
     """Return what to do about a pause or a quota."""
+    if barrier.code is ReasonCode.QUOTA and barrier.evidence.get("quota") == "storage":
+        return "It starts once outputs were removed: `simyard tasks remove-outputs`; an administrator sets the quota."
     if barrier.code is ReasonCode.QUOTA:
         return "It starts once enough of what runs has ended; an administrator sets the quota."
     if barrier.evidence.get("user") is None:

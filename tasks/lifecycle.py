@@ -27,6 +27,7 @@ from tasks.stimulus import (
     Forgive,
     Hold,
     Lost,
+    OutputsRemoved,
     Progress,
     Release,
     Renew,
@@ -51,6 +52,7 @@ __all__ = [
     "Happened",
     "Hold",
     "Lost",
+    "OutputsRemoved",
     "Progress",
     "Refused",
     "Release",
@@ -199,6 +201,8 @@ def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:
             return _hold(record)
         case Release():
             return _release(record, now, is_last=stimulus.is_last)
+        case OutputsRemoved():
+            return _outputs_removed(record, now)
         case Settled():
             return _settled(record, stimulus, now)
         case Wait(reason):
@@ -261,6 +265,7 @@ def _end(record: TaskRecord, attempt: int, outcome: Outcome, now: datetime) -> S
         exit_code=outcome.exit_code,
         peak_memory=outcome.peak_memory,
         cpu_seconds=outcome.cpu_seconds,
+        output_bytes=outcome.output_bytes if outcome.stored else None,
         stdout_tail=outcome.stdout_tail,
         stderr_tail=outcome.stderr_tail,
     )
@@ -423,6 +428,15 @@ def _release(record: TaskRecord, now: datetime, *, is_last: bool) -> Step:
         return Step(released, (note,))
     started = _let_start(released, now)
     return Step(started.record, (note, *started.events))
+
+
+def _outputs_removed(record: TaskRecord, now: datetime) -> Step:
+    if not record.status.is_end:
+        raise Refused(f"The task is {record.status}; only the outputs of one that has ended are removed.")
+    if record.task.outputs_removed_at is not None:
+        return Step(record)
+    removed = replace(record, task=record.task.model_copy(update={"outputs_removed_at": now}))
+    return Step(removed, (Happened(kind=EventKind.NOTE, status=record.status, message="Its outputs were removed."),))
 
 
 def _settled(record: TaskRecord, stimulus: Settled, now: datetime) -> Step:

@@ -32,6 +32,8 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
+from tasks.retention import Retention
+from tasks.rows import stored_of
 from tasks.rules import Account, Pause, Quota, Rules
 from tasks.stimulus import Release, Reused, Settled, Stimulus
 
@@ -64,6 +66,7 @@ class MemoryStore:
         self._keys: dict[str, StoredKey] = {}
         self._pauses: set[Pause] = set()
         self._quotas: dict[Account, Quota] = {}
+        self._retention: dict[str | None, Retention] = {}
         self._closed = False
 
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
@@ -283,13 +286,16 @@ class MemoryStore:
             self._check_open()
             return sorted(self._active.values(), key=_age)
 
-    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+    def ended(
+        self, before: datetime, limit: int, after: TaskRecord | None = None, *, with_outputs: bool = False
+    ) -> builtins.list[TaskRecord]:
         """See Store."""
         with self._lock:
             self._check_open()
             records = sorted((r for r in self._records.values() if r.status.is_end), key=_ended)
             start = 0 if after is None else bisect_right(records, _ended(after), key=_ended)
             found = [r for r in records[start:] if _ended(r)[0] < before and not self._is_needed(r.id)]
+            found = [r for r in found if r.output_bytes != 0 or not with_outputs]
         return found[: max(limit, 0)]
 
     def lanes(self) -> builtins.list[Lane]:
@@ -303,7 +309,29 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             quotas = sorted(self._quotas.values(), key=lambda quota: (quota.user, quota.project or ""))
-            return Rules(pauses=frozenset(self._pauses), quotas=tuple(quotas))
+            stored = self.stored() if any(quota.storage is not None for quota in quotas) else {}
+            return Rules(pauses=frozenset(self._pauses), quotas=tuple(quotas), stored=stored)
+
+    def stored(self, user: str | None = None) -> dict[Account, int]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            found = [(r.user, r.task.project, r.output_bytes or 0) for r in self._records.values()]
+        return stored_of([one for one in found if user in {None, one[0]}])
+
+    def retention(self) -> builtins.list[Retention]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            return sorted(self._retention.values(), key=lambda rule: rule.project or "")
+
+    def set_retention(self, rule: Retention) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            self._retention.pop(rule.project, None)
+            if not rule.is_empty:
+                self._retention[rule.project] = rule
 
     def pause(self, pause: Pause) -> None:
         """See Store."""

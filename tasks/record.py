@@ -93,6 +93,16 @@ class TaskRecord:
         return self.task.reused_from or self.task.id
 
     @property
+    def output_bytes(self) -> int | None:
+        """Bytes that the task's own outputs take in the storage; None where nobody has counted them."""
+        task = self.task
+        if task.outputs_removed_at is not None or task.reused_from is not None:
+            return 0
+        if any(one.number == task.result and one.output_bytes is None for one in task.attempts):
+            return None
+        return sum(one.output_bytes or 0 for one in task.attempts)
+
+    @property
     def attempt(self) -> int:
         """The number of the newest attempt; 0 before the first."""
         return self.task.attempts[-1].number if self.task.attempts else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,8 @@ from tasks.dependencies import Edge
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened
 from tasks.record import SweepDraft, SweepRecord, TaskRecord
-from tasks.rules import Pause, Quota, Rules
+from tasks.retention import Retention
+from tasks.rules import Account, Pause, Quota, Rules
 
 Row = Sequence[Any]
 
@@ -92,6 +93,7 @@ def changing_columns(record: TaskRecord) -> dict[str, Any]:
         "held": record.task.held,
         "ended_at": optional_micros(record.task.ended_at),
         "reused_from": record.task.reused_from,
+        "output_bytes": record.output_bytes,
         "body": record.task.model_dump_json(),
     }
 
@@ -187,21 +189,53 @@ def pause_columns(pause: Pause) -> dict[str, Any]:
 def quota_columns(quota: Quota) -> dict[str, Any]:
     """Return the columns of a quota; an empty text stands for all projects."""
     running = None if quota.running is None else integer(quota.running)
-    return {"user": quota.user, "project": quota.project or "", "running": running, "cpus": quota.cpus}
+    storage = None if quota.storage is None else integer(quota.storage)
+    limits = {"running": running, "cpus": quota.cpus, "storage": storage}
+    return {"user": quota.user, "project": quota.project or "", **limits}
 
 
 def _account(row: Row) -> tuple[str, str]:
     return row[0], row[1]
 
 
-def rules_of(pauses: Sequence[Row], quotas: Sequence[Row]) -> Rules:
-    """Return the pauses and quotas of rows."""
+def rules_of(pauses: Sequence[Row], quotas: Sequence[Row], stored: Mapping[Account, int]) -> Rules:
+    """Return the pauses and quotas of rows; `stored` is what `stored_of` returns."""
     return Rules(
         pauses=frozenset(Pause(user=u or None, project=p or None, group=g or None) for u, p, g in pauses),
         quotas=tuple(
-            Quota(user=u, project=p or None, running=r, cpus=c) for u, p, r, c in sorted(quotas, key=_account)
+            Quota(user=u, project=p or None, running=r, cpus=c, storage=s)
+            for u, p, r, c, s in sorted(quotas, key=_account)
         ),
+        stored=stored,
     )
+
+
+def stored_of(found: Sequence[Row]) -> dict[Account, int]:
+    """Return the bytes of outputs of users and their projects, from rows of user, project and bytes."""
+    stored: dict[Account, int] = {}
+    for user, project, size in found:
+        for account in (Account(user), Account(user, project)) if size else ():
+            stored[account] = stored.get(account, 0) + int(size)
+    return stored
+
+
+def retention_columns(rule: Retention) -> dict[str, Any]:
+    """Return the columns of a rule; an empty text stands for all other projects."""
+    return {"project": rule.project or "", "outputs": _seconds(rule.outputs), "tasks": _seconds(rule.tasks)}
+
+
+def _seconds(age: timedelta | None) -> int | None:
+    return None if age is None else int(age.total_seconds())
+
+
+def retention_of_row(row: Row) -> Retention:
+    """Return the rule of a row."""
+    project, outputs, tasks = row
+    return Retention(project=project or None, outputs=_age(outputs), tasks=_age(tasks))
+
+
+def _age(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def sweep_columns(sweep: SweepDraft, cases: int, now: datetime) -> dict[str, Any]:

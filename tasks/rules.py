@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from simyard.cli.text import size
 from simyard.errors import Conflict, InvalidInput
 from simyard.reason import Reason, ReasonCode
 from simyard.resources import Resources
@@ -29,18 +30,20 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True)
 class Quota:
-    """How much of a user, or of one of the user's projects, may run at a time; None is no limit."""
+    """How much of a user, or of one of the user's projects, may run at a time and be stored; None is no limit."""
 
     user: str
     project: str | None = None
     running: int | None = None
     """Tasks."""
     cpus: float | None = None
+    storage: int | None = None
+    """Bytes of outputs: once there are as many, no further task starts."""
 
     @property
     def is_empty(self) -> bool:
         """Say whether it limits nothing."""
-        return self.running is None and self.cpus is None
+        return self.running is None and self.cpus is None and self.storage is None
 
     @property
     def account(self) -> Account:
@@ -72,6 +75,8 @@ class Rules:
 
     pauses: frozenset[Pause] = frozenset()
     quotas: tuple[Quota, ...] = ()
+    stored: Mapping[Account, int] = field(default_factory=dict)
+    """Bytes of outputs that the accounts have whose quota limits them."""
 
     def pause_of(self, lane: Lane) -> Pause | None:
         """Return a pause that keeps the tasks of a lane from starting."""
@@ -107,8 +112,8 @@ def paused(pause: Pause) -> Reason:
     return Reason(code=ReasonCode.PAUSED, message=f"The {what} is paused {whose}.", evidence=evidence)
 
 
-def over(quota: Quota, load: Load, need: Resources) -> Reason | None:
-    """Return why a task with that need may not start beside what runs; None where it may."""
+def over(quota: Quota, load: Load, need: Resources, stored: int = 0) -> Reason | None:
+    """Return why a task with that need may not start beside what runs and is stored; None where it may."""
     more = load.plus(need)
     whose = quota.user if quota.project is None else f"{quota.user}'s project {quota.project}"
     if quota.running is not None and more.running > quota.running:
@@ -119,26 +124,31 @@ def over(quota: Quota, load: Load, need: Resources) -> Reason | None:
         message = (
             f"The quota of {whose} is {quota.cpus:g} cores, {load.cpus:g} are taken, and it asks for {need.cpus:g}."
         )
+    elif quota.storage is not None and stored >= quota.storage:
+        evidence = {"quota": "storage", "limit": quota.storage}
+        message = f"The quota of {whose} is {size(quota.storage)} of stored outputs, and {size(stored)} are stored."
     else:
         return None
     return Reason(code=ReasonCode.QUOTA, message=message, evidence=evidence)
 
 
 def check_quota(quota: Quota, load: Load) -> None:
-    """Return where the quota can be set while that much runs.
+    """Return where the quota can be set while that much runs; what is stored may be more than it allows.
 
     Raises:
         InvalidInput: it limits nothing, or is negative.
         Conflict: more runs already.
     """
     if quota.is_empty:
-        raise InvalidInput("The quota limits nothing.", field="--running", fix="Give --running, --cpus or both.")
-    for field, limit, has, unit in (
+        fix = "Give --running, --cpus, --storage or several."
+        raise InvalidInput("The quota limits nothing.", field="--running", fix=fix)
+    for name, limit in (("--running", quota.running), ("--cpus", quota.cpus), ("--storage", quota.storage)):
+        if limit is not None and not 0 <= limit < float("inf"):
+            raise InvalidInput(f"{limit:g} is no limit.", field=name, fix="Give 0 or more; leave it out for no limit.")
+    for name, limit, has, unit in (
         ("--running", quota.running, load.running, "tasks"),
         ("--cpus", quota.cpus, load.cpus, "cores"),
     ):
-        if limit is not None and not 0 <= limit < float("inf"):
-            raise InvalidInput(f"{limit:g} is no limit.", field=field, fix="Give 0 or more; leave it out for no limit.")
         if limit is not None and has > limit + 1e-6:
             reason = f"{has:g} {unit} run now, more than {limit:g}."
-            raise Conflict(reason, field=field, fix=f"Give {has:g} or more, or wait until fewer run, or cancel some.")
+            raise Conflict(reason, field=name, fix=f"Give {has:g} or more, or wait until fewer run, or cancel some.")

@@ -111,7 +111,7 @@ class Line:
             return False
         for quota in self._rules.quotas_of(record):
             need, load = record.task.resources, self._loads.get(quota.account, Load())
-            if over(quota, load, need) is not None:
+            if over(quota, load, need, self._rules.stored.get(quota.account, 0)) is not None:
                 # Smaller ones do not pass it, or it might wait for ever; but they do where it never fits.
                 if over(quota, Load(), need) is None:
                     self._used_up.add(quota.account)
@@ -124,7 +124,8 @@ def barrier(record: TaskRecord, rules: Rules, loads: Mapping[Account, Load]) -> 
     if (pause := rules.pause_of(lane_of(record))) is not None:
         return paused(pause)
     for quota in rules.quotas_of(record):
-        if (reason := over(quota, loads.get(quota.account, Load()), record.task.resources)) is not None:
+        load, stored = loads.get(quota.account, Load()), rules.stored.get(quota.account, 0)
+        if (reason := over(quota, load, record.task.resources, stored)) is not None:
             return reason
     return None
 

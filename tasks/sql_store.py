@@ -15,7 +15,8 @@ from tasks import rows
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, position
 from tasks.record import SweepQuery, SweepRecord, TaskRecord
-from tasks.rules import Pause, Quota, Rules
+from tasks.retention import Retention
+from tasks.rules import Account, Pause, Quota, Rules
 
 
 class SqlStore(ABC):
@@ -76,16 +77,34 @@ class SqlStore(ABC):
         """See Store."""
         return [rows.record_of(row) for row in self._read("active")]
 
-    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+    def ended(
+        self, before: datetime, limit: int, after: TaskRecord | None = None, *, with_outputs: bool = False
+    ) -> builtins.list[TaskRecord]:
         """See Store."""
         at = None if after is None else rows.optional_micros(after.task.ended_at)
         cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
-        found = self._read("ended", before=rows.micros(before), limit=limit_of(limit), **cursor)
+        name = "ended_with_outputs" if with_outputs else "ended"
+        found = self._read(name, before=rows.micros(before), limit=limit_of(limit), **cursor)
         return [rows.record_of(row) for row in found]
 
     def rules(self) -> Rules:
         """See Store."""
-        return rows.rules_of(self._read("list_pauses"), self._read("list_quotas"))
+        quotas = self._read("list_quotas")
+        # Seldom is storage limited, and only then is it looked at.
+        stored = self.stored() if any(storage is not None for *_, storage in quotas) else {}
+        return rows.rules_of(self._read("list_pauses"), quotas, stored)
+
+    def stored(self, user: str | None = None) -> dict[Account, int]:
+        """See Store."""
+        return rows.stored_of(self._read("stored", user=user or ""))
+
+    def retention(self) -> builtins.list[Retention]:
+        """See Store."""
+        return [rows.retention_of_row(row) for row in self._read("list_retention")]
+
+    def set_retention(self, rule: Retention) -> None:
+        """See Store."""
+        self._write("drop_retention" if rule.is_empty else "set_retention", rows.retention_columns(rule))
 
     def pause(self, pause: Pause) -> None:
         """See Store."""

@@ -51,6 +51,11 @@ class Adopt:
 
 
 @dataclass(frozen=True)
+class OutputsRemoved:
+    """The outputs of an ended task have been removed from the storage."""
+
+
+@dataclass(frozen=True)
 class End:
     """The attempt says how it ended."""
 
@@ -157,6 +162,7 @@ Stimulus = (
     | Adopt
     | End
     | Lost
+    | OutputsRemoved
     | Undelivered
     | Reused
     | Stalled

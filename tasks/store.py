@@ -28,7 +28,8 @@ from tasks.record import (
     TaskQuery,
     TaskRecord,
 )
-from tasks.rules import Pause, Quota, Rules
+from tasks.retention import Retention
+from tasks.rules import Account, Pause, Quota, Rules
 from tasks.sqlite.store import SqliteStore
 from tasks.stimulus import Stimulus
 
@@ -144,11 +145,26 @@ class Store(Protocol):
         """Return the tasks whose attempt holds a machine, oldest first."""
         ...
 
-    def ended(self, before: datetime, limit: int, after: TaskRecord | None = None) -> builtins.list[TaskRecord]:
+    def ended(
+        self, before: datetime, limit: int, after: TaskRecord | None = None, *, with_outputs: bool = False
+    ) -> builtins.list[TaskRecord]:
         """Return the tasks that ended before a moment, the oldest end first; `after` is the last of the page before.
 
-        Those that a task which has not ended waits for, or takes outputs of, are left out.
+        Those that a task which has not ended waits for, or takes outputs of, are left out, and `with_outputs` leaves
+        out those that have nothing in the storage.
         """
+        ...
+
+    def stored(self, user: str | None = None) -> dict[Account, int]:
+        """Return the bytes of outputs in the storage of all users, or of one, and of each of their projects."""
+        ...
+
+    def retention(self) -> builtins.list[Retention]:
+        """Return the rules of how long what has ended is kept, that for all projects first."""
+        ...
+
+    def set_retention(self, rule: Retention) -> None:
+        """Keep a rule instead of the one that its project had; one that lets nothing go is forgotten."""
         ...
 
     def lanes(self) -> builtins.list[Lane]:
@@ -156,7 +172,7 @@ class Store(Protocol):
         ...
 
     def rules(self) -> Rules:
-        """Return all pauses and quotas; cheap enough to ask at every turn."""
+        """Return all pauses and quotas, and what is stored where a quota limits it; cheap enough for every turn."""
         ...
 
     def pause(self, pause: Pause) -> None:

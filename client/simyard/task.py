@@ -139,6 +139,8 @@ class Attempt(Word):
     peak_memory: int | None = None
     """Bytes."""
     cpu_seconds: float | None = None
+    output_bytes: int | None = None
+    """Bytes that its outputs took in the storage when they were stored; None where nobody has counted them."""
     stdout_tail: str = ""
     """The last 1000 bytes that a failed attempt printed, as text; kept of the newest ones only."""
     stderr_tail: str = ""
@@ -194,6 +196,8 @@ class Task(Word):
     attempts: tuple[Attempt, ...]
     result: int | None
     """The number of the attempt whose outputs are the task's result; one of `reused_from` where that is given."""
+    outputs_removed_at: Moment | None = None
+    """Since when its outputs and logs are not in the storage any more; its rows of the tables may still be."""
     case: Case | None = None
     """Which case of a sweep it is; None where it was submitted by itself."""
     reuse: bool = False

@@ -16,14 +16,14 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 INSERT INTO tasks (
     seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
     "user", simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until,
-    fingerprint, body
+    fingerprint, output_bytes, body
 )
 SELECT * FROM unnest(
     %(seq)s::bigint[], %(id)s::text[], %(status)s::text[], %(priority)s::bigint[], %(ready_at)s::bigint[],
     %(lease_until)s::bigint[], %(holder)s::text[], %(retries)s::bigint[], %(failures)s::bigint[], %(losses)s::bigint[],
     %(ended_at)s::bigint[], %(user)s::text[], %(simulator)s::text[], %(project)s::text[], %(name)s::text[], %(machine_group)s::text[],
     %(key)s::text[], %(digest)s::text[], %(inputs)s::bytea[], %(sweep)s::text[], %(queue_until)s::bigint[],
-    %(fingerprint)s::text[], %(body)s::text[]
+    %(fingerprint)s::text[], %(output_bytes)s::bigint[], %(body)s::text[]
 )
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -32,7 +32,7 @@ RETURNING id
 UPDATE tasks
 SET status = %(status)s, ready_at = %(ready_at)s, queue_until = %(queue_until)s, lease_until = %(lease_until)s, holder = %(holder)s,
     failures = %(failures)s, losses = %(losses)s, held = %(held)s, ended_at = %(ended_at)s,
-    reused_from = %(reused_from)s, body = %(body)s, mark = %(mark)s
+    reused_from = %(reused_from)s, output_bytes = %(output_bytes)s, body = %(body)s, mark = %(mark)s
 WHERE seq = %(seq)s
 
 --- save_lease: Keep a renewed lease.
@@ -189,6 +189,14 @@ FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s) A
 )
 ORDER BY ended_at, seq LIMIT %(limit)s
 
+--- ended_with_outputs: The tasks that ended before a moment and whose outputs may be there, oldest end first.
+SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s) AND output_bytes IS DISTINCT FROM 0 AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+)
+ORDER BY ended_at, seq LIMIT %(limit)s
+
 --- runs: The newest successes of a simulator among the last tasks that ended.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
 FROM (SELECT * FROM tasks WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, seq DESC LIMIT 500) AS newest
@@ -319,14 +327,29 @@ INSERT INTO pauses ("user", project, machine_group) VALUES (%(user)s, %(project)
 DELETE FROM pauses WHERE "user" = %(user)s AND project = %(project)s AND machine_group = %(group)s
 
 --- list_quotas: All quotas; an empty text stands for all projects of the user.
-SELECT "user", project, running, cpus FROM quotas ORDER BY "user", project
+SELECT "user", project, running, cpus, storage FROM quotas ORDER BY "user", project
+
+--- stored: Bytes of outputs of each user's projects, or of one user's; an empty text stands for all users.
+SELECT "user", project, bytes FROM stored WHERE %(user)s IN ('', "user")
 
 --- set_quota: Keep a quota instead of the one that was there.
-INSERT INTO quotas ("user", project, running, cpus) VALUES (%(user)s, %(project)s, %(running)s, %(cpus)s)
-ON CONFLICT ("user", project) DO UPDATE SET running = excluded.running, cpus = excluded.cpus
+INSERT INTO quotas ("user", project, running, cpus, storage)
+VALUES (%(user)s, %(project)s, %(running)s, %(cpus)s, %(storage)s)
+ON CONFLICT ("user", project) DO UPDATE
+SET running = excluded.running, cpus = excluded.cpus, storage = excluded.storage
 
 --- drop_quota: Forget a quota.
 DELETE FROM quotas WHERE "user" = %(user)s AND project = %(project)s
+
+--- list_retention: How long what has ended is kept; an empty text stands for all other projects.
+SELECT project, outputs, tasks FROM retention ORDER BY project
+
+--- set_retention: Keep a rule instead of the one that was there.
+INSERT INTO retention (project, outputs, tasks) VALUES (%(project)s, %(outputs)s, %(tasks)s)
+ON CONFLICT (project) DO UPDATE SET outputs = excluded.outputs, tasks = excluded.tasks
+
+--- drop_retention: Forget a rule.
+DELETE FROM retention WHERE project = %(project)s
 
 --- lead: Take or keep the lead: it is free, its lease has run out, or it is held by this server; gives the epoch.
 INSERT INTO leader AS held (epoch, holder, until)

@@ -16,18 +16,18 @@ SELECT input_lists.files FROM tasks JOIN input_lists ON input_lists.sha256 = tas
 INSERT INTO tasks (
     seq, id, status, priority, ready_at, lease_until, holder, retries, failures, losses, ended_at,
     user, simulator, project, name, machine_group, key, digest, inputs, sweep, queue_until,
-    fingerprint, body
+    fingerprint, output_bytes, body
 ) VALUES (
     :seq, :id, :status, :priority, :ready_at, :lease_until, :holder, :retries, :failures, :losses, :ended_at,
     :user, :simulator, :project, :name, :machine_group, :key, :digest, :inputs, :sweep, :queue_until,
-    :fingerprint, :body
+    :fingerprint, :output_bytes, :body
 )
 
 --- save_task: Keep what a stimulus made of a task.
 UPDATE tasks
 SET status = :status, ready_at = :ready_at, queue_until = :queue_until, lease_until = :lease_until, holder = :holder,
     failures = :failures, losses = :losses, held = :held, ended_at = :ended_at,
-    reused_from = :reused_from, body = :body
+    reused_from = :reused_from, output_bytes = :output_bytes, body = :body
 WHERE seq = :seq
 
 --- save_lease: Keep a renewed lease.
@@ -152,6 +152,14 @@ ORDER BY seq
 --- ended: The tasks that ended before a moment, oldest end first.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq) AND NOT EXISTS (
+    SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
+    WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
+)
+ORDER BY ended_at, seq LIMIT :limit
+
+--- ended_with_outputs: The tasks that ended before a moment and whose outputs may be there, oldest end first.
+SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
+FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq) AND output_bytes IS NOT 0 AND NOT EXISTS (
     SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
     WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
 )
@@ -288,11 +296,26 @@ INSERT INTO pauses (user, project, machine_group) VALUES (:user, :project, :grou
 DELETE FROM pauses WHERE user = :user AND project = :project AND machine_group = :group
 
 --- list_quotas: All quotas; an empty text stands for all projects of the user.
-SELECT user, project, running, cpus FROM quotas ORDER BY user, project
+SELECT user, project, running, cpus, storage FROM quotas ORDER BY user, project
+
+--- stored: Bytes of outputs of each user's projects, or of one user's; an empty text stands for all users.
+SELECT user, project, bytes FROM stored WHERE :user IN ('', user)
 
 --- set_quota: Keep a quota instead of the one that was there.
-INSERT INTO quotas (user, project, running, cpus) VALUES (:user, :project, :running, :cpus)
-ON CONFLICT (user, project) DO UPDATE SET running = excluded.running, cpus = excluded.cpus
+INSERT INTO quotas (user, project, running, cpus, storage)
+VALUES (:user, :project, :running, :cpus, :storage)
+ON CONFLICT (user, project) DO UPDATE
+SET running = excluded.running, cpus = excluded.cpus, storage = excluded.storage
 
 --- drop_quota: Forget a quota.
 DELETE FROM quotas WHERE user = :user AND project = :project
+
+--- list_retention: How long what has ended is kept; an empty text stands for all other projects.
+SELECT project, outputs, tasks FROM retention ORDER BY project
+
+--- set_retention: Keep a rule instead of the one that was there.
+INSERT INTO retention (project, outputs, tasks) VALUES (:project, :outputs, :tasks)
+ON CONFLICT (project) DO UPDATE SET outputs = excluded.outputs, tasks = excluded.tasks
+
+--- drop_retention: Forget a rule.
+DELETE FROM retention WHERE project = :project

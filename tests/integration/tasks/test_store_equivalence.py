@@ -27,6 +27,7 @@ from tasks.lifecycle import (
     Forgive,
     Hold,
     Lost,
+    OutputsRemoved,
     Progress,
     Release,
     Renew,
@@ -54,13 +55,20 @@ STIMULI: st.SearchStrategy[Stimulus] = st.one_of(
     st.builds(
         End,
         ATTEMPTS,
-        st.builds(Outcome, status=st.sampled_from(list(Status)), reason=REASONS, stored=st.booleans()),
+        st.builds(
+            Outcome,
+            status=st.sampled_from(list(Status)),
+            reason=REASONS,
+            stored=st.booleans(),
+            output_bytes=st.sampled_from([None, 0, 5]),
+        ),
     ),
     st.builds(Lost, ATTEMPTS, REASONS, st.none() | HOLDERS),
     st.builds(Undelivered, ATTEMPTS),
     st.builds(Stalled, ATTEMPTS, st.integers(1, 3)),
     st.builds(Forgive, ATTEMPTS),
     st.just(Expire()),
+    st.just(OutputsRemoved()),
     st.just(Cancel()),
     st.sampled_from([Hold(), Hold(), Release()]),
     st.builds(Wait, REASONS),
@@ -143,10 +151,20 @@ class Stores(RuleBasedStateMachine):
         self.both(verb, Pause(user=user, project=project, group=group))
 
     @rule(
-        user=st.sampled_from(["ada", "bob"]), project=NAMES, running=st.sampled_from([None, 2]), cpus=st.none() | COUNTS
+        user=st.sampled_from(["ada", "bob"]),
+        project=NAMES,
+        running=st.sampled_from([None, 2]),
+        cpus=st.none() | COUNTS,
+        storage=st.sampled_from([None, 7]),
     )
-    def quota(self, user: str, project: str | None, running: int | None, cpus: float | None) -> None:
-        self.both("set_quota", Quota(user=user, project=project, running=running, cpus=cpus))
+    def quota(
+        self, user: str, project: str | None, running: int | None, cpus: float | None, storage: int | None
+    ) -> None:
+        self.both("set_quota", Quota(user=user, project=project, running=running, cpus=cpus, storage=storage))
+
+    @rule(task=ids)
+    def forget(self, task: str) -> None:
+        self.both("forget", task)
 
     @rule(task=ids)
     def look(self, task: str) -> None:
@@ -177,6 +195,8 @@ class Stores(RuleBasedStateMachine):
         self.both("overdue", self.now, 100)
         self.both("active")
         self.both("counts")
+        self.both("stored")
+        self.both("ended", self.now, 100, with_outputs=True)
         self.both("events")
 
 

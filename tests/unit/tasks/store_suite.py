@@ -32,6 +32,7 @@ from tasks.lifecycle import (
     Forgive,
     Hold,
     Lost,
+    OutputsRemoved,
     Progress,
     Release,
     Renew,
@@ -41,7 +42,8 @@ from tasks.lifecycle import (
     Wait,
 )
 from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
-from tasks.rules import Pause, Quota, Rules
+from tasks.retention import Retention
+from tasks.rules import Account, Pause, Quota, Rules
 from tasks.store import Store
 from tests.unit.tasks.dependency_suite import DependencySuite
 from tests.unit.tasks.samples import INPUTS, NOW, WEIRD, case, dispatch, draft, failed, later, reason, succeeded, sweep
@@ -64,12 +66,12 @@ def make(store: Store, **fields: Any) -> TaskRecord:
     return record
 
 
-def succeed(store: Store, **fields: Any) -> str:
-    """Submit a task and carry it to success; returns its id."""
+def succeed(store: Store, *, size: int | None = None, **fields: Any) -> str:
+    """Submit a task and carry it to success, with so many bytes of outputs; returns its id."""
     task = make(store, **fields).id
     store.apply(task, dispatch(), NOW)
     store.apply(task, Progress(1, Status.FINALIZING), NOW)
-    store.apply(task, End(1, succeeded()), later(5))
+    store.apply(task, End(1, succeeded().model_copy(update={"output_bytes": size})), later(5))
     return task
 
 
@@ -342,6 +344,42 @@ class StoreSuite(DependencySuite):
         assert store.rules().quotas[1:] == (whole, part)
         store.set_quota(Quota(user=WEIRD))
         assert store.rules().quotas == (whole, part)
+
+    def test_what_outputs_take_is_added_up_until_they_are_removed(self, store: Store) -> None:
+        storage = Quota(user="ada", project="p", storage=10)
+        store.set_quota(storage)
+        assert (store.rules().quotas, store.rules().stored, store.stored()) == ((storage,), {}, {})
+        first, second, theirs = (succeed(store, project="p", size=5), succeed(store, size=7), succeed(store, user="bob"))
+        assert store.get(first).task.attempts[0].output_bytes == 5
+        assert store.stored("ada") == {Account("ada"): 12, Account("ada", "p"): 5, Account("ada", "default"): 7}
+        assert store.rules().stored == store.stored()
+        assert store.stored("eve") == {}
+        removed = store.apply(first, OutputsRemoved(), later(9))
+        assert (removed.task.outputs_removed_at, removed.output_bytes) == (later(9), 0)
+        assert store.apply(first, OutputsRemoved(), later(10)) == removed
+        assert store.events(task=first)[-1].message == "Its outputs were removed."
+        assert store.stored() == {Account("ada"): 7, Account("ada", "default"): 7}
+        assert ids(store.ended(later(60), 10)) == [first, second, theirs]
+        # Of the third nobody knows how much it stored.
+        assert store.get(theirs).output_bytes is None
+        assert ids(store.ended(later(60), 10, with_outputs=True)) == [second, theirs]
+        assert ids(store.ended(later(60), 10, store.get(second), with_outputs=True)) == [theirs]
+        store.forget(second)
+        assert store.stored() == {}
+
+    def test_only_what_has_ended_loses_its_outputs(self, store: Store) -> None:
+        task = make(store).id
+        with pytest.raises(Refused):
+            store.apply(task, OutputsRemoved(), NOW)
+
+    def test_a_rule_of_retention_takes_the_place_of_the_one_before(self, store: Store) -> None:
+        day = timedelta(days=1)
+        general, own = Retention(tasks=90 * day), Retention(project=WEIRD, outputs=day, tasks=2 * day)
+        for rule in (own, Retention(outputs=day), general):
+            store.set_retention(rule)
+        assert store.retention() == [general, own]
+        store.set_retention(Retention(project=WEIRD))
+        assert store.retention() == [general]
 
     def test_lanes_are_those_in_which_something_may_start(self, store: Store) -> None:
         task = make(store, project="p").id

@@ -110,6 +110,17 @@ def test_a_quota_counts_what_runs_and_what_starts() -> None:
     assert started(queue, 9, shares, Rules(quotas=(Quota(user="a", running=5), part))) == "a"
 
 
+def test_a_full_storage_keeps_its_owner_back_and_nobody_else() -> None:
+    queue = [waiting("a", 1), waiting("b", 2), waiting("a", 3)]
+    quotas = (Quota(user="a", storage=10),)
+    assert started(queue, 9, rules=Rules(quotas=quotas, stored={Account("a"): 9})) == "aba"
+    full = Rules(quotas=quotas, stored={Account("a"): 2048})
+    assert started(queue, 9, rules=full) == "b"
+    found = barrier(queue[0], full, {})
+    assert found is not None
+    assert found.message == "The quota of a is 10 B of stored outputs, and 2 KiB are stored."
+
+
 def test_a_large_task_is_not_passed_by_small_ones_unless_it_never_fits() -> None:
     queue = [waiting("a", 1, cpus=3), waiting("a", 2, cpus=1)]
     shares = Shares().after([at_work(waiting("a", 0, cpus=2))], 0)
@@ -136,6 +147,7 @@ def test_a_task_hears_what_keeps_it_back() -> None:
 @pytest.mark.parametrize(
     ("quota", "field"),
     [(Quota(user="a", running=-1), "--running"), (Quota(user="a", cpus=-0.5), "--cpus"), (Quota(user="a"), "--running")]
+    + [(Quota(user="a", storage=-1), "--storage")]
     + [(Quota(user="a", cpus=value), "--cpus") for value in (float("nan"), float("inf"))],
 )
 def test_a_quota_that_is_none_is_refused(quota: Quota, field: str) -> None:

@@ -1,0 +1,35 @@
+-- What the outputs of a task take in the storage; NULL where an earlier release stored them and did not count.
+ALTER TABLE tasks ADD COLUMN output_bytes INTEGER;
+
+-- The sums of that for each user's projects, kept by the database itself: nobody adds up a million tasks.
+CREATE TABLE stored (
+    user    TEXT NOT NULL,
+    project TEXT NOT NULL,
+    bytes   INTEGER NOT NULL,
+    PRIMARY KEY (user, project)
+) STRICT;
+
+CREATE TRIGGER outputs_counted AFTER UPDATE OF output_bytes ON tasks
+WHEN ifnull(new.output_bytes, 0) <> ifnull(old.output_bytes, 0)
+BEGIN
+    INSERT INTO stored (user, project, bytes)
+    VALUES (new.user, new.project, ifnull(new.output_bytes, 0) - ifnull(old.output_bytes, 0))
+    ON CONFLICT (user, project) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER outputs_forgotten AFTER DELETE ON tasks WHEN old.output_bytes > 0
+BEGIN
+    UPDATE stored SET bytes = bytes - old.output_bytes WHERE user = old.user AND project = old.project;
+END;
+
+-- The ended tasks whose outputs retention may remove, the oldest end first.
+CREATE INDEX tasks_with_outputs ON tasks (ended_at, seq) WHERE ended_at IS NOT NULL AND output_bytes IS NOT 0;
+
+ALTER TABLE quotas ADD COLUMN storage INTEGER;   -- bytes
+
+-- How long what has ended is kept, in seconds; an empty text stands for all projects without a rule of their own.
+CREATE TABLE retention (
+    project TEXT NOT NULL PRIMARY KEY,
+    outputs INTEGER,
+    tasks   INTEGER
+) STRICT;
