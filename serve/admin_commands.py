@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from filelock import FileLock, Timeout
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cluster.head import server_processes
-from serve import sharing_commands
+from serve import retention_commands, sharing_commands
+from serve.bars import bar
 from serve.secret import load_server_id
-from simulators import catalogue
 from simyard.cli.options import Json
-from simyard.cli.show import console, is_terminal
 from simyard.cli.text import size
-from simyard.errors import Conflict, InvalidInput, NotFound, SimyardError
+from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.status import Status
 from storage.objects import ObjectStore, open_store
-from storage.outcomes import remove_task
 from storage.parallel import each
 from storage.paths import Paths
 from storage.settings import Settings, load_settings
@@ -38,10 +34,9 @@ commands = typer.Typer(
     help="Keep the store of this machine's server safe and small, and share it fairly.", no_args_is_help=True
 )
 sharing_commands.register(commands)
+commands.add_typer(retention_commands.commands, name="retention")
 
 _PAGE = 500
-_AGE = re.compile(r"(\d+)([dhw])")
-_HOURS = {"h": 1, "d": 24, "w": 168}
 
 
 @commands.command("backup")
@@ -50,7 +45,7 @@ def backup(
 ) -> None:
     """Copy the store into a new file, also while the server runs; outputs stay where they are, in the storage."""
     database = _file(load_settings())
-    with _bar("copying", shown=not json_) as step:
+    with bar("copying", shown=not json_) as step:
         count = upkeep.backup(database, file, step)
     _say(json_, {"file": str(file), "bytes": count}, f"The store is in {file} ({size(count)}).")
 
@@ -72,7 +67,7 @@ def restore(
         raise InvalidInput(f"{file} cannot be restored: {trouble[0]}", field="FILE", fix="Take another backup.")
     with _stopped(settings):
         aside = database.with_name(f"simyard-before-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db")
-        with _bar("copying", shown=not json_) as step:
+        with bar("copying", shown=not json_) as step:
             upkeep.replace(database, file, aside, step)
         ended = _reclaim(settings, shown=not json_)
     kept = str(aside) if aside.exists() else None
@@ -106,48 +101,6 @@ def vacuum(json_: Json = False) -> None:
     _say(json_, {"before": before, "after": after}, f"The store had {size(before)} and has {size(after)}.")
 
 
-@commands.command("retention")
-def retention(
-    older: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Such as 90d, 12w or 36h; counted from a task's end.")
-    ],
-    project: Annotated[str | None, typer.Option(metavar="P", help="Only tasks of this project.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
-    json_: Json = False,
-) -> None:
-    """Remove tasks that ended long ago, with their outputs, tables and events; the server may run meanwhile.
-
-    Input files stay, since other tasks may share them, and so does a task whose result a later one has, until that
-    one goes.
-    """
-    settings = load_settings()
-    before = datetime.now(UTC) - _age(older)
-    store, objects = open_task_store(settings.task_store), open_store(settings.storage_uri)
-    try:
-        gone, count = 0, 0
-        for record in _old(store, before, project):
-            if store.list(TaskQuery(reused_from=record.id, limit=1)):
-                continue
-            if not dry_run:
-                # Nobody takes a result that is about to go; one that was taken just now stays.
-                try:
-                    store.withdraw(record.id)
-                except Conflict:
-                    continue
-                tables = _tables(record)
-                task = record.task
-                count += remove_task(objects, task.id, tables, simulator=task.simulator, project=task.project)
-                try:
-                    store.forget(task.id)
-                except Conflict:  # a new task asks for its outputs: its record stays for that one's explanation
-                    continue
-            gone += 1
-    finally:
-        store.close()
-    told = f"{gone} tasks would go." if dry_run else f"{gone} tasks and {size(count)} of outputs are gone."
-    _say(json_, {"tasks": gone, "bytes": None if dry_run else count, "dry_run": dry_run}, told)
-
-
 def _file(settings: Settings, *, new: bool = False) -> Path:
     """Return the file of the store; with `new` it need not exist.
 
@@ -162,34 +115,12 @@ def _file(settings: Settings, *, new: bool = False) -> Path:
     return settings.database
 
 
-def _old(store: Store, before: datetime, project: str | None) -> Iterator[TaskRecord]:
-    """Give the ended tasks, the oldest end first; each may be forgotten once it was given."""
-    last: TaskRecord | None = None
-    while page := store.ended(before, _PAGE, last):
-        yield from (record for record in page if project is None or record.task.project == project)
-        last = page[-1]
-
-
-def _tables(record: TaskRecord) -> tuple[str, ...]:
-    try:
-        return tuple(catalogue.find(record.task.simulator).tables)
-    except SimyardError:
-        return ()
-
-
-def _age(text: str) -> timedelta:
-    match = _AGE.fullmatch(text)
-    if match is None or int(match[1]) > 10**6:
-        raise InvalidInput(f"{text!r} is no age.", field="--older-than", fix="Write 90d, 12w or 36h.")
-    return timedelta(hours=int(match[1]) * _HOURS[match[2]])
-
-
 def _reclaim(settings: Settings, *, shown: bool) -> int:
     """Return how many tasks the storage knows the end of and the restored store did not."""
     store, objects = open_task_store(settings.task_store), open_store(settings.storage_uri)
     try:
         ended = 0
-        with _bar("looking for results", shown=shown) as step:
+        with bar("looking for results", shown=shown) as step:
             while True:
                 todo = [r.id for status in Status if not status.is_end for r in _all(store, status)]
                 for i, task in enumerate(todo, 1):
@@ -207,9 +138,9 @@ def _missing_results(settings: Settings, *, shown: bool) -> Iterator[str]:
     try:
         total = sum(store.counts().values())
         seen = 0
-        with _bar("asking the storage", shown=shown) as step:
+        with bar("asking the storage", shown=shown) as step:
             for page in _pages(store, None):
-                named = [(r.outputs_of, r.task.result) for r in page if r.task.result is not None]
+                named = [(r.outputs_of, r.task.result) for r in page if r.task.result and not r.task.outputs_removed_at]
                 there = each(lambda found: _has_result(objects, *found), named)
                 for (task, number), present in zip(named, there, strict=True):
                     if not present and _still_there(store, task):
@@ -266,16 +197,6 @@ def _stopped(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that is told how much is done, of how much; a person sees a bar on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    hidden = not (shown and is_terminal())
-    with Progress(*columns, console=console(stderr=True), transient=True, disable=hidden) as progress:
-        row = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(row, completed=done, total=total)
 
 
 def _say(json_: bool, document: dict[str, object], text: str) -> None:

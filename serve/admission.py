@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from simulators import catalogue
 from simulators.fingerprint import fingerprint_of
 from simulators.spec import SimulatorSpec
-from simyard.dependency import InputFrom
+from simyard.dependency import Dependency, InputFrom
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
 from simyard.task import LOCAL_GROUP, TaskSpec
@@ -46,8 +46,11 @@ def admit(
     checked = [_checked(one.spec, groups) for one in wanted]
     hashes = {file.sha256 for spec in checked if isinstance(spec, TaskSpec) for file in spec.files}
     sizes = stored_sizes(storage, hashes)
+    emptied = _emptied([spec for spec in checked if isinstance(spec, TaskSpec)], user, store)
     return [
-        spec if isinstance(spec, SimyardError) else _draft(one, spec, user, sizes, store)
+        spec
+        if isinstance(spec, SimyardError)
+        else _emptied_error(spec, emptied) or _draft(one, spec, user, sizes, store)
         for one, spec in zip(wanted, checked, strict=True)
     ]
 
@@ -135,6 +138,22 @@ def _draft(
     except InvalidInput as error:
         return error
     return draft
+
+
+def _emptied(specs: Iterable[TaskSpec], user: str, store: Store) -> set[tuple[str | None, str | None]]:
+    """Return those references to tasks whose outputs are asked for and have been removed."""
+    asked = {one.named: Dependency(task=one.task, key=one.key) for spec in specs for one in spec.inputs_from}
+    found = store.named(user, list(asked.values())) if asked else {}
+    return {name for name, record in found.items() if record.task.outputs_removed_at is not None}
+
+
+def _emptied_error(spec: TaskSpec, emptied: Container[tuple[str | None, str | None]]) -> InvalidInput | None:
+    for i, one in enumerate(spec.inputs):
+        if isinstance(one, InputFrom) and one.named in emptied:
+            return InvalidInput(
+                f"The outputs of task {one} have been removed.", field=f"inputs.{i}", fix="Run that task again."
+            )
+    return None
 
 
 def _texts(spec: TaskSpec) -> Iterator[tuple[str, str]]:

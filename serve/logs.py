@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from serve.context import Context, HasContext
 from serve.news import Feed, HasFeed, all_events
-from serve.outputs import find_entry
+from serve.outputs import check_kept, find_entry
 from serve.ownership import OwnTask
 from serve.problems import PROBLEMS
 from serve.streams import pieces
@@ -61,6 +61,7 @@ async def read_log(
     that broke is resumed by asking again with the number of bytes that have arrived. When the attempt is lost with
     its machine, the answer ends; the next attempt has its own log.
     """
+    check_kept(record)
     number = _choose(record, attempt, follow=follow)
     headers = {"Content-Type": "text/plain", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
     if number is None:

@@ -13,10 +13,12 @@ from fastapi.responses import StreamingResponse
 from serve.context import Context, HasContext
 from serve.ownership import OwnTask
 from serve.problems import PROBLEMS
+from serve.retention import remove_outputs
 from serve.signed_urls import sign
 from serve.streams import attachment, json_answer, media_type_of, pieces, range_answer
 from simyard.errors import InvalidInput, NotFound
 from simyard.files import ManifestEntry, check_relative, matches
+from simyard.task import Task
 from simyard.words import Word
 from storage.manifest import read_manifest
 from storage.objects import ObjectStore
@@ -51,6 +53,16 @@ class Outputs(Word):
     entries: tuple[ManifestEntry, ...]
     objects: dict[str, StoredObject]
     """By the name that the entries use."""
+
+
+@router.delete("/v1/tasks/{task}/outputs", summary="Remove outputs", response_model=Task, responses=PROBLEMS)
+async def delete_outputs(context: HasContext, record: OwnTask) -> Response:
+    """Remove the outputs and logs of a task that has ended, for ever; the task and its rows of tables stay."""
+
+    def remove() -> Response:
+        return json_answer(remove_outputs(context.store, context.storage, record, context.clock())[0].task)
+
+    return await to_thread.run_sync(remove)
 
 
 @router.get("/v1/tasks/{task}/outputs", summary="List outputs", response_model=Outputs, responses=PROBLEMS)
@@ -130,12 +142,24 @@ def attempt_of(record: TaskRecord, attempt: int | None = None) -> int:
     """Return the attempt whose outputs are meant: the given one, the task's result, or else the newest.
 
     Raises:
-        NotFound: the task has had no attempt.
+        NotFound: the task has had no attempt, or its outputs have been removed.
     """
+    check_kept(record)
     number = attempt or record.task.result or record.attempt
     if not number:
         raise NotFound("The task has stored no outputs.", fix=_why(record))
     return number
+
+
+def check_kept(record: TaskRecord) -> None:
+    """Return where the outputs and logs of a task have not been removed.
+
+    Raises:
+        NotFound: they have.
+    """
+    if (removed := record.task.outputs_removed_at) is not None:
+        fix = "Its tables are still there; submit the task again for the outputs."
+        raise NotFound(f"The outputs were removed at {removed:%Y-%m-%d %H:%M:%S} UTC.", fix=fix)
 
 
 def read_outputs(

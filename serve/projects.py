@@ -54,7 +54,7 @@ OneGroup = Annotated[str, Depends(_group)]
 
 @router.get("/v1/projects", summary="List projects", response_model=Projects, responses=PROBLEMS)
 async def list_projects(context: HasContext, user: User) -> Response:
-    """Return your projects of which tasks are queued or run, or that are paused, with their quotas."""
+    """Return your projects of which tasks are queued or run, outputs are stored, or that are paused; with quotas."""
     return json_answer(Projects(projects=tuple(await to_thread.run_sync(_projects, context, user))))
 
 
@@ -94,7 +94,8 @@ def _projects(context: Context, user: str) -> list[Project]:
     rules, loads = context.store.rules(), loads_of(context.store.active())
     queued = {lane.project for lane in context.store.lanes() if lane.user == user}
     paused = {pause.project for pause in rules.pauses if pause.user == user and pause.project is not None}
-    names = queued | paused | {account.project for account in loads if account.user == user and account.project}
+    stored = context.store.stored(user)
+    names = queued | paused | {one.project for one in (*loads, *stored) if one.user == user and one.project}
     found = []
     for name in sorted(names):
         load = loads.get(Account(user, name), Load())
@@ -108,6 +109,8 @@ def _projects(context: Context, user: str) -> list[Project]:
                 cpus=load.cpus,
                 running_quota=None if quota is None else quota.running,
                 cpus_quota=None if quota is None else quota.cpus,
+                stored=stored.get(Account(user, name), 0),
+                storage_quota=None if quota is None else quota.storage,
             )
         )
     return found

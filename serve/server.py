@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from cluster.head import MARK, HeadPlan, head_is_alive, ray_environment, server_processes, start_head, stop_head
 from serve.errors import ServerFailed
+from serve.housekeeping import Housekeeping
 from serve.secret import load_server_id, load_token
 from simulators.scratch import sweep
 from simulators.work import box_of
@@ -130,7 +131,8 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
             failed = True
             try:
                 ready(start(settings, port, say))
-                _watch(settings, port, say, stopping)
+                with closing(Housekeeping(settings, _plan(settings).environment)) as housekeeping:
+                    _watch(settings, port, say, stopping, housekeeping)
                 failed = False
             finally:
                 say("stopping")
@@ -141,11 +143,14 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
         ) from None
 
 
-def _watch(settings: Settings, port: int, say: Callable[[str], None], stopping: Event) -> None:
+def _watch(
+    settings: Settings, port: int, say: Callable[[str], None], stopping: Event, housekeeping: Housekeeping
+) -> None:
     """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
     url = f"http://{HOST}:{port}"
     answered = time.monotonic()
     while not stopping.wait(_WATCH_SECONDS):
+        housekeeping.look()
         alive = head_is_alive(load_server_id(settings))
         if is_healthy(url):
             answered = time.monotonic()

@@ -12,8 +12,9 @@ import typer
 
 from simyard.cli.options import Json
 from simyard.cli.show import say_table
-from simyard.cli.text import used_of
+from simyard.cli.text import size, used_of
 from simyard.errors import InvalidInput, NotFound
+from simyard.resources import parse_size
 from simyard.task import LOCAL_GROUP
 from storage.settings import load_settings
 from tasks.rules import Load, Pause, Quota, check_quota, loads_of
@@ -38,13 +39,16 @@ def set_quota(
     project: ProjectOption = None,
     running: Annotated[int | None, typer.Option(metavar="N", help="So many tasks.")] = None,
     cpus: Annotated[float | None, typer.Option(metavar="CPUS", help="So many cores.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="So much of stored outputs, such as 500GB; then nothing starts.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Limit what a user, or a project of the user, may run at a time; it takes the place of the quota before.
+    """Limit what a user, or a project of the user, may run at a time and store; it replaces the quota before.
 
     What is over it waits. A quota below what runs now is refused.
     """
-    quota = Quota(user=user, project=project, running=running, cpus=cpus)
+    quota = Quota(user=user, project=project, running=running, cpus=cpus, storage=_size(storage))
     with _store() as store:
         _check_user(store, user)
         check_quota(quota, loads_of(store.active()).get(quota.account, Load()))
@@ -66,18 +70,25 @@ def remove_quota(user: UserOption, project: ProjectOption = None, json_: Json = 
 
 @commands.command("list")
 def list_quotas(json_: Json = False) -> None:
-    """List the quotas, and what runs of each."""
+    """List the quotas, and what runs and is stored of each."""
     with _store() as store:
-        quotas, loads = store.rules().quotas, loads_of(store.active())
-    found = [(quota, loads.get(quota.account, Load())) for quota in quotas]
+        quotas, loads, stored = store.rules().quotas, loads_of(store.active()), store.stored()
+    found = [(quota, loads.get(quota.account, Load()), stored.get(quota.account, 0)) for quota in quotas]
     if json_:
-        typer.echo(json.dumps({"quotas": [asdict(quota) | {"now": load._asdict()} for quota, load in found]}))
+        rules = [asdict(quota) | {"now": load._asdict() | {"storage": has}} for quota, load, has in found]
+        typer.echo(json.dumps({"quotas": rules}))
         return
     rows = [
-        (quota.user, quota.project or "(all)", used_of(load.running, quota.running), used_of(load.cpus, quota.cpus))
-        for quota, load in found
+        (
+            quota.user,
+            quota.project or "(all)",
+            used_of(load.running, quota.running),
+            used_of(load.cpus, quota.cpus),
+            used_of(has, quota.storage, size),
+        )
+        for quota, load, has in found
     ]
-    say_table(("USER", "PROJECT", "RUNNING", "CPUS"), rows, fixed=(0, 1, 2, 3), right=(2, 3))
+    say_table(("USER", "PROJECT", "RUNNING", "CPUS", "STORAGE"), rows, fixed=(0, 1, 2, 3, 4), right=(2, 3, 4))
 
 
 def pause(group: GroupArgument = LOCAL_GROUP, json_: Json = False) -> None:
@@ -115,8 +126,17 @@ def _whose(quota: Quota) -> str:
 
 
 def _limits(quota: Quota) -> str:
-    running = [] if quota.running is None else [f"{quota.running} running tasks"]
-    return " and ".join(running + ([] if quota.cpus is None else [f"{quota.cpus:g} cores"]))
+    limits = [] if quota.running is None else [f"{quota.running} running tasks"]
+    limits += [] if quota.cpus is None else [f"{quota.cpus:g} cores"]
+    limits += [] if quota.storage is None else [f"{size(quota.storage)} of stored outputs"]
+    return " and ".join(limits)
+
+
+def _size(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(parse_size(text))
+    except ValueError as error:
+        raise InvalidInput(f"{error}.", field="--storage") from None
 
 
 def _say(json_: bool, document: dict[str, object], text: str) -> None:

@@ -287,7 +287,13 @@ class MemoryStore:
             return sorted(self._active.values(), key=_age)
 
     def ended(
-        self, before: datetime, limit: int, after: TaskRecord | None = None, *, with_outputs: bool = False
+        self,
+        before: datetime,
+        limit: int,
+        after: TaskRecord | None = None,
+        *,
+        project: str | None = None,
+        with_outputs: bool = False,
     ) -> builtins.list[TaskRecord]:
         """See Store."""
         with self._lock:
@@ -295,6 +301,7 @@ class MemoryStore:
             records = sorted((r for r in self._records.values() if r.status.is_end), key=_ended)
             start = 0 if after is None else bisect_right(records, _ended(after), key=_ended)
             found = [r for r in records[start:] if _ended(r)[0] < before and not self._is_needed(r.id)]
+            found = [r for r in found if project in {None, r.task.project}]
             found = [r for r in found if r.output_bytes != 0 or not with_outputs]
         return found[: max(limit, 0)]
 

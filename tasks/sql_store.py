@@ -78,11 +78,17 @@ class SqlStore(ABC):
         return [rows.record_of(row) for row in self._read("active")]
 
     def ended(
-        self, before: datetime, limit: int, after: TaskRecord | None = None, *, with_outputs: bool = False
+        self,
+        before: datetime,
+        limit: int,
+        after: TaskRecord | None = None,
+        *,
+        project: str | None = None,
+        with_outputs: bool = False,
     ) -> builtins.list[TaskRecord]:
         """See Store."""
         at = None if after is None else rows.optional_micros(after.task.ended_at)
-        cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq}
+        cursor = {"at": 0 if at is None else at, "seq": 0 if after is None else after.seq, "project": project}
         name = "ended_with_outputs" if with_outputs else "ended"
         found = self._read(name, before=rows.micros(before), limit=limit_of(limit), **cursor)
         return [rows.record_of(row) for row in found]

@@ -146,12 +146,18 @@ class Store(Protocol):
         ...
 
     def ended(
-        self, before: datetime, limit: int, after: TaskRecord | None = None, *, with_outputs: bool = False
+        self,
+        before: datetime,
+        limit: int,
+        after: TaskRecord | None = None,
+        *,
+        project: str | None = None,
+        with_outputs: bool = False,
     ) -> builtins.list[TaskRecord]:
         """Return the tasks that ended before a moment, the oldest end first; `after` is the last of the page before.
 
-        Those that a task which has not ended waits for, or takes outputs of, are left out, and `with_outputs` leaves
-        out those that have nothing in the storage.
+        Those that a task which has not ended waits for, or takes outputs of, are left out; `project` leaves out those
+        of other projects, and `with_outputs` those that have nothing in the storage.
         """
         ...
 

@@ -202,6 +202,15 @@ class Task:
         """
         return Download(self._connection, self.id, folder, glob=glob, progress=progress).run()
 
+    def remove_outputs(self) -> TaskInfo:
+        """Remove the outputs and logs from the storage, for ever; the task and its rows of tables stay.
+
+        Raises:
+            Conflict: it has not ended, or another task needs them.
+        """
+        self._info = self._connection.ask(TaskInfo, "DELETE", f"{self._place}/outputs", repeatable=True, timeout=300)
+        return self._info
+
     @property
     def tables(self) -> dict[str, str]:
         """The names of the tables that the outputs gave, each with a sentence."""

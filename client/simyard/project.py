@@ -6,7 +6,7 @@ from simyard.words import Name, Word
 
 
 class Project(Word):
-    """A project of which tasks are queued or run, or that is paused."""
+    """A project of which tasks are queued or run, or outputs are stored, or that is paused."""
 
     name: Name
     paused: bool
@@ -21,6 +21,10 @@ class Project(Word):
     """How many tasks of it may run at a time; None: no quota."""
     cpus_quota: float | None
     """How many cores it may use at a time; None: no quota."""
+    stored: int = 0
+    """Bytes that its tasks' outputs take in the storage."""
+    storage_quota: int | None = None
+    """How many they may take before no further task of it starts; None: no quota."""
 
 
 class Pausing(Word):

@@ -183,7 +183,10 @@ SELECT status, count(*) FROM tasks WHERE sweep = %(sweep)s GROUP BY status
 
 --- ended: The tasks that ended before a moment, oldest end first.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s) AND NOT EXISTS (
+FROM tasks WHERE ended_at < %(before)s
+  AND (ended_at, seq) > (%(at)s, %(seq)s)
+  AND (%(project)s::text IS NULL OR project = %(project)s)
+  AND NOT EXISTS (
     SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
     WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
 )
@@ -191,7 +194,11 @@ ORDER BY ended_at, seq LIMIT %(limit)s
 
 --- ended_with_outputs: The tasks that ended before a moment and whose outputs may be there, oldest end first.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE ended_at < %(before)s AND (ended_at, seq) > (%(at)s, %(seq)s) AND output_bytes IS DISTINCT FROM 0 AND NOT EXISTS (
+FROM tasks WHERE ended_at < %(before)s
+  AND (ended_at, seq) > (%(at)s, %(seq)s)
+  AND output_bytes IS DISTINCT FROM 0
+  AND (%(project)s::text IS NULL OR project = %(project)s)
+  AND NOT EXISTS (
     SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
     WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
 )

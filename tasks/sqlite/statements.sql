@@ -151,7 +151,10 @@ ORDER BY seq
 
 --- ended: The tasks that ended before a moment, oldest end first.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq) AND NOT EXISTS (
+FROM tasks WHERE ended_at < :before
+  AND (ended_at, seq) > (:at, :seq)
+  AND (:project IS NULL OR project = :project)
+  AND NOT EXISTS (
     SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
     WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
 )
@@ -159,7 +162,11 @@ ORDER BY ended_at, seq LIMIT :limit
 
 --- ended_with_outputs: The tasks that ended before a moment and whose outputs may be there, oldest end first.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE ended_at < :before AND (ended_at, seq) > (:at, :seq) AND output_bytes IS NOT 0 AND NOT EXISTS (
+FROM tasks WHERE ended_at < :before
+  AND (ended_at, seq) > (:at, :seq)
+  AND output_bytes IS NOT 0
+  AND (:project IS NULL OR project = :project)
+  AND NOT EXISTS (
     SELECT 1 FROM dependencies JOIN tasks AS child ON child.seq = dependencies.child
     WHERE dependencies.parent = tasks.seq AND child.ended_at IS NULL
 )

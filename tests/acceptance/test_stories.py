@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -260,6 +261,33 @@ def test_of_those_that_wait_the_higher_priority_runs_first(server: RunningServer
         assert task.wait(120) == "succeeded"
     begun = sorted((task.info.started_at, i) for i, task in enumerate(later) if task.info.started_at)
     assert [i for _, i in begun] == [2, 4, 3, 0, 1]
+
+
+def test_a_full_storage_holds_a_task_up_until_outputs_are_removed(server: RunningServer, tmp_path: Path) -> None:
+    def said(*words: str) -> Any:
+        done = server.simyard(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    owner = ("--user", getpass.getuser(), "--project", "full")
+    _, parameters = case_of("swmm", tmp_path / "case")
+    run = ("run", "swmm", str(tmp_path / "case"), *parameters)
+    old = said(*run, "--project", "full", "--wait")["id"]
+    [attempt] = said("tasks", "info", old)["attempts"]
+    assert attempt["output_bytes"] > 0
+    said("admin", "quota", "set", *owner, "--storage", str(attempt["output_bytes"]))
+    try:
+        new = said(*run, "--project", "full")["id"]
+        assert "stored outputs" in said("tasks", "explain", new)["summary"]
+        asked = server.simyard("tasks", "remove-outputs", old)
+        assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
+        assert said("tasks", "remove-outputs", "--yes", old)["outputs_removed_at"] is not None
+        assert said("tasks", "wait", new)["status"] == "succeeded"
+        assert "removed at" in server.simyard("tasks", "download", old, str(tmp_path / "out")).stderr
+        [project] = [one for one in said("projects", "list")["projects"] if one["name"] == "full"]
+        assert project["stored"] == said("tasks", "info", new)["attempts"][0]["output_bytes"]
+    finally:
+        said("admin", "quota", "remove", *owner)
 
 
 def test_equal_tasks_share_a_warm_actor(server: RunningServer) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from simyard.cli.text import plain
+from simyard.errors import InvalidInput
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,6 +22,17 @@ def say_json(value: BaseModel | Any) -> None:
     dump = getattr(value, "model_dump", None)
     document = dump(mode="json") if dump is not None else value
     typer.echo(json.dumps(document, indent=2, default=_plain_data))
+
+
+def confirm(question: str) -> None:
+    """Ask a person whether to go on, and leave where the answer is not yes.
+
+    Raises:
+        InvalidInput: nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise InvalidInput("Nobody can be asked here whether to go on.", field="--yes", fix="Give --yes.")
+    typer.confirm(question, abort=True, err=True)
 
 
 def say_json_line(value: Any) -> None:

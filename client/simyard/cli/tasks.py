@@ -13,7 +13,7 @@ from simyard.cli import session
 from simyard.cli.failures import INTERRUPTED, say
 from simyard.cli.fetching import fetch, fetch_if_any
 from simyard.cli.options import DownloadTo, Glob, Json, TaskArgument
-from simyard.cli.show import say_json, say_json_line, say_pairs, say_table
+from simyard.cli.show import confirm, say_json, say_json_line, say_pairs, say_table
 from simyard.cli.text import ago, duration, moment, plain, size
 from simyard.cli.watching import say_how_back, watch
 
@@ -215,6 +215,27 @@ def cancel_tasks(
             if not json_:
                 end = f"had ended: {info.status.value}" if was_over else "is being ended"
                 say(f"{info.id} {'cancelled' if info.status.value == 'cancelled' and not was_over else end}")
+    if json_:
+        say_json(found[0].info if len(found) == 1 else {"tasks": [handle.info for handle in found]})
+
+
+@commands.command("remove-outputs")
+def remove_outputs(
+    tasks: Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json_: Json = False,
+) -> None:
+    """Remove the outputs and logs of ended tasks from the storage, for ever; tasks and tables stay."""
+    with session.connect() as client:
+        found = [client.tasks.get(task) for task in dict.fromkeys(tasks)]
+        if not yes:
+            sizes = sum(attempt.output_bytes or 0 for handle in found for attempt in handle.info.attempts)
+            which = found[0].id if len(found) == 1 else f"{len(found)} tasks"
+            confirm(f"Remove the outputs of {which} ({size(sizes)}) for ever?")
+        for handle in found:
+            handle.remove_outputs()
+            if not json_:
+                say(f"{handle.id} has no outputs any more")
     if json_:
         say_json(found[0].info if len(found) == 1 else {"tasks": [handle.info for handle in found]})
 

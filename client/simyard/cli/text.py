@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 _STEPS = (("d", 86400), ("h", 3600), ("min", 60))
@@ -51,6 +52,6 @@ def moment(then: datetime) -> str:
     return then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def used_of(used: float, quota: float | None) -> str:
+def used_of(used: float, quota: float | None, shown: Callable[[float], str] = "{:g}".format) -> str:
     """Return how much of a quota is used: `2 of 8`, or `2` where there is none."""
-    return f"{used:g}" if quota is None else f"{used:g} of {quota:g}"
+    return shown(used) if quota is None else f"{shown(used)} of {shown(quota)}"

@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
+from serve.housekeeping import Housekeeping
 from simyard.cli.app import build
 from simyard.status import Status
 from storage.manifest import commit_manifest
@@ -21,6 +22,7 @@ from storage.outcomes import put_outcome
 from storage.settings import Settings, load_settings
 from tasks.lifecycle import Cancel, End, Progress
 from tasks.sqlite.store import SqliteStore
+from tests.running_server import until
 from tests.unit.tasks.samples import NOW, dispatch, draft, succeeded
 
 
@@ -126,30 +128,75 @@ def test_a_result_that_the_storage_lacks_is_named(store: SqliteStore, settings: 
     assert good not in result.output
 
 
-def test_retention_removes_what_is_old_with_all_it_stored(store: SqliteStore, settings: Settings) -> None:
+def objects(settings: Settings, task: str) -> list[str]:
+    return [info.key for info in open_storage(settings.storage_uri).list("") if task in info.key]
+
+
+def test_the_rules_of_retention_remove_what_is_old_with_all_it_stored(store: SqliteStore, settings: Settings) -> None:
     now = datetime.now(UTC)
     old, other, young, going = submit(store), submit(store, project="keep"), submit(store), submit(store)
     for task in (old, other):
         finish(store, settings, task, now - timedelta(days=31))
     store.apply(young, Cancel(), now - timedelta(days=29))
-    rules = ("retention", "--older-than", "30d", "--project", "default")
-    assert told(*rules, "--dry-run") == {"tasks": 1, "bytes": None, "dry_run": True}
+    assert told("retention", "run") == {"tasks": 0, "outputs": 0, "bytes": 0, "dry_run": False}
+    told("retention", "set", "--tasks", "30d")
+    told("retention", "set", "--project", "keep", "--outputs", "36h", "--tasks", "52w")
+    would = {"tasks": 1, "outputs": 1, "bytes": None, "dry_run": True}
+    assert told("retention", "run", "--dry-run") == would
     assert store.get(old).task.result == 1
-    assert told(*rules)["tasks"] == 1
-    assert told(*rules)["tasks"] == 0
+    done = told("retention", "run")
+    assert (done["tasks"], done["outputs"]) == (1, 1)
+    assert told("retention", "run") == {"tasks": 0, "outputs": 0, "bytes": 0, "dry_run": False}
     assert {record.id for record in store.ended(now, 10)} == {other, young}
     assert store.get(going).status is Status.QUEUED
-    keys = [info.key for info in open_storage(settings.storage_uri).list("")]
-    assert not [key for key in keys if old in key]
-    assert [key for key in keys if other in key]
+    assert objects(settings, old) == objects(settings, other) == []
+    assert store.get(other).task.outputs_removed_at is not None
     assert told("check") == {"troubles": []}
 
 
-@pytest.mark.parametrize("age", ["", "30", "-1d", "30 days", "9999999d", "d"])
+def test_rules_are_set_listed_and_removed(store: SqliteStore) -> None:
+    told("retention", "set", "--outputs", "36h", "--tasks", "52w")
+    told("retention", "set", "--project", "p", "--tasks", "1h")
+    assert told("retention", "list")["rules"] == [
+        {"project": None, "outputs": 129600.0, "tasks": 31449600.0},
+        {"project": "p", "outputs": None, "tasks": 3600.0},
+    ]
+    shown = admin("retention", "list").output
+    assert "36h" in shown
+    assert "364d" in shown
+    assert "for ever" in shown
+    told("retention", "remove")
+    assert [rule.project for rule in store.retention()] == ["p"]
+    assert admin("retention", "remove").exit_code == 2
+
+
+@pytest.mark.parametrize("age", ["", "30", "-1d", "30 days", "9999999d", "d", "0d", "999999w"])
 def test_an_age_that_is_none_is_refused(store: SqliteStore, age: str) -> None:
-    result = admin("retention", "--older-than", age)
+    result = admin("retention", "set", f"--tasks={age}")
     assert result.exit_code == 2
     assert "90d" in result.output
+    assert store.retention() == []
+
+
+def test_a_rule_that_says_nothing_or_keeps_outputs_beyond_their_task_is_refused(store: SqliteStore) -> None:
+    assert "--outputs" in admin("retention", "set").output
+    assert "go with their task" in admin("retention", "set", "--outputs", "2d", "--tasks", "1d").output
+    assert store.retention() == []
+
+
+def test_a_server_applies_the_rules_by_itself(store: SqliteStore, settings: Settings) -> None:
+    task = submit(store)
+    finish(store, settings, task, datetime.now(UTC) - timedelta(hours=2))
+    environment = {"SIMYARD_DATA_DIR": str(settings.data_dir)}
+    with closing(Housekeeping(settings, environment, first=0)) as housekeeping:
+        housekeeping.look()
+        assert not housekeeping.is_busy, "there is no rule yet"
+    told("retention", "set", "--outputs", "1h")
+    with closing(Housekeeping(settings, environment, first=0)) as housekeeping:
+        housekeeping.look()
+        until(lambda: store.get(task).task.outputs_removed_at is not None, 60)
+        until(lambda: not housekeeping.is_busy, 60)
+    assert objects(settings, task) == []
 
 
 def test_a_vacuum_tells_both_sizes(store: SqliteStore) -> None:

@@ -26,6 +26,30 @@ def task(face: Face, tmp_path: Path) -> str:
     return made
 
 
+def test_removed_outputs_are_gone_for_ever_and_said_to_be(face: Face, task: str) -> None:
+    answer = face.request("DELETE", f"/v1/tasks/{task}/outputs")
+    assert answer.status_code == 200
+    removed = answer.json()["outputs_removed_at"]
+    assert removed is not None
+    assert face.request("DELETE", f"/v1/tasks/{task}/outputs").json()["outputs_removed_at"] == removed
+    assert not [info.key for info in face.storage.list("tasks")]
+    for place in ("outputs", "outputs/content?path=empty.txt", "outputs:download", "logs"):
+        assert "removed at" in problem(face.get(f"/v1/tasks/{task}/{place}"), 404)["detail"]
+    assert face.get(f"/v1/tasks/{task}/files").json() == {"live": False, "files": []}
+    said = problem(face.post("/v1/tasks", json=face.spec(inputs=[{"task": task, "path": "*"}])), 422, "inputs.0")
+    assert task in said["detail"]
+
+
+def test_only_the_owner_removes_outputs_and_only_of_what_has_ended(face: Face, task: str) -> None:
+    problem(face.request("DELETE", f"/v1/tasks/{task}/outputs", key=face.add_key("bob")), 404)
+    going = face.submit()
+    assert "Cancel" in problem(face.request("DELETE", f"/v1/tasks/{going}/outputs"), 409)["fix"]
+    later = face.submit(inputs=[{"task": task, "path": "*"}])
+    problem(face.request("DELETE", f"/v1/tasks/{task}/outputs"), 409)
+    face.post(f"/v1/tasks/{later}:cancel")
+    assert face.request("DELETE", f"/v1/tasks/{task}/outputs").status_code == 200
+
+
 def test_the_list_has_every_file_and_log_and_signed_urls_of_their_bytes(face: Face, task: str) -> None:
     body = face.get(f"/v1/tasks/{task}/outputs").json()
     entries = [ManifestEntry.model_validate(entry) for entry in body["entries"]]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from simulators.outcome import Outcome
+from simyard.status import Status
+from tasks.lifecycle import End
 from tasks.rules import Pause, Quota
 from tests.unit.serve.face import Face, problem
 
@@ -67,6 +70,19 @@ def test_the_projects_that_have_something_to_tell_are_listed(face: Face) -> None
     ]
     assert (found["b"]["cpus"], found["b"]["cpus_quota"], found["b"]["running_quota"]) == (1.0, 8.0, None)
     assert face.get("/v1/projects", key=face.add_key("bob")).json() == {"projects": []}
+
+
+def test_what_a_project_has_stored_is_listed_and_a_full_storage_is_explained(face: Face) -> None:
+    old = face.submit(project="a")
+    face.run(old)
+    outcome = Outcome(status=Status.SUCCEEDED, stored=True, output_bytes=2048)
+    face.store.apply(old, End(1, outcome), face.clock.now)
+    face.store.set_quota(Quota(user="ada", project="a", storage=1024))
+    [found] = face.get("/v1/projects").json()["projects"]
+    assert (found["name"], found["stored"], found["storage_quota"], found["queued"]) == ("a", 2048, 1024, False)
+    told = explained(face, face.submit(project="a"))
+    assert "1 KiB of stored outputs, and 2 KiB are stored" in str(told["summary"])
+    assert "remove-outputs" in str(told["next"])
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])

@@ -23,6 +23,7 @@ CLOSED = [
     ("GET", "/v1/tasks/t000000000000/files/content?path=x"),
     ("GET", "/v1/tasks/t000000000000/samples"),
     ("GET", "/v1/tasks/t000000000000/outputs"),
+    ("DELETE", "/v1/tasks/t000000000000/outputs"),
     ("GET", "/v1/tasks/t000000000000/outputs/content?path=x"),
     ("GET", "/v1/tasks/t000000000000/outputs:download"),
     ("GET", "/v1/tasks/t000000000000/tables"),

@@ -349,7 +349,11 @@ class StoreSuite(DependencySuite):
         storage = Quota(user="ada", project="p", storage=10)
         store.set_quota(storage)
         assert (store.rules().quotas, store.rules().stored, store.stored()) == ((storage,), {}, {})
-        first, second, theirs = (succeed(store, project="p", size=5), succeed(store, size=7), succeed(store, user="bob"))
+        first, second, theirs = (
+            succeed(store, project="p", size=5),
+            succeed(store, size=7),
+            succeed(store, user="bob"),
+        )
         assert store.get(first).task.attempts[0].output_bytes == 5
         assert store.stored("ada") == {Account("ada"): 12, Account("ada", "p"): 5, Account("ada", "default"): 7}
         assert store.rules().stored == store.stored()
