@@ -25,6 +25,7 @@ from storage.settings import load_settings
 from storage.uploads import sweep_uploads
 from tasks.desk import Clock, Desk
 from tasks.holders import Verdict
+from tasks.listening import Listener
 from tasks.ray_holders import RayHolders
 from tasks.reporting import DISPATCHER, NAMESPACE
 from tasks.store import Contested, Store
@@ -59,6 +60,9 @@ class DispatcherActor:
         self._swept_at = time.monotonic()
         self._turned_at = time.monotonic()
         threading.Thread(target=self._run, name="turns", daemon=True).start()
+        if isinstance(self._store, Contested):
+            # Other servers' faces cannot call this dispatcher.
+            Listener(self._store, self._news.set)
 
     @ray.method(concurrency_group="control")
     def wake(self) -> None:
