@@ -13,7 +13,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from cluster.head import server_processes
-from serve import retention_commands, sharing_commands
+from serve import machine_type_commands, retention_commands, sharing_commands
 from serve.bars import bar
 from serve.secret import load_server_id
 from simyard.cli.options import Json
@@ -35,6 +35,7 @@ commands = typer.Typer(
 )
 sharing_commands.register(commands)
 commands.add_typer(retention_commands.commands, name="retention")
+commands.add_typer(machine_type_commands.commands, name="machine-types")
 
 _PAGE = 500
 

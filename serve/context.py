@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -35,6 +36,8 @@ class Context:
     """Gives the machine groups as they are now."""
     secret: bytes
     """Signs the URLs that the server hands out; the same in every replica."""
+    machine_types: Path | None = None
+    """The file of what was refreshed of the machine types since the release."""
     clock: Callable[[], datetime] = _now
     """Gives the time, with its zone."""
     url_seconds: int = 6 * 3600

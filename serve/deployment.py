@@ -13,6 +13,7 @@ import ray
 from ray import serve as ray_serve
 
 from cluster.bare_worker import leave_arrow_out
+from cluster.machine_types import catalogue_file
 from serve.face import Face
 from storage.objects import open_store
 from storage.rooms import check_rooms
@@ -45,6 +46,7 @@ def build() -> FastAPI:
             waker=dispatcher,
             groups=dispatcher.groups,
             secret=load_secret(settings),
+            machine_types=catalogue_file(settings.data_dir),
         )
     )
 

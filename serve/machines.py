@@ -7,13 +7,17 @@ import logging
 import time
 from typing import cast
 
-from fastapi import APIRouter, Request
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
 
+from cluster.machine_types import list_types
 from serve.auth import User
 from serve.context import Context, HasContext
 from serve.problems import PROBLEMS
+from serve.streams import json_answer
 from simyard.errors import Unavailable
 from simyard.group import MachineGroup
+from simyard.machine_type import MachineType
 from simyard.words import Word
 
 _SECONDS = 2.0
@@ -27,6 +31,12 @@ class Groups(Word):
     """All machine groups."""
 
     groups: tuple[MachineGroup, ...]
+
+
+class MachineTypes(Word):
+    """What clouds sell."""
+
+    machine_types: tuple[MachineType, ...]
 
 
 class GroupMemory:
@@ -65,3 +75,13 @@ async def memory_of(request: Request) -> GroupMemory:
 async def list_groups(context: HasContext, _user: User) -> Groups:
     """Return every machine group with its machines and what is free on them."""
     return Groups(groups=await context.groups())
+
+
+@router.get("/v1/machine-types", summary="List machine types", response_model=MachineTypes, responses=PROBLEMS)
+async def list_machine_types(context: HasContext, _user: User) -> Response:
+    """Return what clouds sell: cores, memory, GPUs, disks, and prices by region with their source and date."""
+
+    def look() -> Response:
+        return json_answer(MachineTypes(machine_types=list_types(context.machine_types)))
+
+    return await to_thread.run_sync(look)

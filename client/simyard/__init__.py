@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from simyard.group import MachineGroup as MachineGroup
     from simyard.handle import Task as Task
     from simyard.handle import TaskFile as TaskFile
+    from simyard.machine_type import MachineType as MachineType
+    from simyard.machine_type import Price as Price
     from simyard.progress import Stage as Stage
     from simyard.progress import Transferred as Transferred
     from simyard.project import Project as Project
@@ -83,10 +85,12 @@ __all__ = [
     "LogStream",
     "Machine",
     "MachineGroup",
+    "MachineType",
     "ManifestEntry",
     "NotFound",
     "NotInstalled",
     "Parameter",
+    "Price",
     "Project",
     "Reason",
     "ReasonCode",
@@ -142,6 +146,7 @@ _HOMES = {
     "simyard.files": ("InputFile", "ManifestEntry"),
     "simyard.group": ("Machine", "MachineGroup"),
     "simyard.handle": ("Task", "TaskFile"),
+    "simyard.machine_type": ("MachineType", "Price"),
     "simyard.progress": ("Stage", "Transferred"),
     "simyard.project": ("Project",),
     "simyard.reason": ("Reason", "ReasonCode"),

@@ -22,6 +22,7 @@ from simyard.files import InputFile
 from simyard.folder import hash_files, scan
 from simyard.handle import Task
 from simyard.listings import Groups, Projects, Simulators, Tasks
+from simyard.machine_type import MachineType
 from simyard.parameter_table import Grid, Table, gathered
 from simyard.profile import Profile, load_profile, normal_url
 from simyard.progress import Progress
@@ -42,6 +43,10 @@ class Health(BaseModel):
 
     status: str
     version: str
+
+
+class _MachineTypes(BaseModel):
+    machine_types: tuple[MachineType, ...]
 
 
 class Client:
@@ -74,6 +79,10 @@ class Client:
         self.simulators = Simulators(self._connection)
         self.groups = Groups(self._connection)
         self.projects = Projects(self._connection)
+
+    def machine_types(self) -> tuple[MachineType, ...]:
+        """Return what clouds sell, with prices by region."""
+        return self._connection.ask(_MachineTypes, "GET", "/v1/machine-types").machine_types
 
     def __enter__(self) -> Self:
         return self

@@ -209,6 +209,10 @@ def test_with_json_there_is_one_document_and_nothing_else(server: RunningServer,
     assert {one["name"] for one in told("simulators", "list")["simulators"]} >= {"swmm", "openseespy", "calculix"}
     assert told("simulators", "info", "swmm")["name"] == "swmm"
     assert told("groups", "list")["groups"][0]["name"] == "local"
+    gpus = told("machines", "types", "--gpus", "1", "--memory", "64GiB", "--region", "us-east-1")["machine_types"]
+    assert {one["gpu"] for one in gpus} >= {"L4", "H100"}
+    prices = [one["prices"][0]["on_demand"] for one in gpus]
+    assert prices == sorted(prices)
 
 
 def test_logs_and_files_are_seen_while_the_task_runs(server: RunningServer, case: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ CLOSED = [
     ("GET", "/v1/simulators"),
     ("GET", "/v1/simulators/swmm"),
     ("GET", "/v1/groups"),
+    ("GET", "/v1/machine-types"),
     ("POST", "/v1/groups/local:pause"),
     ("POST", "/v1/groups/local:resume"),
     ("GET", "/v1/projects"),
