@@ -37,8 +37,11 @@ def start(
     object_store_memory: int,
     agent_port: int,
     labels: dict[str, str],
+    cluster_file: str | None = None,
 ) -> None:
     """Start the head and return once it takes drivers; it goes on without this process.
+
+    With a cluster file it also starts Ray's autoscaler, which reads it.
 
     Raises:
         Exception: whatever Ray says when it does not start.
@@ -58,7 +61,8 @@ def start(
             worker_path=str(Path(__file__).with_name("bare_worker.py")),
             include_dashboard=False,
             include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
-            no_monitor=True,
+            no_monitor=cluster_file is None,
+            autoscaling_config=cluster_file,
         ),
         head=True,
         shutdown_at_exit=False,

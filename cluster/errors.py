@@ -4,12 +4,19 @@ The tree::
 
     SimyardError
     └── Unavailable
-        └── HeadFailed      Ray's head did not start or stop
+        ├── ClusterFileBroken   the autoscaler's file on the head cannot be read
+        └── HeadFailed          Ray's head did not start or stop
 """
 
 from __future__ import annotations
 
 from simyard.errors import Unavailable
+
+
+class ClusterFileBroken(Unavailable):
+    """The autoscaler's file on the head cannot be read."""
+
+    kind = "cluster-file-broken"
 
 
 class HeadFailed(Unavailable):

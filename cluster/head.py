@@ -17,12 +17,23 @@ from pathlib import Path
 import psutil
 
 from cluster.errors import HeadFailed
+from cluster.fleet import offered_memory
 from cluster.labels import GROUP_LABEL
-from simyard.resources import GIB, MIB
+from simyard.resources import MIB
 
 MARK = "SIMYARD_SERVER"
 """The environment variable that every process of a server carries, with the server's id."""
 
+HEAD_PORT = 6379
+"""Where machines of a cluster find the head."""
+
+_AUTOSCALER = {
+    "RAY_enable_autoscaler_v2": "1",
+    # One machine a request: of a request for several the provider may grant a part, and Ray waits minutes for the rest.
+    "AUTOSCALER_MAX_LAUNCH_BATCH": "1",
+    "AUTOSCALER_MAX_CONCURRENT_LAUNCHES": "1000",
+    "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S": "60",
+}
 _START_SECONDS = 180.0
 """A first start compiles Ray's thousands of modules: on a busy machine that took more than 90 s."""
 _TRIES = 4
@@ -44,6 +55,8 @@ class HeadPlan:
     """The group that this machine belongs to."""
     environment: dict[str, str]
     """Added to this process's environment for all of Ray's processes."""
+    cluster_file: Path | None = None
+    """Ray's autoscaler file, where other machines carry the tasks and this one is the head alone."""
 
     @property
     def temp_dir(self) -> Path:
@@ -69,6 +82,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def head_address() -> str:
+    """Return the address at which other machines find a head on this one; nothing is sent for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return f"{probe.getsockname()[0]}:{HEAD_PORT}"
+
+
 def start_head(plan: HeadPlan) -> str:
     """Start a Ray head on this machine and return its address; where the machine is too busy, it is tried again.
 
@@ -84,7 +104,7 @@ def start_head(plan: HeadPlan) -> str:
 
 
 def _start_once(plan: HeadPlan) -> str:
-    port = free_port()
+    port = HEAD_PORT if plan.cluster_file is not None else free_port()
     plan.temp_dir.mkdir(mode=0o700, exist_ok=True)
     told = {
         "port": port,
@@ -95,6 +115,8 @@ def _start_once(plan: HeadPlan) -> str:
         "agent_port": free_port(),
         "labels": {GROUP_LABEL: plan.group},
     }
+    if plan.cluster_file is not None:
+        told |= {"cpus": 0, "labels": {}, "cluster_file": str(plan.cluster_file)}
     environment = os.environ | plan.environment | ray_environment(plan)
     try:
         done = subprocess.run(
@@ -125,7 +147,7 @@ def ray_environment(plan: HeadPlan) -> dict[str, str]:
         # Ray must not phone home; and its memory monitor would kill workers for what simulations use.
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
-    }
+    } | (_AUTOSCALER if plan.cluster_file is not None else {})
 
 
 def _look(plan: HeadPlan) -> str:
@@ -133,9 +155,8 @@ def _look(plan: HeadPlan) -> str:
 
 
 def task_memory() -> int:
-    """Return the bytes of this machine's memory that tasks may take together: all but a tenth and what Ray needs."""
-    total = psutil.virtual_memory().total
-    return max(256 * MIB, int(total * 0.9) - 1 * GIB)
+    """Return the bytes of this machine's memory that tasks may take together."""
+    return offered_memory(psutil.virtual_memory().total)
 
 
 def server_processes(server: str) -> list[psutil.Process]:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
 import typer
 from pydantic import SecretStr
 
+from cluster.cluster_file import ClusterFile, groups_of
 from cluster.head import MARK
 from serve import admin_commands, image_commands
 from serve.errors import ServerFailed
@@ -32,7 +34,7 @@ _START_SECONDS = 1200.0
 """More than the keeper itself gives all of its steps together."""
 _SILENT_SECONDS = 20.0
 
-Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP endpoint on 127.0.0.1.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP endpoint.")]
 Storage = Annotated[
     str | None, typer.Option(help="URI of the storage, such as s3://bucket/prefix; by default a local folder.")
 ]
@@ -55,6 +57,12 @@ def up(
     port: Port = DEFAULT_PORT,
     storage: Storage = None,
     store: Store = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="IP", help="Address to listen on, 0.0.0.0 for all; by default 127.0.0.1.")
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Be the head of the cluster of this file of Ray's autoscaler.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the server is ready; it goes on.")] = False,
     json_: Json = False,
 ) -> None:
@@ -66,7 +74,16 @@ def up(
         _refuse_password(store)
         os.environ[PREFIX + "STORE"] = store
         load_settings.cache_clear()
+    if host is not None:
+        os.environ[PREFIX + "HOST"] = host
+        load_settings.cache_clear()
+    if cluster is not None:
+        os.environ[PREFIX + "CLUSTER_FILE"] = str(cluster.resolve())
+        load_settings.cache_clear()
     settings = load_settings()
+    if settings.cluster_file is not None:
+        # What it cannot be is said here, and not by a server that starts and cannot launch a machine.
+        groups_of(ClusterFile(settings.cluster_file, settings.kept_cluster_file).read())
     state = read_state(settings)
     if state is not None and state.is_kept and is_healthy(state.url):
         _tell(settings, state, json_=json_, already=True)

@@ -21,7 +21,17 @@ import httpx
 import psutil
 from filelock import FileLock, Timeout
 
-from cluster.head import MARK, HeadPlan, head_is_alive, ray_environment, server_processes, start_head, stop_head
+from cluster.cluster_file import ClusterFile, live_document, machine_environment
+from cluster.head import (
+    MARK,
+    HeadPlan,
+    head_address,
+    head_is_alive,
+    ray_environment,
+    server_processes,
+    start_head,
+    stop_head,
+)
 from serve.errors import ServerFailed
 from serve.housekeeping import Housekeeping
 from serve.secret import load_server_id, load_token
@@ -36,7 +46,8 @@ from tasks.recovery import settle
 from tasks.store import Contested, StoreUnavailable
 from tasks.store import open_store as open_task_store
 
-HOST = "127.0.0.1"
+_LOCAL = "127.0.0.1"
+"""Where the keeper asks, whatever other addresses the endpoint listens on."""
 _READY_SECONDS = 180.0
 _RETRY_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
@@ -93,14 +104,19 @@ def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerSt
         Conflict: the port is taken, or the data folder belongs to another storage.
     """
     plan = _plan(settings)
-    url = f"http://{HOST}:{port}"
+    url = f"http://{_LOCAL}:{port}"
     _keep_storage(settings)
     if server_processes(plan.server):
         say("ending what an earlier server left behind")
     stop_head(plan.server)
     # What a dead head's actors carried goes on meanwhile: the new dispatcher lets others take it over.
     sweep(settings.scratch, current=_current_boxes(settings))
-    _check_port(port)
+    _check_port(settings.host, port)
+    if settings.cluster_file is not None:
+        # Before the autoscaler reads it: machines that it starts must know how to join.
+        file = ClusterFile(settings.cluster_file, settings.kept_cluster_file)
+        environment = machine_environment(plan.environment | ray_environment(plan))
+        file.write(live_document(file.read(), {}, head_address(), environment))
     settings.scratch.mkdir(parents=True, exist_ok=True)
     say("starting Ray")
     with _deployment(settings, plan, port) as deploy:
@@ -147,7 +163,7 @@ def _watch(
     settings: Settings, port: int, say: Callable[[str], None], stopping: Event, housekeeping: Housekeeping
 ) -> None:
     """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
-    url = f"http://{HOST}:{port}"
+    url = f"http://{_LOCAL}:{port}"
     answered = time.monotonic()
     while not stopping.wait(_WATCH_SECONDS):
         housekeeping.look()
@@ -235,10 +251,16 @@ def _plan(settings: Settings) -> HeadPlan:
         PREFIX + "LEASE_SECONDS": str(settings.lease_seconds),
         PREFIX + "WARM_SECONDS": str(settings.warm_seconds),
     }
+    if settings.cluster_file is not None:
+        environment[PREFIX + "CLUSTER_FILE"] = str(settings.cluster_file.resolve())
     if settings.store is not None:
         environment[PREFIX + "STORE"] = settings.store.get_secret_value()
     return HeadPlan(
-        server=load_server_id(settings), group=LOCAL_GROUP, token=load_token(settings), environment=environment
+        server=load_server_id(settings),
+        group=LOCAL_GROUP,
+        token=load_token(settings),
+        environment=environment,
+        cluster_file=settings.cluster_file,
     )
 
 
@@ -256,11 +278,11 @@ def _keep_storage(settings: Settings) -> None:
         )
 
 
-def _check_port(port: int) -> None:
+def _check_port(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise Conflict(f"Port {port} is taken.", field="--port", fix="Give another one with --port.") from error
 
@@ -271,7 +293,7 @@ def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Calla
 
     The program that does it starts here already: it takes seconds to import all that it needs, and so does Ray's start.
     """
-    command = [sys.executable, "-m", "serve.deployment", HOST, str(port)]
+    command = [sys.executable, "-m", "serve.deployment", settings.host, str(port)]
     environment = os.environ | plan.environment | ray_environment(plan)
     # Without the mark: when Ray's start is tried again, everything marked is ended before.
     environment.pop(MARK)
@@ -298,7 +320,7 @@ def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Calla
                     )
                 time.sleep(0.1)
 
-        url = f"http://{HOST}:{port}"
+        url = f"http://{_LOCAL}:{port}"
         try:
             yield deploy
         finally:

@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     """URL of a PostgreSQL database for the durable queue; by default a file in `data_dir`."""
     storage: str | None = None
     """URI of the storage; by default a folder below `data_dir`."""
+    host: str = "127.0.0.1"
+    """Address on which the HTTP endpoint listens; 0.0.0.0 for all of this machine's."""
+    cluster_file: Path | None = None
+    """Ray's autoscaler file, where this machine is the head of a cluster; by default tasks run on this machine."""
     lease_seconds: float = Field(default=30.0, ge=1)
     """How long an attempt may go without renewing its lease before it counts as lost."""
     warm_seconds: float = Field(default=60.0, ge=0)
@@ -49,6 +53,11 @@ class Settings(BaseSettings):
     def task_store(self) -> Path | str:
         """Where the durable store is: a file, or a URL that may hold a password and is shown to nobody."""
         return self.database if self.store is None else self.store.get_secret_value()
+
+    @property
+    def kept_cluster_file(self) -> Path:
+        """The copy of what `ray up` wrote into the cluster file."""
+        return self.server_dir / "cluster.yaml"
 
     @property
     def scratch(self) -> Path:

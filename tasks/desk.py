@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from cluster.fleet import Demand
 from simulators.outcome import Outcome
 from simulators.work import News, Taken, Work
 from simyard.dependency import InputFrom
@@ -23,6 +24,7 @@ from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
 from storage.errors import StorageUnavailable
 from storage.objects import ObjectStore
+from tasks.demand import demands
 from tasks.errors import Refused, StoreUnavailable
 from tasks.holders import Broken, Gone, Holders, HolderState, Left, Unreachable, Verdict
 from tasks.leases import Leases
@@ -489,6 +491,12 @@ class Desk:
                 self._set(_Held(holder=holder, carries=(record.task.id, last.number), watched=False))
 
     # What others ask.
+
+    def demands(self) -> dict[str, Demand]:
+        """Return what the machine groups are asked for."""
+        with self._lock:
+            holders = [held.holder for held in self._held.values()]
+        return demands(self._store, self._machines, holders, self._shares, self._now())
 
     def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines and what is free on them."""

@@ -7,6 +7,7 @@ any moment; Ray starts it again and it goes on where it stood. What it decides s
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,8 @@ from typing import Any
 
 import ray
 
-from cluster.head import server_name
+from cluster.cluster_file import ClusterFile, machine_environment
+from cluster.head import head_address, server_name
 from simulators.outcome import Outcome
 from simulators.work import News
 from simyard.errors import SimyardError
@@ -24,6 +26,7 @@ from storage.objects import ObjectStore, open_store
 from storage.settings import load_settings
 from storage.uploads import sweep_uploads
 from tasks.desk import Clock, Desk
+from tasks.fleet import Fleet, with_declared
 from tasks.holders import Verdict
 from tasks.listening import Listener
 from tasks.ray_holders import RayHolders
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 TURN_SECONDS = 1.0
 """The longest pause between two turns, so that a lost wake-up costs no more than this."""
 _SWEEP_EVERY = 3600.0
+_FLEET_EVERY = 2.0
 _UPLOADS_KEPT = timedelta(days=7)
 
 
@@ -57,6 +61,11 @@ class DispatcherActor:
             warm=settings.warm_seconds,
             storage=settings.storage_uri,
         )
+        self._fleet: Fleet | None = None
+        if settings.cluster_file is not None:
+            file = ClusterFile(settings.cluster_file, settings.kept_cluster_file)
+            self._fleet = Fleet(file, head_address(), machine_environment(os.environ))
+        self._fleet_at = -_FLEET_EVERY
         self._swept_at = time.monotonic()
         self._turned_at = time.monotonic()
         threading.Thread(target=self._run, name="turns", daemon=True).start()
@@ -77,7 +86,8 @@ class DispatcherActor:
     @ray.method(concurrency_group="control")
     def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines and what is free on them."""
-        return self._desk.groups()
+        declared = () if self._fleet is None else self._fleet.groups
+        return with_declared(self._desk.groups(), declared)
 
     @ray.method(concurrency_group="reports")
     def moved(self, task: str, attempt: int, status: Status) -> Verdict:
@@ -134,6 +144,9 @@ class DispatcherActor:
             self._swept_at = now
             threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
         self._desk.turn()
+        if self._fleet is not None and now - self._fleet_at >= _FLEET_EVERY:
+            self._fleet_at = now
+            self._fleet.look(self._desk.demands)
 
     def _sweep(self) -> None:
         """Remove uploads that nobody has gone on with for a week."""

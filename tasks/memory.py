@@ -249,6 +249,12 @@ class MemoryStore:
         ready = (merged(record for record in lane if record.ready_at <= now) for lane in lanes.values())
         return merged(record for lane in ready for record in lane[:each])
 
+    def queued(self) -> dict[str, int]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            return dict(Counter(record.task.group for record in self._queued.values() if not record.task.held))
+
     def position(self, task: str) -> int | None:
         """See Store."""
         with self._lock:

@@ -55,6 +55,10 @@ class SqlStore(ABC):
         """See Store."""
         return rows.inputs_of(self._read_one("read_inputs", task))
 
+    def queued(self) -> dict[str, int]:
+        """See Store."""
+        return {str(group): int(count) for group, count in self._read("queued")}
+
     def position(self, task: str) -> int | None:
         """See Store."""
         *where, seq, priority, status, held = self._read_one("place", task)

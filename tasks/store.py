@@ -123,6 +123,10 @@ class Store(Protocol):
         """
         ...
 
+    def queued(self) -> dict[str, int]:
+        """Return how many tasks are queued for each machine group and not held; those that are not ready count, too."""
+        ...
+
     def position(self, task: str) -> int | None:
         """Return about how many queued tasks start before a queued task; raises NotFound.
 

@@ -26,8 +26,24 @@ class Machine(Word):
     """It gets no tasks until then, since several failed there at once; None where it does."""
 
 
+class Offer(Word):
+    """What one machine offers to tasks."""
+
+    cpus: float
+    memory: int
+    """Bytes."""
+    gpus: int = 0
+
+
 class MachineGroup(Word):
-    """A named set of machines."""
+    """A named set of machines; `min`, `max` and `offers` are None where it does not follow its tasks."""
 
     name: Name
     machines: tuple[Machine, ...] = Field(default=())
+    machine_type: str | None = None
+    """As the provider calls it."""
+    min: int | None = None
+    """The machines that it has also when nothing is to be done."""
+    max: int | None = None
+    offers: Offer | None = None
+    """Of each machine, also of those that have not started."""

@@ -162,6 +162,10 @@ SELECT "user", project, count(*) FILTER (WHERE priority > %(priority)s),
 FROM tasks WHERE status = 'queued' AND NOT held AND machine_group = %(group)s
 GROUP BY "user", project
 
+--- queued: How many queued tasks each machine group has that are not held.
+SELECT machine_group, count(*) FROM tasks 
+WHERE status = 'queued' AND NOT held GROUP BY machine_group
+
 --- next_ready: When the next queued task becomes ready that is not ready now.
 SELECT min(ready_at) FROM tasks WHERE status = 'queued' AND NOT held AND ready_at > %(now)s
 

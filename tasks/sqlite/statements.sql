@@ -136,6 +136,10 @@ FROM tasks INDEXED BY tasks_lanes
 WHERE status = 'queued' AND held = 0 AND machine_group = :group
 GROUP BY user, project
 
+--- queued: How many queued tasks each machine group has that are not held.
+SELECT machine_group, count(*) FROM tasks INDEXED BY tasks_lanes
+WHERE status = 'queued' AND held = 0 GROUP BY machine_group
+
 --- next_ready: When the next queued task becomes ready that is not ready now.
 SELECT min(ready_at) FROM tasks INDEXED BY tasks_ready WHERE status = 'queued' AND held = 0 AND ready_at > :now
 

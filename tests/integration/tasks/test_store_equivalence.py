@@ -190,6 +190,7 @@ class Stores(RuleBasedStateMachine):
         self.both("queue", self.now, 3)
         self.both("runs", "swmm", 3)
         self.both("lanes")
+        self.both("queued")
         self.both("rules")
         self.both("next_ready", self.now)
         self.both("overdue", self.now, 100)

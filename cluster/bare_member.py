@@ -1,0 +1,58 @@
+"""The program that holds a machine's Ray processes: what the head's are, without those that a head has.
+
+`python -m cluster.bare_member` reads the keyword arguments of :func:`run`, a JSON object, from its standard input. It
+ends when the raylet does, and ends the raylet when it is told to end.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from ray._private import utils
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+from ray._private.services import get_node_ip_address
+
+_TICK = 0.5
+
+
+def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int, labels: dict[str, str]) -> None:
+    """Join the head at an address, and return once the raylet has ended.
+
+    Raises:
+        Exception: whatever Ray says when it cannot join.
+    """
+    # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
+    utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
+    node = Node(
+        RayParams(
+            gcs_address=gcs_address,
+            node_ip_address=get_node_ip_address(gcs_address),  # type: ignore[no-untyped-call]  # Ray has no types here
+            num_cpus=int(cpus),
+            memory=memory,
+            object_store_memory=object_store_memory,
+            labels=labels,
+            worker_path=str(Path(__file__).with_name("bare_worker.py")),
+            include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
+        ),
+        head=False,
+        shutdown_at_exit=True,
+        spawn_reaper=False,
+    )
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    while not node.dead_processes():  # type: ignore[no-untyped-call]
+        time.sleep(_TICK)
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+if __name__ == "__main__":
+    run(**json.load(sys.stdin))

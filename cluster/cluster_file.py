@@ -1,0 +1,181 @@
+"""The file of Ray's autoscaler on the head, as far as we write it.
+
+`ray up` puts it there, made of the operator's cluster file. Version 2 of the autoscaler reads it anew every few
+seconds, so a group's size and how its machines start are said by rewriting it. A machine group is a node type of it
+with our label. What we write is always made of the whole file as `ray up` left it, which is kept beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.errors import ClusterFileBroken
+from cluster.fleet import Room, offered_memory
+from cluster.labels import GROUP_LABEL
+from cluster.machine_types import find_type, list_types
+from simyard.errors import InvalidInput
+
+OPTIONS = "simyard"
+"""Our own part of the file's `metadata`."""
+_PYTHON = "/opt/simyard/bin/python"
+_MARK = "written_by_simyard"
+_FOR_MACHINES = (
+    "SIMYARD_SERVER",
+    "SIMYARD_STORAGE",
+    "SIMYARD_LEASE_SECONDS",
+    "SIMYARD_WARM_SECONDS",
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN",
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_memory_monitor_refresh_ms",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupType:
+    """A node type that is a machine group."""
+
+    name: str
+    """Of the node type."""
+    group: str
+    machine_type: str
+    """As the provider calls it."""
+    least: int
+    most: int
+    shape: Room
+    """What one of its machines offers to tasks."""
+
+
+class ClusterFile:
+    """The autoscaler's file and, beside it, what `ray up` had written there.
+
+    Args:
+        path: where the autoscaler reads it.
+        kept: where a copy of what `ray up` wrote is kept.
+    """
+
+    def __init__(self, path: Path, kept: Path) -> None:
+        self._path, self._kept = path, kept
+
+    def read(self) -> dict[str, Any]:
+        """Return the document as `ray up` wrote it; a newer one takes the place of the copy.
+
+        Raises:
+            ClusterFileBroken: there is none, or it cannot be read.
+        """
+        try:
+            found = yaml.safe_load(self._path.read_text())
+            if not isinstance(found, dict):
+                raise ClusterFileBroken(f"{self._path} is no cluster file.")
+            if not found.get("metadata", {}).get(OPTIONS, {}).get(_MARK):
+                _replace(self._kept, self._path.read_text())
+                return found
+            kept = yaml.safe_load(self._kept.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ClusterFileBroken(f"{self._path} cannot be read: {error}.", fix="Run `ray up` again.") from error
+        if not isinstance(kept, dict):
+            raise ClusterFileBroken(f"{self._kept} is no cluster file.", fix="Run `ray up` again.")
+        return kept
+
+    def write(self, document: Mapping[str, Any]) -> bool:
+        """Let the autoscaler read this document from now on; says whether it is another one than before."""
+        marked = copy.deepcopy(dict(document))
+        marked.setdefault("metadata", {}).setdefault(OPTIONS, {})[_MARK] = True
+        text = yaml.safe_dump(marked, sort_keys=False)
+        if self._path.read_text() == text:
+            return False
+        _replace(self._path, text)
+        return True
+
+
+def groups_of(document: Mapping[str, Any]) -> tuple[GroupType, ...]:
+    """Return the node types that are machine groups.
+
+    Raises:
+        InvalidInput: two are of one group, or nobody knows what one of its machines offers.
+    """
+    found: dict[str, GroupType] = {}
+    for name, node_type in document.get("available_node_types", {}).items():
+        group = (node_type.get("labels") or {}).get(GROUP_LABEL)
+        if group is None or name == document.get("head_node_type"):
+            continue
+        if group in found:
+            field = f"available_node_types.{name}.labels"
+            reason = f"the group {group} has two node types."
+            raise InvalidInput(reason, field=field, fix="Give each node type a group of its own.")
+        least = node_type.get("min_workers", 0)
+        most = node_type.get("max_workers", document.get("max_workers", 0))
+        kind = str(node_type.get("node_config", {}).get("InstanceType", ""))
+        shape = _shape(name, kind, node_type.get("resources") or {})
+        found[group] = GroupType(name=name, group=group, machine_type=kind, least=least, most=most, shape=shape)
+    return tuple(found.values())
+
+
+def _shape(name: str, kind: str, said: Mapping[str, Any]) -> Room:
+    """Return what a machine offers to tasks: as the file says it, or as its machine type has it."""
+    if {"CPU", "memory"} <= said.keys():
+        return Room(cpus=said["CPU"], memory=said["memory"], gpus=said.get("GPU", 0))
+    known = find_type(kind, list_types(), field=f"available_node_types.{name}.node_config.InstanceType")
+    memory = offered_memory(known.memory)
+    return Room(cpus=said.get("CPU", known.cpus), memory=said.get("memory", memory), gpus=said.get("GPU", known.gpus))
+
+
+def live_document(
+    document: Mapping[str, Any], sizes: Mapping[str, int], head: str, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the document that the autoscaler is to read: groups of these sizes, and machines that join by themselves.
+
+    `sizes` has the machines of each group; `head` is the address of Ray's head; `environment` is what each machine's
+    processes need to know.
+    """
+    made = copy.deepcopy(dict(document))
+    # The updaters over SSH cannot start machines of a type that was added later.
+    made["provider"] = dict(made["provider"]) | {"disable_node_updaters": True}
+    options = made.get("metadata", {}).get(OPTIONS, {})
+    left = document.get("max_workers", 0)
+    for one in groups_of(document):
+        node_type = made["available_node_types"][one.name]
+        # The autoscaler refuses a file that asks for more than the cluster may have, and then scales nothing.
+        size = min(left, max(one.least, min(one.most, sizes.get(one.group, one.least))))
+        left -= size
+        node_type["min_workers"], node_type["max_workers"] = size, one.most
+        node_type["resources"] = {"CPU": int(one.shape.cpus), "memory": one.shape.memory} | (
+            {"GPU": one.shape.gpus} if one.shape.gpus else {}
+        )
+        plan = {"head": head, "group": one.group, "type": one.name, "memory": one.shape.memory, "cpus": one.shape.cpus}
+        node_type["node_config"]["UserData"] = user_data(
+            plan, environment, python=options.get("python", _PYTHON), setup=tuple(options.get("worker_setup", ()))
+        )
+    return made
+
+
+def machine_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the head's variables that the processes of other machines need."""
+    kept = {name: environment[name] for name in _FOR_MACHINES if name in environment}
+    # A head that is away for minutes comes back to its machines, and not to none.
+    return kept | {"RAY_gcs_rpc_server_reconnect_timeout_s": "900"}
+
+
+def user_data(
+    plan: Mapping[str, Any], environment: Mapping[str, str], *, python: str, setup: tuple[str, ...] = ()
+) -> str:
+    """Return the script that a machine runs when it boots: the operator's lines, then the program that joins."""
+    told = base64.b64encode(json.dumps({"plan": plan, "environment": environment}).encode()).decode()
+    lines = ["#!/bin/bash", *setup, f"echo {told} | base64 -d | exec {shlex.quote(python)} -m cluster.join"]
+    return "\n".join(lines) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(text)
+    fresh.replace(path)

@@ -1,0 +1,120 @@
+"""The program that a machine of a cluster runs: it joins Ray, and joins again whenever Ray has let it go.
+
+`python -m cluster.join` reads what to do from its standard input: a JSON object with the `plan` that the head made and
+the `environment` of all of the machine's processes. It is the last line of a machine's UserData. When the head has not
+been heard of for some minutes the machine is switched off, so that nobody pays for one that was forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from cluster import instance
+from cluster.labels import GROUP_LABEL
+from simyard.resources import MIB
+
+log = logging.getLogger("simyard.join")
+
+LOST_SECONDS = 600.0
+"""How long the head may not answer before the machine is switched off."""
+_TICK = 1.0
+_PAUSES = (1.0, 2.0, 5.0, 10.0)
+"""Seconds between two tries to join, the last one again and again."""
+_OBJECT_STORE = 100 * MIB
+
+
+def main() -> int:
+    """Keep this machine in the cluster until it is asked to leave, or the head is lost."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    told = json.load(sys.stdin)
+    plan, environment = told["plan"], dict(told["environment"])
+    leaving = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: leaving.set())
+    environment |= instance.identity(plan["type"])
+    os.environ.update(environment)
+    member = _Member(plan)
+    tries, heard = 0, time.monotonic()
+    while not leaving.is_set():
+        if _answers(plan["head"]):
+            heard = time.monotonic()
+            if member.is_alive():
+                tries = 0
+            else:
+                if tries:
+                    leaving.wait(_PAUSES[min(tries, len(_PAUSES)) - 1])
+                tries += 1
+                member.start()
+        elif time.monotonic() - heard > LOST_SECONDS:
+            log.error("%s has not answered for %.0f s: switching this machine off", plan["head"], LOST_SECONDS)
+            member.stop()
+            instance.switch_off()
+            return 1
+        leaving.wait(_TICK)
+    member.stop()
+    return 0
+
+
+def _answers(head: str) -> bool:
+    host, _, port = head.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except OSError:
+        return False
+    return True
+
+
+class _Member:
+    """This machine's Ray processes, in a program of their own that ends with the raylet."""
+
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self._plan = plan
+        self._process: subprocess.Popen[str] | None = None
+
+    def is_alive(self) -> bool:
+        """Say whether they run."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start them; whether that succeeds is seen by `is_alive`."""
+        self.stop()
+        host, _, port = str(self._plan["head"]).rpartition(":")
+        told = {
+            "gcs_address": f"{host}:{port}",
+            "cpus": self._plan["cpus"],
+            "memory": self._plan["memory"],
+            "object_store_memory": _OBJECT_STORE,
+            "labels": {GROUP_LABEL: self._plan["group"]},
+        }
+        command = [sys.executable, "-m", "cluster.bare_member"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True, cwd="/")
+        log.info("joining %s as a machine of group %s", self._plan["head"], self._plan["group"])
+        with suppress(BrokenPipeError):
+            assert self._process.stdin is not None
+            json.dump(told, self._process.stdin)
+            self._process.stdin.close()
+
+    def stop(self) -> None:
+        """End them; simulations go on, and another process takes them over."""
+        if self._process is not None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(30)
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""How many machines a group shall have."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.fleet import Demand, Room, wanted
+from simyard.resources import GIB, MIB, Resources
+
+SHAPE = Room(cpus=4, memory=8 * GIB)
+BUSY = Room(cpus=0, memory=0, is_busy=True)
+
+
+def need(cpus: float = 1, memory: int = 1, gpus: int = 0) -> Resources:
+    return Resources(cpus=cpus, memory=memory * GIB, gpus=gpus)
+
+
+def size(
+    *,
+    rooms: tuple[Room, ...] = (),
+    waiting: tuple[Resources, ...] = (),
+    count: int = 0,
+    least: int = 0,
+    most: int = 100,
+) -> int:
+    return wanted(Demand(rooms=rooms, waiting=waiting, waiting_count=max(count, len(waiting))), SHAPE, least, most)
+
+
+def test_without_tasks_a_group_has_its_least() -> None:
+    assert size() == 0
+    assert size(least=2) == 2
+    assert size(rooms=(SHAPE, SHAPE)) == 0, "idle machines are not asked for"
+
+
+def test_what_is_busy_stays() -> None:
+    assert size(rooms=(SHAPE, BUSY, BUSY)) == 2
+
+
+@pytest.mark.parametrize(
+    ("waiting", "machines"),
+    [
+        ((need(),), 1),
+        ((need(),) * 4, 1),
+        ((need(),) * 5, 2),
+        ((need(0.5),) * 9, 2),
+        ((need(1, memory=5),) * 3, 3),
+        ((need(4), need(1), need(4), need(3)), 3),
+        ((Resources(cpus=0.1, memory=64 * MIB),) * 40, 1),
+    ],
+)
+def test_tasks_fill_machines_by_cores_and_memory(waiting: tuple[Resources, ...], machines: int) -> None:
+    assert size(waiting=waiting) == machines
+
+
+def test_free_room_is_used_before_a_machine_is_asked_for_and_busy_ones_before_idle_ones() -> None:
+    half = Room(cpus=2, memory=4 * GIB, is_busy=True)
+    assert size(rooms=(SHAPE, half), waiting=(need(),) * 2) == 1
+    assert size(rooms=(SHAPE, half), waiting=(need(),) * 3) == 2
+    assert size(rooms=(SHAPE, half), waiting=(need(),) * 7) == 3
+
+
+def test_what_fits_on_no_machine_asks_for_none() -> None:
+    assert size(waiting=(need(5), need(1, memory=9), need(1, gpus=1))) == 0
+
+
+def test_the_bounds_hold() -> None:
+    assert size(waiting=(need(4),) * 50, most=7) == 7
+    assert size(rooms=(BUSY,) * 9, most=7) == 7
+    assert size(waiting=(need(4),), least=3) == 3
+
+
+def test_a_long_queue_is_taken_to_be_like_its_beginning_and_asked_for_in_one_step() -> None:
+    assert size(waiting=(need(),) * 1000, count=400_000, most=10**6) == 100_000
+    assert size(waiting=(need(2),) * 1000, count=10_000, most=10**6) == 5000
+    assert size(rooms=(SHAPE,) * 300, waiting=(need(),) * 1000, count=1000, most=10**6) == 250
+
+
+@given(
+    cpus=st.lists(st.sampled_from([0.5, 1, 2, 3, 4]), max_size=30),
+    free=st.lists(st.integers(0, 4), max_size=5),
+)
+def test_it_is_never_less_than_the_cores_ask_for_nor_more_than_one_each(cpus: list[float], free: list[int]) -> None:
+    rooms = tuple(Room(cpus=left, memory=8 * GIB, is_busy=left < 4) for left in free)
+    found = size(rooms=rooms, waiting=tuple(need(one) for one in cpus))
+    busy = sum(room.is_busy for room in rooms)
+    assert busy <= found <= busy + len(cpus)
+    assert sum(cpus) <= sum(room.cpus for room in rooms if room.is_busy) + 4 * (found - busy)

@@ -1,0 +1,114 @@
+"""The autoscaler's file as the head rewrites it."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import fillout_defaults, validate_config
+
+from cluster.cluster_file import ClusterFile, groups_of, live_document, machine_environment, user_data
+from cluster.errors import ClusterFileBroken
+from cluster.labels import GROUP_LABEL
+from simyard.errors import InvalidInput
+from simyard.resources import GIB
+
+DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[3] / "cluster.yaml").read_text())
+
+
+def file(folder: Path, document: dict[str, Any] = DOCUMENT) -> ClusterFile:
+    (folder / "live.yaml").write_text(yaml.safe_dump(document))
+    return ClusterFile(folder / "live.yaml", folder / "kept.yaml")
+
+
+def live(sizes: dict[str, int]) -> dict[str, Any]:
+    return live_document(DOCUMENT, sizes, "10.0.0.1:6379", {"RAY_AUTH_TOKEN": "abc"})
+
+
+def told(script: str) -> Any:
+    [found] = re.findall(r"^echo (\S+) \| base64 -d", script, re.MULTILINE)
+    return json.loads(base64.b64decode(found))
+
+
+def test_the_groups_of_the_cluster_file_are_known_with_what_their_machines_offer() -> None:
+    groups = {one.group: one for one in groups_of(DOCUMENT)}
+    assert {"local", "memory", "gpu"} <= groups.keys()
+    local = groups["local"]
+    assert (local.machine_type, local.shape.cpus, local.shape.gpus) == ("c7i.4xlarge", 16, 0)
+    assert 24 * GIB < local.shape.memory < 32 * GIB
+    assert groups["gpu"].shape.gpus == 1
+
+
+def test_ray_accepts_what_is_written_and_machines_join_by_themselves() -> None:
+    document = live({"local": 3, "gpu": 10**6})
+    validate_config(fillout_defaults(copy.deepcopy(document)))
+    assert document["provider"]["disable_node_updaters"] is True
+    types = document["available_node_types"]
+    assert (types["local"]["min_workers"], types["memory"]["min_workers"]) == (3, 0)
+    assert types["gpu"]["min_workers"] == types["gpu"]["max_workers"]
+    plan = told(types["local"]["node_config"]["UserData"])["plan"]
+    assert (plan["head"], plan["group"], plan["type"], plan["cpus"]) == ("10.0.0.1:6379", "local", "local", 16)
+    assert types["local"]["resources"] == {"CPU": 16, "memory": plan["memory"]}
+    assert "UserData" not in types["head"]["node_config"]
+    assert sum(one.get("min_workers", 0) for one in types.values()) <= document["max_workers"]
+
+
+def test_more_than_the_cluster_may_have_is_not_asked_for() -> None:
+    """Ray's autoscaler would refuse the whole file, and scale nothing."""
+    small = DOCUMENT | {"max_workers": 25}
+    made = live_document(small, dict.fromkeys(("local", "memory", "gpu"), 10**6), "10.0.0.1:6379", {})
+    types = made["available_node_types"]
+    assert [types[name]["min_workers"] for name in ("local", "memory", "gpu")] == [20, 5, 0]
+    validate_config(fillout_defaults(copy.deepcopy(made)))
+
+
+def test_a_rewritten_file_is_always_made_of_what_ray_up_wrote(tmp_path: Path) -> None:
+    cluster = file(tmp_path)
+    assert cluster.read() == DOCUMENT
+    assert cluster.write(live({"local": 1}))
+    assert not cluster.write(live({"local": 1}))
+    assert cluster.write(live({"local": 2}))
+    assert cluster.read() == DOCUMENT
+    newer = DOCUMENT | {"max_workers": 77}
+    (tmp_path / "live.yaml").write_text(yaml.safe_dump(newer))
+    assert cluster.read()["max_workers"] == 77
+    cluster.write(live({}))
+    assert (tmp_path / "live.yaml").stat().st_mode & 0o077 == 0, "it holds a token"
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "a: [", "just words"])
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    cluster = file(tmp_path)
+    (tmp_path / "live.yaml").write_text(text)
+    with pytest.raises(ClusterFileBroken):
+        cluster.read()
+    (tmp_path / "live.yaml").unlink()
+    with pytest.raises(ClusterFileBroken):
+        cluster.read()
+
+
+def test_a_group_of_two_types_and_an_unknown_machine_type_are_refused() -> None:
+    twice = copy.deepcopy(DOCUMENT)
+    twice["available_node_types"]["memory"]["labels"] = {GROUP_LABEL: "local"}
+    with pytest.raises(InvalidInput, match="two node types"):
+        groups_of(twice)
+    unknown = copy.deepcopy(DOCUMENT)
+    unknown["available_node_types"]["local"]["node_config"]["InstanceType"] = "c7i.4xlarg"
+    with pytest.raises(InvalidInput) as refused:
+        groups_of(unknown)
+    assert "c7i.4xlarge" in str(refused.value.fix)
+
+
+def test_machines_are_told_what_they_need_and_nothing_else() -> None:
+    environment = {"RAY_AUTH_TOKEN": "t", "SIMYARD_STORE": "postgresql://ada:secret@db/yard", "HOME": "/home/ada"}
+    assert machine_environment(environment).keys() == {"RAY_AUTH_TOKEN", "RAY_gcs_rpc_server_reconnect_timeout_s"}
+    script = user_data({"group": 'it\'s "odd"'}, environment, python="/opt/a b/python", setup=("mount /data",))
+    assert script.startswith("#!/bin/bash\nmount /data\n")
+    assert "exec '/opt/a b/python' -m cluster.join" in script
+    assert told(script)["plan"] == {"group": 'it\'s "odd"'}
