@@ -175,6 +175,7 @@ def user_data(
 
 
 def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f"{path.name}.new")
     fresh.touch(mode=0o600)
     fresh.write_text(text)
