@@ -15,7 +15,7 @@ from simulators.fingerprint import fingerprint_of
 from simulators.spec import SimulatorSpec
 from simyard.dependency import Dependency, InputFrom
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
-from simyard.group import Machine, MachineGroup
+from simyard.group import Machine, MachineGroup, Offer
 from simyard.task import LOCAL_GROUP, TaskSpec
 from simyard.words import new_task_id
 from storage.objects import ObjectStore
@@ -173,13 +173,13 @@ def _check_group(spec: TaskSpec, groups: Sequence[MachineGroup]) -> None:
             return
         known = ", ".join(sorted({*named, LOCAL_GROUP}))
         raise InvalidInput(f"there is no machine group {spec.group!r}.", field="group", fix=f"Known groups: {known}.")
-    machines = named[spec.group].machines
+    machines = named[spec.group].places
     if machines and not any(_fits(spec, machine) for machine in machines):
         raise _too_large(spec, machines)
     _check_retry_memory(spec, machines)
 
 
-def _check_retry_memory(spec: TaskSpec, machines: Sequence[Machine]) -> None:
+def _check_retry_memory(spec: TaskSpec, machines: Sequence[Machine | Offer]) -> None:
     need = spec.resources
     most = max((m.memory for m in machines if need.cpus <= m.cpus and need.gpus <= m.gpus), default=None)
     if spec.retry.memory is not None and most is not None and spec.retry.memory > most:
@@ -187,12 +187,12 @@ def _check_retry_memory(spec: TaskSpec, machines: Sequence[Machine]) -> None:
         raise InvalidInput(reason, field="retry.memory", fix="Ask for less, or choose another group.")
 
 
-def _fits(spec: TaskSpec, machine: Machine) -> bool:
+def _fits(spec: TaskSpec, machine: Machine | Offer) -> bool:
     need = spec.resources
     return need.cpus <= machine.cpus and need.memory <= machine.memory and need.gpus <= machine.gpus
 
 
-def _too_large(spec: TaskSpec, machines: Sequence[Machine]) -> InvalidInput:
+def _too_large(spec: TaskSpec, machines: Sequence[Machine | Offer]) -> InvalidInput:
     where = f"the largest machine of group {spec.group}"
     for name, unit in (("cpus", "cores"), ("memory", "bytes of memory"), ("gpus", "GPUs")):
         need, most = getattr(spec.resources, name), max(getattr(machine, name) for machine in machines)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import assert_never
 
 from simyard.event import Event, EventKind
-from simyard.group import MachineGroup
+from simyard.group import Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
 from simyard.resources import GIB, MIB
 from simyard.status import Status
@@ -144,14 +144,15 @@ def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[Machine
     if group is None:
         known = ", ".join(sorted(other.name for other in groups)) or "none"
         return f"There is no group {task.group} now (known: {known}). Start its machines, or submit to another group."
-    if not group.machines:
+    if not group.places:
         return f"Group {group.name} has no machine yet. It starts when one has joined."
-    large = [m for m in group.machines if m.cpus >= need.cpus and m.memory >= need.memory and m.gpus >= need.gpus]
-    if not large:
-        cpus, memory = max(m.cpus for m in group.machines), max(m.memory for m in group.machines)
-        gpus = max(m.gpus for m in group.machines)
+    fitting = [m for m in group.places if m.cpus >= need.cpus and m.memory >= need.memory and m.gpus >= need.gpus]
+    if not fitting:
+        cpus, memory = max(m.cpus for m in group.places), max(m.memory for m in group.places)
+        gpus = max(m.gpus for m in group.places)
         has = f"{cpus:g} cpus, {_bytes(memory)} and {gpus} GPUs"
         return f"It asks for {asked}; the machines of {group.name} have at most {has}. Cancel it and ask for less."
+    large = [m for m in fitting if isinstance(m, Machine)]
     aside = [m for m in large if m.set_aside_until is not None]
     told = "".join(
         f" {m.name} is set aside until {_time(m.set_aside_until)}, since several tasks failed there at once."
@@ -160,6 +161,8 @@ def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[Machine
     free = [m for m in large if m.set_aside_until is None]
     if any(m.cpus_free >= need.cpus and m.memory_free >= need.memory and m.gpus_free >= need.gpus for m in free):
         return f"A machine has room for it; it starts when its turn comes.{told}"
+    if group.max is not None and len(group.machines) < group.max:
+        return f"It asks for {asked}, and a machine of {group.name} is being started.{told}"
     return f"It asks for {asked}, and every machine of {group.name} that is large enough is taken now.{told}"
 
 

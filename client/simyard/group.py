@@ -47,3 +47,8 @@ class MachineGroup(Word):
     max: int | None = None
     offers: Offer | None = None
     """Of each machine, also of those that have not started."""
+
+    @property
+    def places(self) -> tuple[Machine | Offer, ...]:
+        """What tasks may find here: the machines that are there, and one that would be started."""
+        return self.machines if self.offers is None else (*self.machines, self.offers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from simyard.cli.failures import say
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
 from simyard.cli.text import moment, size
+
+if TYPE_CHECKING:
+    from simyard.group import MachineGroup
 
 commands = typer.Typer(
     help="See the machine groups; pause and resume them for your tasks.", no_args_is_help=True, rich_markup_mode=None
@@ -36,8 +39,16 @@ def list_groups(json_: Json = False) -> None:
         for group in found
         for machine in group.machines
     ]
-    rows += [(group.name, "(no machines)", "", "", "") for group in found if not group.machines]
+    rows += [(group.name, _standing(group), "", "", "") for group in found if not group.machines or group.machine_type]
+    rows.sort(key=lambda row: row[0])
     say_table(("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(0, 2, 3, 4), right=(2, 3, 4))
+
+
+def _standing(group: MachineGroup) -> str:
+    """Return what a group has and may have."""
+    if group.machine_type is None:
+        return "(no machines)"
+    return f"({len(group.machines)} {group.machine_type}, {group.min} to {group.max})"
 
 
 GroupArgument = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]

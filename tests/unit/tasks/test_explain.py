@@ -6,7 +6,7 @@ import pytest
 
 from simulators.outcome import Outcome
 from simyard.event import Event
-from simyard.group import Machine, MachineGroup
+from simyard.group import Machine, MachineGroup, Offer
 from simyard.reason import Reason, ReasonCode
 from simyard.resources import GIB, Limits, Resources
 from simyard.status import Status
@@ -201,6 +201,20 @@ def test_a_full_disk_of_the_machine_is_told_from_the_tasks_own() -> None:
     machines = Reason(code=ReasonCode.DISK_FULL, message="Full.", evidence={"free": 5, "grew": 10})
     for why, hint in ((own, "--disk"), (machines, "machine's own disk")):
         assert hint in (told(ended(failed().model_copy(update={"reason": why}))).next or "")
+
+
+def test_a_task_hears_that_a_machine_is_being_started_for_it_and_whether_one_would_do() -> None:
+    def hint(*machines: Machine, most: int = 2, cpus: float = 4) -> str:
+        offers = Offer(cpus=cpus, memory=8 * GIB)
+        group = MachineGroup(name="local", machines=machines, machine_type="c7i.xlarge", min=0, max=most, offers=offers)
+        return explain(queued(), (), 0, (group,)).next or ""
+
+    assert "is being started" in hint()
+    assert "is being started" in hint(machine(free=0))
+    assert "is being started" in hint(machine(cpus=0.5))
+    assert "is taken now" in hint(machine(free=0), most=1)
+    assert "when its turn comes" in hint(machine(free=4))
+    assert "at most 0.5 cpus" in hint(cpus=0.5)
 
 
 def test_a_queued_task_hears_of_machines_that_are_set_aside() -> None:

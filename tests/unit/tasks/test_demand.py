@@ -1,0 +1,107 @@
+"""What the machine groups of a cluster are asked for, and the file that says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.cluster_file import ClusterFile
+from cluster.fleet import Demand, Room
+from simyard.group import MachineGroup, Offer
+from simyard.resources import GIB, Resources
+from simyard.simulator import RuntimeName
+from tasks import demand as module
+from tasks.demand import demands
+from tasks.fleet import Fleet, with_declared
+from tasks.lifecycle import Hold
+from tasks.memory import MemoryStore
+from tasks.placement import Holder, Host, Kind
+from tasks.rules import Pause, Quota
+from tasks.shares import Shares
+from tests.unit.tasks.samples import NOW
+from tests.unit.tasks.store_suite import make
+
+NEED = Resources(cpus=2, memory=1 * GIB)
+KIND = Kind(simulator="swmm", version="1", runtime=RuntimeName.NATIVE, resources=NEED)
+HOST = Host(id="h1", name="one", group="local", cpus=4, memory=8 * GIB, gpus=0)
+DOCUMENT = Path(__file__).parents[3] / "cluster.yaml"
+
+
+def asked(store: MemoryStore, *holders: Holder) -> dict[str, Demand]:
+    return demands(store, [HOST], holders, Shares(), NOW)
+
+
+def holder(idle: float | None) -> Holder:
+    return Holder(name="a", host="h1", kind=KIND, idle_since=idle)
+
+
+def test_machines_count_with_what_they_have_left_and_idle_actors_make_room() -> None:
+    store = MemoryStore()
+    assert asked(store, holder(None))["local"].rooms == (Room(cpus=2, memory=7 * GIB, is_busy=True),)
+    assert asked(store, holder(3.0))["local"].rooms == (Room(cpus=4, memory=8 * GIB),)
+
+
+def test_queued_tasks_ask_for_their_group_and_what_is_kept_back_asks_for_nothing() -> None:
+    store = MemoryStore()
+    for _ in range(3):
+        make(store, resources=NEED)
+    make(store, user="bob", group="gpu", resources=NEED)
+    held = make(store, resources=NEED).id
+    store.apply(held, Hold(), NOW)
+    found = asked(store)
+    assert found["local"].waiting == (NEED,) * 3
+    assert (found["gpu"].waiting, found["gpu"].rooms) == ((NEED,), ())
+    store.pause(Pause(group="gpu"))
+    store.set_quota(Quota(user="ada", running=2))
+    found = asked(store)
+    assert "gpu" not in found
+    assert (found["local"].waiting, found["local"].waiting_count) == ((NEED,) * 2, 2)
+
+
+def test_of_a_long_queue_only_the_number_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOKED_AT", 4)
+    store = MemoryStore()
+    for _ in range(10):
+        make(store, resources=NEED)
+    found = asked(store)["local"]
+    assert (len(found.waiting), found.waiting_count) == (4, 10)
+    store.set_quota(Quota(user="ada", running=3))
+    found = asked(store)["local"]
+    assert (len(found.waiting), found.waiting_count) == (3, 3), "the quota keeps the others back"
+
+
+def test_the_file_follows_what_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(DOCUMENT.read_text())
+    fleet = Fleet(ClusterFile(path, tmp_path / "kept.yaml"), "10.0.0.1:6379", {})
+
+    def least() -> int:
+        found: int = yaml.safe_load(path.read_text())["available_node_types"]["local"]["min_workers"]
+        return found
+
+    def look(*waiting: Resources) -> None:
+        fleet.look(lambda: {"local": Demand(waiting=waiting, waiting_count=len(waiting))})
+
+    look(*[Resources(cpus=16, memory=1 * GIB)] * 3)
+    assert least() == 3
+    look()
+    assert least() == 0
+    path.write_text("broken: [")
+    look()
+    assert path.read_text() == "broken: [", "what cannot be read is left as it is"
+
+
+def test_a_declared_group_is_there_before_its_first_machine(tmp_path: Path) -> None:
+    path = tmp_path / "live.yaml"
+    path.write_text(DOCUMENT.read_text())
+    fleet = Fleet(ClusterFile(path, tmp_path / "kept.yaml"), "10.0.0.1:6379", {})
+    fleet.look(dict)
+    own = MachineGroup(name="own")
+    found = {group.name: group for group in with_declared([own], fleet.groups)}
+    assert found["own"] == own
+    gpu = found["gpu"]
+    assert (gpu.machines, gpu.machine_type, gpu.min, gpu.max) == ((), "g6.4xlarge", 0, 4)
+    assert isinstance(gpu.offers, Offer)
+    assert (gpu.offers.cpus, gpu.offers.gpus) == (16, 1)
