@@ -1,7 +1,8 @@
 """The program that holds a machine's Ray processes: what the head's are, without those that a head has.
 
-`python -m cluster.bare_member` reads the keyword arguments of :func:`run`, a JSON object, from its standard input. It
-ends when the raylet does, and ends the raylet when it is told to end.
+`python -m cluster.bare_member` reads the keyword arguments of :func:`run`, a JSON object, from the first line of its
+standard input, and from each later one in how many seconds the machine will be taken away. It ends when the raylet
+does, and ends the raylet when it is told to end.
 """
 
 from __future__ import annotations
@@ -9,14 +10,21 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+import psutil
 from ray._private import utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 from ray._private.services import get_node_ip_address
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no types here
+from ray.core.generated import autoscaler_pb2
+
+from cluster.labels import CARRIER
 
 _TICK = 0.5
 
@@ -49,10 +57,24 @@ def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int,
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, leave)
+    threading.Thread(target=_heed_notices, args=(node, gcs_address), name="notices", daemon=True).start()
     while not node.dead_processes():  # type: ignore[no-untyped-call]
         time.sleep(_TICK)
     node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
+def _heed_notices(node: Node, gcs_address: str) -> None:
+    """Leave in time whenever a line says in how many seconds the machine is taken away."""
+    for line in sys.stdin:
+        ends_ms = int((time.time() + float(line)) * 1000)
+        reason = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION  # type: ignore[attr-defined]  # likewise
+        # First nothing more is placed here; then what carries a run saves it and gives it back.
+        GcsClient(address=gcs_address).drain_node(node.node_id, reason, "The machine is taken away.", ends_ms)
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if process.name().startswith(CARRIER) or process.cmdline()[0].startswith(CARRIER):
+                    process.terminate()
+
+
 if __name__ == "__main__":
-    run(**json.load(sys.stdin))
+    run(**json.loads(sys.stdin.readline()))

@@ -18,7 +18,7 @@ import psutil
 
 from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
-from cluster.labels import GROUP_LABEL
+from cluster.labels import CARRIER, GROUP_LABEL
 from simyard.resources import MIB
 
 MARK = "SIMYARD_SERVER"
@@ -39,8 +39,6 @@ _START_SECONDS = 180.0
 _TRIES = 4
 """Ray itself gives up when its raylet has not come up within 30 s, which it does not on a busy machine."""
 _STOP_SECONDS = 3.0
-_CARRIER = "ray::SimulatorActor"
-"""How the titles of the processes begin that carry runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +191,7 @@ def stop_head(server: str, *, spare: frozenset[int] = frozenset()) -> None:
     asked: set[int] = set()
     while left := [p for p in server_processes(server) if p.pid not in spare]:
         # Of all of them only these do something about being asked, and they cannot without the others.
-        carriers = [p for p in left if _title(p).startswith(_CARRIER)]
+        carriers = [p for p in left if _title(p).startswith(CARRIER)]
         if carriers and time.monotonic() < killing:
             ending = carriers
             _signal([p for p in carriers if p.pid not in asked], signal.SIGTERM)

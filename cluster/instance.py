@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
+from datetime import UTC, datetime
 
 import httpx
 
@@ -31,6 +33,26 @@ def switch_off() -> None:
         os._exit(1)
 
 
+class Notices:
+    """Hears whether EC2 is about to take this machine away, which it says two minutes before."""
+
+    def __init__(self) -> None:
+        self._told = False
+        self._is_asked = _metadata("instance-life-cycle") == "spot"
+
+    def look(self) -> float | None:
+        """Return in how many seconds the machine is taken away, once; None where nothing is known of it."""
+        if self._told or not self._is_asked or (text := _metadata("spot/instance-action")) is None:
+            return None
+        self._told = True
+        try:
+            ends = datetime.fromisoformat(json.loads(text)["time"])
+        except (ValueError, KeyError, TypeError):
+            log.warning("the notice %r is not understood: it counts as one of two minutes", text[:200])
+            return 120.0
+        return max(0.0, (ends - datetime.now(UTC)).total_seconds())
+
+
 def _metadata(path: str) -> str | None:
     """Return a value of the metadata service; None where there is none."""
     with httpx.Client(timeout=_SECONDS, trust_env=False) as http:
@@ -38,7 +60,9 @@ def _metadata(path: str) -> str | None:
             lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
             token = http.put(f"{_SERVICE}/api/token", headers=lifetime).raise_for_status().text
             headers = {"X-aws-ec2-metadata-token": token}
-            return http.get(f"{_SERVICE}/meta-data/{path}", headers=headers).raise_for_status().text.strip()
+            answer = http.get(f"{_SERVICE}/meta-data/{path}", headers=headers)
+            # It says so where there is nothing to say, as mostly of a notice.
+            return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().text.strip()
         except httpx.HTTPError as error:
-            log.warning("this machine's cloud does not say what it is: %s", error)
+            log.warning("this machine's cloud does not answer what its %s is: %s", path, error)
             return None

@@ -46,7 +46,11 @@ def main() -> int:
     os.environ.update(environment)
     member = _Member(plan)
     tries, heard = 0, time.monotonic()
+    notices = instance.Notices()
     while not leaving.is_set():
+        if (seconds := notices.look()) is not None:
+            log.warning("this machine is taken away in %.0f s", seconds)
+            member.leave(seconds)
         if _answers(plan["head"]):
             heard = time.monotonic()
             if member.is_alive():
@@ -102,8 +106,13 @@ class _Member:
         log.info("joining %s as a machine of group %s", self._plan["head"], self._plan["group"])
         with suppress(BrokenPipeError):
             assert self._process.stdin is not None
-            json.dump(told, self._process.stdin)
-            self._process.stdin.close()
+            print(json.dumps(told), file=self._process.stdin, flush=True)
+
+    def leave(self, seconds: float) -> None:
+        """Take no more work, and give back what goes on: the machine is taken away in so many seconds."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                print(seconds, file=self._process.stdin, flush=True)
 
     def stop(self) -> None:
         """End them; simulations go on, and another process takes them over."""

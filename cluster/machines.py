@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.state import state
 
 from cluster.labels import GROUP_LABEL
 
@@ -21,15 +22,19 @@ class RayMachine:
     memory: int
     """Bytes."""
     gpus: int
+    is_leaving: bool = False
+    """It is being taken away, and gets no tasks any more."""
 
 
 def list_machines() -> tuple[RayMachine, ...]:
     """Return the machines that are alive and belong to a group, by id."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types here
-    return tuple(sorted(filter(None, map(_machine, nodes)), key=lambda m: m.id))
+    leaving = state.get_draining_nodes()
+    found = [_machine(node, is_leaving=node["NodeID"] in leaving) for node in nodes]
+    return tuple(sorted(filter(None, found), key=lambda m: m.id))
 
 
-def _machine(node: dict[str, Any]) -> RayMachine | None:
+def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
     group = (node.get("Labels") or {}).get(GROUP_LABEL)
     if not node.get("Alive") or group is None:
         return None
@@ -41,4 +46,5 @@ def _machine(node: dict[str, Any]) -> RayMachine | None:
         cpus=float(offered.get("CPU", 0.0)),
         memory=int(offered.get("memory", 0)),
         gpus=int(offered.get("GPU", 0)),
+        is_leaving=is_leaving,
     )

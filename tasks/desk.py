@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -51,6 +51,8 @@ _SETTLE_STEPS = 10
 """How often one turn tells so many tasks of the ends that they wait for, so that the rest is not kept waiting."""
 _HOSTS_EVERY = 2.0
 _CANCEL_EVERY = 2.0
+_LEAVING_SECONDS = 600.0
+"""For how long a machine that has left is remembered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,8 @@ class Desk:
         self._cancels: dict[tuple[str, int], float] = {}
         self._leases = Leases(lease)
         self._spent = SpentSnapshots(objects)
+        self._leaving: dict[str, float] = {}
+        """Machines by name, and when they were last seen to be leaving."""
         self._silent: set[tuple[str, int]] = set()
         """Attempts that an actor was told to take over, and of which nothing has been heard since."""
 
@@ -171,6 +175,7 @@ class Desk:
         now = self._monotonic()
         if now - self._machines_at >= _HOSTS_EVERY:
             self._machines, self._machines_at = self._holders.machines(), now
+            self._saw_leaving(self._machines)
         self._check_active()
         self._spent.clear()
         for record in self._store.overdue(self._now(), LOOK_AHEAD):
@@ -374,7 +379,9 @@ class Desk:
             if gone is not None and gone.carries == (record.id, record.attempt):
                 self._held[gone.holder.name] = replace(gone, carries=None)
         # A machine is known again by its name: Ray gives it a new id when it starts anew.
-        hosts = [host for host in self._holders.machines() if host.name == machine]
+        found = self._holders.machines()
+        self._saw_leaving(found)
+        hosts = [host for host in found if host.name == machine and not host.is_leaving]
         hosts.sort(key=lambda host: gone is not None and host.id == gone.holder.host, reverse=True)
         if not hosts:
             return False
@@ -407,9 +414,17 @@ class Desk:
         """Take note that nobody carries an attempt any more, unless another actor has taken it over."""
         reason = Reason(code=ReasonCode.MACHINE_LOST, message=message)
         with suppress(Refused, NotFound):
+            if self._store.get(task).task.attempts[-1].machine in self._leaving:
+                reason = Reason(code=ReasonCode.PREEMPTED, message="Its machine was taken away, as it was told to be.")
             after = settle(self._store, self._objects, task, attempt, reason, self._now(), holder=name)
             self._watch.lost(after, self._machines, self._now())
             self._spent.see(after)
+
+    def _saw_leaving(self, hosts: Iterable[Host]) -> None:
+        """Remember the machines that are being taken away: what is lost with them is not charged."""
+        now = self._monotonic()
+        seen = {name: at for name, at in self._leaving.items() if now - at < _LEAVING_SECONDS}
+        self._leaving = seen | {host.name: now for host in hosts if host.is_leaving}
 
     def _end(self, name: str | None) -> None:
         """End an actor: it is idle and not needed, frozen, or cut off."""
@@ -496,7 +511,8 @@ class Desk:
         """Return what the machine groups are asked for."""
         with self._lock:
             holders = [held.holder for held in self._held.values()]
-        return demands(self._store, self._machines, holders, self._shares, self._now())
+        staying = [host for host in self._machines if not host.is_leaving]
+        return demands(self._store, staying, holders, self._shares, self._now())
 
     def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines and what is free on them."""
@@ -519,6 +535,7 @@ class Desk:
                     memory_free=max(0, host.memory - sum(r.memory for r in taken)),
                     gpus_free=max(0, host.gpus - sum(r.gpus for r in taken)),
                     set_aside_until=aside.get(host.name),
+                    is_leaving=host.is_leaving,
                 )
             )
         return tuple(MachineGroup(name=name, machines=tuple(machines)) for name, machines in sorted(groups.items()))

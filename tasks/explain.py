@@ -158,7 +158,7 @@ def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[Machine
         f" {m.name} is set aside until {_time(m.set_aside_until)}, since several tasks failed there at once."
         for m in aside
     )
-    free = [m for m in large if m.set_aside_until is None]
+    free = [m for m in large if m.set_aside_until is None and not m.is_leaving]
     if any(m.cpus_free >= need.cpus and m.memory_free >= need.memory and m.gpus_free >= need.gpus for m in free):
         return f"A machine has room for it; it starts when its turn comes.{told}"
     if group.max is not None and len(group.machines) < group.max:

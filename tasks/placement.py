@@ -32,6 +32,13 @@ class Host:
     gpus: int
     is_set_aside: bool = False
     """It gets no tasks for a time."""
+    is_leaving: bool = False
+    """It is being taken away, and gets no tasks any more."""
+
+    @property
+    def takes_tasks(self) -> bool:
+        """Say whether tasks may start on it."""
+        return not (self.is_set_aside or self.is_leaving)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +113,7 @@ class _Room:
 
 def has_room(hosts: Sequence[Host], holders: Iterable[Holder]) -> bool:
     """Say whether any task could start now: on a machine with room left, or in the place of an idle actor."""
-    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, []) for h in hosts if not h.is_set_aside}
+    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, []) for h in hosts if h.takes_tasks}
     for holder in holders:
         if (room := rooms.get(holder.host)) is not None:
             if holder.idle_since is not None:
@@ -131,7 +138,7 @@ def plan(
     Of the queue only as much is taken as can matter; before the next task is asked for, `started` is told of the one
     that got a place.
     """
-    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, [], reserved=h.is_set_aside) for h in hosts}
+    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, [], reserved=not h.takes_tasks) for h in hosts}
     actions: list[Action] = []
     for holder in holders:
         room = rooms.get(holder.host)

@@ -42,7 +42,15 @@ class RayHolders:
     def machines(self) -> tuple[Host, ...]:
         """See Holders."""
         return tuple(
-            Host(id=m.id, name=m.name, group=m.group, cpus=m.cpus, memory=m.memory, gpus=m.gpus)
+            Host(
+                id=m.id,
+                name=m.name,
+                group=m.group,
+                cpus=m.cpus,
+                memory=m.memory,
+                gpus=m.gpus,
+                is_leaving=m.is_leaving,
+            )
             for m in list_machines()
         )
 

@@ -24,6 +24,8 @@ class Machine(Word):
     gpus_free: int
     set_aside_until: Moment | None = None
     """It gets no tasks until then, since several failed there at once; None where it does."""
+    is_leaving: bool = False
+    """It is being taken away by its cloud, and gets no tasks any more."""
 
 
 class Offer(Word):

@@ -13,7 +13,7 @@ from simyard.cli.show import say_json, say_table
 from simyard.cli.text import moment, size
 
 if TYPE_CHECKING:
-    from simyard.group import MachineGroup
+    from simyard.group import Machine, MachineGroup
 
 commands = typer.Typer(
     help="See the machine groups; pause and resume them for your tasks.", no_args_is_help=True, rich_markup_mode=None
@@ -31,7 +31,7 @@ def list_groups(json_: Json = False) -> None:
     rows = [
         (
             group.name,
-            machine.name + (f" (set aside until {moment(until)})" if (until := machine.set_aside_until) else ""),
+            machine.name + _trouble(machine),
             f"{machine.cpus_free:g}/{machine.cpus:g}",
             f"{size(machine.memory_free)}/{size(machine.memory)}",
             f"{machine.gpus_free}/{machine.gpus}",
@@ -42,6 +42,13 @@ def list_groups(json_: Json = False) -> None:
     rows += [(group.name, _standing(group), "", "", "") for group in found if not group.machines or group.machine_type]
     rows.sort(key=lambda row: row[0])
     say_table(("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(0, 2, 3, 4), right=(2, 3, 4))
+
+
+def _trouble(machine: Machine) -> str:
+    """Return why a machine gets no tasks now; nothing where it does."""
+    if machine.is_leaving:
+        return " (being taken away)"
+    return "" if machine.set_aside_until is None else f" (set aside until {moment(machine.set_aside_until)})"
 
 
 def _standing(group: MachineGroup) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 
 from simulators.outcome import Outcome
 from simulators.work import Work
+from simyard.reason import ReasonCode
 from simyard.status import Status
 from storage.manifest import commit_manifest
 from storage.memory import MemoryStore as Objects
@@ -136,6 +137,30 @@ def test_an_attempt_whose_machine_has_gone_is_lost_at_once(scene: Scene) -> None
     scene.actors.left["sim-1"](Gone())
     assert scene.actors.adopted == []
     scene.lost()
+
+
+def test_what_is_lost_with_a_machine_that_is_taken_away_is_not_charged_and_starts_elsewhere(scene: Scene) -> None:
+    leaving = replace(host(1), is_leaving=True)
+    scene.actors.hosts = (leaving, host(2, "another"))
+    scene.wait(3)
+    assert scene.desk.demands()["local"].rooms[0].is_busy is False, "it does not count as a machine of the group"
+    scene.actors.left["sim-1"](Gone())
+    assert scene.actors.adopted == []
+    assert (scene.record.status, scene.record.losses) == (Status.QUEUED, 0)
+    assert scene.record.task.reason is not None
+    assert scene.record.task.reason.code is ReasonCode.PREEMPTED
+    scene.actors.hosts = (host(2, "another"),)
+    scene.wait(3)
+    assert scene.actors.started == ["id-1", "id-2"]
+
+
+def test_a_machine_that_has_left_is_remembered_for_the_attempt_that_did_not_give_back_in_time(scene: Scene) -> None:
+    scene.actors.hosts = (replace(host(1), is_leaving=True),)
+    scene.wait(3)
+    scene.actors.hosts = ()
+    scene.wait(3)
+    scene.actors.left["sim-1"](Gone())
+    assert (scene.record.status, scene.record.losses) == (Status.QUEUED, 0)
 
 
 def test_a_result_that_is_stored_is_taken_and_nothing_is_started(scene: Scene) -> None:
