@@ -32,7 +32,7 @@ def test_a_machine_on_which_different_tasks_fail_at_once_is_set_aside_and_they_g
         while machines_of(server)[NAME]["set_aside_until"] is None:
             assert len(tasks) < 30
             more = server.submit(where, count=5, retries=10, resources={"cpus": 0.2, "memory": "256MiB"})
-            assert {task["status"] for task in server.ended(*more)} == {"succeeded"}
+            assert {task["status"] for task in server.ended(*more, seconds=300)} == {"succeeded"}
             tasks += more
         failed = [task for task in map(server.task, tasks) if len(task["attempts"]) > 1]
         assert len(failed) >= 3
