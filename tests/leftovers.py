@@ -1,4 +1,4 @@
-"""What a task may have left on this machine after its end: processes, folders and containers."""
+"""What a task or a cloud may have left on this machine after its end: processes, folders, containers, links."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.cloud.network import links_of
 from tests.running_server import RunningServer, until
 
 
@@ -51,3 +52,28 @@ def nothing_left(server: RunningServer, *tasks: str) -> None:
             until(lambda task=task: not any(left(task)), 240.0)  # 100,000 files take their time on a busy machine
         except AssertionError:
             raise AssertionError(f"of {task} there is left: {left(task)}") from None
+
+
+def left_of_cloud(folder: Path) -> list[str]:
+    """Return what is left of the cloud of a folder: processes, those of its machines too, links and disks."""
+    top = next(parent for parent in folder.parents if parent.is_mount())
+    # All processes of a machine see its disk in their mounts, which the kernel tells with its own escapes.
+    mark = f"/{folder.relative_to(top)}/disks/".replace(" ", "\\040")
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(folder) in line or mark in (process / "mountinfo").read_text():
+                found.append(f"process {process.name}: {line or (process / 'comm').read_text()}")
+        except OSError:
+            continue
+    found += [f"link {name}" for name in links_of(folder)]
+    return found + [f"disk {disk}" for disk in folder.glob("disks/*")]
+
+
+def nothing_left_of_cloud(folder: Path) -> None:
+    """Wait until nothing of the cloud of a folder is left but its logs."""
+    try:
+        until(lambda: not left_of_cloud(folder))
+    except AssertionError:
+        raise AssertionError(f"of the cloud there is left: {left_of_cloud(folder)}") from None

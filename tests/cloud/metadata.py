@@ -1,0 +1,110 @@
+"""The metadata service, which each machine of a cloud finds at an address of its own network."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socketserver
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+from tests.cloud.network import METADATA_ADDRESS, inside
+
+
+@dataclass
+class Metadata:
+    """What a machine is told about itself; `notice` is when it will be taken away, once that is known."""
+
+    instance: str
+    kind: str
+    zone: str
+    address: str
+    market: str
+    user_data: str
+    needs_token: bool
+    notice: datetime | None = None
+    tokens: set[str] = field(default_factory=set)
+
+    def give_notice(self, seconds: float) -> None:
+        """Tell the machine that it is taken away in so many seconds."""
+        self.notice = datetime.now(UTC) + timedelta(seconds=seconds)
+
+    def answer(self, path: str) -> str | None:
+        """Return what stands at a path, or None where there is nothing."""
+        region = self.zone[:-1]
+        told = {
+            "dynamic/instance-identity/document": json.dumps(
+                {
+                    "instanceId": self.instance,
+                    "instanceType": self.kind,
+                    "availabilityZone": self.zone,
+                    "region": region,
+                    "privateIp": self.address,
+                }
+            ),
+            "meta-data/instance-id": self.instance,
+            "meta-data/instance-type": self.kind,
+            "meta-data/instance-life-cycle": self.market,
+            "meta-data/local-ipv4": self.address,
+            "meta-data/placement/availability-zone": self.zone,
+            "meta-data/placement/region": region,
+        }
+        if self.user_data:
+            told["user-data"] = self.user_data
+        if self.notice:
+            moment = self.notice.strftime("%Y-%m-%dT%H:%M:%SZ")
+            told["meta-data/spot/instance-action"] = json.dumps({"action": "terminate", "time": moment})
+            told["meta-data/spot/termination-time"] = moment
+        return told.get(path.removeprefix("/latest/"))
+
+
+class MetadataServer(ThreadingHTTPServer):
+    """Answers inside a machine's network until it is closed."""
+
+    daemon_threads = True
+
+    def __init__(self, network: int, metadata: Metadata) -> None:
+        self.metadata = metadata
+        with inside(network):
+            super().__init__((METADATA_ADDRESS, 80), _Handler)
+        Thread(target=self.serve_forever, daemon=True).start()
+
+    def server_bind(self) -> None:
+        """Take the address, and ask nobody for its name."""
+        socketserver.TCPServer.server_bind(self)
+
+    def close(self) -> None:
+        """Stop answering; the network may go then."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: MetadataServer
+
+    def do_PUT(self) -> None:
+        if self.path != "/latest/api/token" or "X-aws-ec2-metadata-token-ttl-seconds" not in self.headers:
+            return self._say(400, "")
+        token = secrets.token_urlsafe()
+        self.server.metadata.tokens.add(token)
+        return self._say(200, token)
+
+    def do_GET(self) -> None:
+        metadata = self.server.metadata
+        token = self.headers.get("X-aws-ec2-metadata-token")
+        if (token is None and metadata.needs_token) or (token is not None and token not in metadata.tokens):
+            return self._say(401, "")
+        told = metadata.answer(self.path)
+        return self._say(404, "") if told is None else self._say(200, told)
+
+    def _say(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args: object) -> None:
+        pass

@@ -1,0 +1,348 @@
+"""A cloud on this host does what its machines, its API and its cables are said to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
+
+from tests.cloud.cloud import Cloud, running_cloud
+from tests.cloud.faults import Fault
+from tests.leftovers import left_of_cloud, nothing_left_of_cloud
+from tests.running_server import until
+
+pytestmark = pytest.mark.cloud
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with running_cloud(tmp_path_factory.mktemp("cloud"), boot_seconds=0.5) as cloud:
+        yield cloud
+    nothing_left_of_cloud(cloud.folder)
+
+
+@pytest.fixture
+def cloud(shared: Cloud) -> Iterator[Cloud]:
+    """The cloud without instances and without faults."""
+    yield shared
+    shared.heal()
+    if left := [instance.id for instance in shared.instances("pending", "running")]:
+        shared.ec2.terminate_instances(InstanceIds=left)
+    until(lambda: not any(instance.pid for instance in shared.instances()), what="the end of all machines")
+
+
+def test_machines_boot_and_answer_ssh(cloud: Cloud) -> None:
+    for name in cloud.launch(2):
+        address = cloud.booted(name).address
+        assert cloud.ssh(name, "hostname -i; whoami; command -v ray").stdout.split() == [
+            address,
+            "root",
+            str(Path(sys.prefix) / "bin" / "ray"),
+        ]
+
+
+def test_machines_reach_each_other_and_the_host_and_nothing_else(cloud: Cloud) -> None:
+    one, other = cloud.launch(2)
+    address = cloud.booted(other).address
+    cloud.booted(one)
+    name = f"ip-{address.replace('.', '-')}"
+    assert cloud.run(one, "bash", "-c", f"read line </dev/tcp/{address}/22; echo $line").stdout.startswith("SSH-2.0")
+    assert cloud.run(other, "getent", "hosts", name).stdout.split() == [address, name]
+    assert "ec2" in cloud.run(one, "curl", "-sS", f"{cloud.environment['AWS_ENDPOINT_URL']}/moto-api/data.json").stdout
+    outside = cloud.run(one, "curl", "-sS", "--max-time", "20", "http://192.0.2.1", check=False)
+    assert outside.returncode == 7  # told at once that nobody is there
+
+
+def test_a_machine_has_folders_and_processes_of_its_own(cloud: Cloud) -> None:
+    one, other = cloud.launch(2)
+    for name in (one, other):
+        cloud.booted(name)
+        cloud.run(name, "bash", "-c", f"touch ~/{name} /tmp/{name} /run/{name} /dev/shm/{name}")
+        for folder in ("~", "/tmp", "/run", "/dev/shm"):
+            assert cloud.run(name, "bash", "-c", f"cd {folder}; echo i-*").stdout.split() == [name]
+        assert not Path("/dev/shm", name).exists()
+        assert int(cloud.run(name, "bash", "-c", "ls -d /proc/[0-9]* | wc -l").stdout) < 10
+    assert (cloud.instance(one).home / one).exists()
+
+
+def test_user_data_runs_in_the_background(cloud: Cloud) -> None:
+    [name] = cloud.launch(user_data="#!/bin/bash\necho begun as $(whoami)\nsleep 1000\n")
+    cloud.booted(name)
+    until(lambda: "begun as root" in cloud.console(name))
+
+
+def test_a_machine_is_told_about_itself(cloud: Cloud) -> None:
+    [name] = cloud.launch(kind="c5.xlarge", spot=True, user_data="#!/bin/true\n")
+    instance = cloud.booted(name)
+    assert instance.market == "spot"
+    wanted = {
+        "meta-data/instance-id": name,
+        "meta-data/instance-type": "c5.xlarge",
+        "meta-data/instance-life-cycle": "spot",
+        "meta-data/placement/availability-zone": f"{cloud.region}a",
+        "meta-data/local-ipv4": instance.address,
+        "user-data": "#!/bin/true\n",
+    }
+    for path, told in wanted.items():
+        assert _metadata(cloud, name, path) == told
+
+
+def _metadata(cloud: Cloud, name: str, path: str) -> str:
+    """Ask a machine's metadata service as its second version wants it; empty where nothing stands there."""
+    script = (
+        "base=http://169.254.169.254/latest; ttl='X-aws-ec2-metadata-token-ttl-seconds: 60'; "
+        'token=$(curl -fsS -X PUT -H "$ttl" $base/api/token); '
+        'curl -fs -H "X-aws-ec2-metadata-token: $token" $base/$0 || true'
+    )
+    return cloud.run(name, "bash", "-c", script, path).stdout
+
+
+def test_metadata_need_a_token_where_the_instance_says_so(cloud: Cloud) -> None:
+    [name] = cloud.launch()
+    cloud.booted(name)
+    [free] = cloud.launch()
+    told = cloud.ec2.run_instances(
+        ImageId=cloud.image,
+        InstanceType="m5.large",
+        SubnetId=cloud.subnet,
+        MinCount=1,
+        MaxCount=1,
+        MetadataOptions={"HttpTokens": "required"},
+    )
+    strict = told["Instances"][0]["InstanceId"]
+    ask = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://169.254.169.254/latest/meta-data/instance-id")
+    for instance, status in ((free, "200"), (strict, "401")):
+        cloud.booted(instance)
+        assert cloud.run(instance, *ask).stdout == status
+    assert _metadata(cloud, strict, "meta-data/instance-id") == strict
+
+
+def test_an_ended_instance_is_gone_with_its_processes_and_its_disk(cloud: Cloud) -> None:
+    [name] = cloud.launch(user_data="#!/bin/bash\nsetsid sleep 1000 & setsid sleep 1000\n")
+    instance = cloud.booted(name)
+    cloud.ec2.terminate_instances(InstanceIds=[name])
+    until(lambda: not instance.home.exists(), what="the end of the machine")
+    assert not [line for line in left_of_cloud(cloud.folder) if name in line]
+    assert cloud.instance(name).state == "terminated"
+
+
+def test_a_killed_machine_is_dead_before_the_api_says_so(cloud: Cloud) -> None:
+    [name] = cloud.launch(spot=True)
+    instance = cloud.booted(name)
+    cloud.kill(name, seconds=3)
+    assert not Path(f"/proc/{instance.pid}").exists()
+    assert cloud.instance(name).state == "running"
+    until(lambda: cloud.instance(name).state == "terminated", what="that the API tells of the end")
+    told = cloud.ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"][0]
+    assert told["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+
+
+def test_a_cut_machine_runs_on_in_silence_until_it_is_mended(cloud: Cloud) -> None:
+    [name] = cloud.launch()
+    cloud.booted(name)
+    cloud.cut(name)
+    with pytest.raises(subprocess.TimeoutExpired):
+        cloud.ssh(name, "true", timeout=3)
+    assert cloud.run(name, "echo", "alive").stdout == "alive\n"
+    assert cloud.instance(name).state == "running"
+    cloud.mend(name)
+    until(lambda: cloud.ssh(name, "true").returncode == 0, what="an answer of the mended machine")
+
+
+def test_a_preempted_machine_has_notice_and_is_then_taken_away(cloud: Cloud) -> None:
+    [name] = cloud.launch(spot=True)
+    cloud.booted(name)
+    assert _metadata(cloud, name, "meta-data/spot/instance-action") == ""
+    begun = time.monotonic()
+    cloud.preempt(name, seconds=6)
+    told = json.loads(_metadata(cloud, name, "meta-data/spot/instance-action"))
+    assert told["action"] == "terminate"
+    assert abs((datetime.fromisoformat(told["time"]) - datetime.now(UTC)).total_seconds()) < 8
+    until(lambda: cloud.instance(name).state == "terminated", what="the end of the preempted machine")
+    assert time.monotonic() - begun >= 6
+    assert cloud.instance(name).pid == 0
+
+
+@pytest.mark.parametrize("fault", [Fault.NO_CAPACITY, Fault.NO_QUOTA, Fault.NO_SPOT_QUOTA, Fault.NOT_ALLOWED])
+def test_a_refused_launch_launches_nothing(cloud: Cloud, fault: Fault) -> None:
+    before = len(cloud.instances())
+    cloud.inject(fault, 1)
+    with pytest.raises(ClientError) as caught:
+        _hasty(cloud).run_instances(ImageId=cloud.image, MinCount=1, MaxCount=1)
+    assert caught.value.response["Error"]["Code"] == fault.value
+    assert len(cloud.instances()) == before
+    assert cloud.calls("RunInstances")[-1].status == caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
+    assert cloud.launch()
+
+
+def _hasty(cloud: Cloud, service: str = "ec2") -> Any:
+    """A client that neither waits long nor tries again."""
+    return cloud.client(service, Config(retries={"total_max_attempts": 1}, read_timeout=2))
+
+
+def test_a_fault_meets_only_calls_with_its_parameters(cloud: Cloud) -> None:
+    cloud.inject(Fault.NO_CAPACITY, 100, where={"InstanceMarketOptions.MarketType": "spot"})
+    with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
+        cloud.launch(spot=True)  # tried again and again
+    assert cloud.launch(spot=False)
+    cloud.heal()
+    assert cloud.launch(spot=True)
+
+
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.BROKEN])
+def test_clients_try_again_after_a_passing_failure(cloud: Cloud, fault: Fault) -> None:
+    before = len(cloud.calls("DescribeInstances"))
+    cloud.inject(fault, 2, action="DescribeInstances")
+    cloud.ec2.describe_instances()
+    told = [call.status for call in cloud.calls("DescribeInstances")[before:]]
+    assert told == [503 if fault is Fault.THROTTLED else 500] * 2 + [200]
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.ANSWER_LATE])
+def test_a_launch_without_an_answer_has_launched(cloud: Cloud, fault: Fault) -> None:
+    launch = {"ImageId": cloud.image, "SubnetId": cloud.subnet, "MinCount": 1, "MaxCount": 1, "ClientToken": fault.name}
+    before = {instance.id for instance in cloud.instances()}
+    cloud.inject(fault)
+    with pytest.raises((ConnectionClosedError, ReadTimeoutError)):
+        _hasty(cloud).run_instances(**launch)
+    [new] = {instance.id for instance in cloud.instances()} - before
+    cloud.booted(new)
+    # The same launch is not carried out twice.
+    assert _hasty(cloud).run_instances(**launch)["Instances"][0]["InstanceId"] == new
+
+
+def test_fewer_machines_may_come_than_were_asked_for(cloud: Cloud) -> None:
+    cloud.inject(Fault.FEWER)
+    assert len(cloud.launch(3)) == 1
+    assert len(cloud.launch(3)) == 3
+
+
+def test_a_machine_that_hangs_at_boot_is_told_as_running_and_answers_nothing(cloud: Cloud) -> None:
+    cloud.inject(Fault.HANGS_AT_BOOT)
+    [hanging], [sound] = cloud.launch(), cloud.launch()
+    cloud.booted(sound)
+    told = cloud.instance(hanging)
+    assert (told.state, told.pid) == ("running", 0)
+    assert cloud.ssh(hanging, "true").returncode != 0
+
+
+def test_the_list_of_instances_may_be_empty_or_old(cloud: Cloud) -> None:
+    def listed() -> set[str]:
+        told = cloud.ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])
+        return {instance["InstanceId"] for group in told["Reservations"] for instance in group["Instances"]}
+
+    [first] = cloud.launch()
+    assert listed() == {first}
+    cloud.inject(Fault.LIST_EMPTY)
+    assert listed() == set()
+    [second] = cloud.launch()
+    cloud.inject(Fault.LIST_STALE)
+    assert listed() == {first}
+    assert listed() == {first, second}
+
+
+def test_nothing_is_left_when_the_process_that_started_a_cloud_is_killed(tmp_path: Path) -> None:
+    _start_and_kill(tmp_path, keeper=False)
+    nothing_left_of_cloud(tmp_path)
+
+
+def test_machines_and_networks_are_gone_when_the_keeper_is_killed_too(tmp_path: Path) -> None:
+    _start_and_kill(tmp_path, keeper=True)
+    until(lambda: not [line for line in left_of_cloud(tmp_path) if not line.startswith("disk ")])
+
+
+_STARTER = """
+import sys
+from pathlib import Path
+from tests.cloud.cloud import running_cloud
+
+with running_cloud(Path(sys.argv[1]), boot_seconds=0) as cloud:
+    for name in cloud.launch(2, user_data="#!/bin/bash\\nsetsid sleep 1000 & setsid sleep 1000\\n"):
+        cloud.booted(name)
+    print(cloud.keeper, flush=True)
+    sys.stdin.read()
+"""
+
+
+def _start_and_kill(folder: Path, *, keeper: bool) -> None:
+    """Start a cloud with two machines in a process that is killed then, and its keeper before it if asked for."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _STARTER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        told = starter.stdout.readline()
+        kinds = {line.split()[0] for line in left_of_cloud(folder)}
+        assert kinds == {"process", "link", "disk"}
+        if keeper:
+            os.kill(int(told), signal.SIGKILL)
+        starter.kill()
+
+
+@pytest.mark.timeout(600)
+def test_ray_launches_a_cluster_that_grows_by_a_spot_machine(cloud: Cloud) -> None:
+    machine = {
+        "InstanceType": "m5.large",
+        "ImageId": cloud.image,
+        "SubnetIds": [cloud.subnet],
+        "KeyName": "key",
+        "IamInstanceProfile": {"Arn": cloud.instance_profile},
+    }
+    spot = {
+        **machine,
+        "InstanceMarketOptions": {"MarketType": "spot"},
+        "UserData": Path(__file__).with_name("join.py").read_text(),
+    }
+    start = "ray start --head --port=6379 --object-store-memory=100000000 --include-dashboard=false"
+    cluster = {
+        "cluster_name": "small",
+        "max_workers": 2,
+        "upscaling_speed": 100,
+        "provider": {
+            "type": "aws",
+            "region": cloud.region,
+            "use_internal_ips": True,
+            "cache_stopped_nodes": False,
+            "disable_node_updaters": True,
+        },
+        "auth": {"ssh_user": "root", "ssh_private_key": "~/.ssh/key"},
+        "head_node_type": "head",
+        "available_node_types": {
+            "head": {"node_config": machine, "resources": {"CPU": 0}, "max_workers": 0},
+            "worker": {"node_config": spot, "resources": {"CPU": 1}, "max_workers": 2},
+        },
+        # Ray's own defaults install packages, with pip, on machines that see this host's files.
+        "setup_commands": [],
+        "head_setup_commands": [],
+        "head_start_ray_commands": [
+            f"AUTOSCALER_UPDATE_INTERVAL_S=1 {start} --autoscaling-config=~/ray_bootstrap_config.yaml"
+        ],
+        "worker_start_ray_commands": [],
+    }
+    home = cloud.desk.home
+    (home / "cluster.yaml").write_text(json.dumps(cluster))
+    shutil.copy(cloud.key, home / ".ssh/key")
+    cloud.run("desk", "ray", "up", "--yes", "--no-config-cache", "cluster.yaml", timeout=280)
+    [head] = cloud.instances("running")
+    assert head.tags["ray-node-type"] == "head"
+    driver = (
+        "import ray; ray.init(); where = ray.remote(num_cpus=1)(ray.util.get_node_ip_address); "
+        "print('ran at', ray.get(where.remote(), timeout=200))"
+    )
+    said = cloud.run(head.id, "python", "-c", driver, timeout=280).stdout
+    [worker] = [instance for instance in cloud.instances("running") if instance.id != head.id]
+    assert f"ran at {worker.address}\n" in said
+    assert (worker.market, worker.tags["ray-user-node-type"]) == ("spot", "worker")
+    cloud.run("desk", "ray", "down", "--yes", "cluster.yaml", timeout=280)
+    assert cloud.instances("pending", "running") == []
