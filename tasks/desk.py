@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -174,8 +174,7 @@ class Desk:
         """Look after what runs, and start what can start."""
         now = self._monotonic()
         if now - self._machines_at >= _HOSTS_EVERY:
-            self._machines, self._machines_at = self._holders.machines(), now
-            self._saw_leaving(self._machines)
+            self._look_at_machines()
         self._check_active()
         self._spent.clear()
         for record in self._store.overdue(self._now(), LOOK_AHEAD):
@@ -379,9 +378,7 @@ class Desk:
             if gone is not None and gone.carries == (record.id, record.attempt):
                 self._held[gone.holder.name] = replace(gone, carries=None)
         # A machine is known again by its name: Ray gives it a new id when it starts anew.
-        found = self._holders.machines()
-        self._saw_leaving(found)
-        hosts = [host for host in found if host.name == machine and not host.is_leaving]
+        hosts = [host for host in self._look_at_machines() if host.name == machine and not host.is_leaving]
         hosts.sort(key=lambda host: gone is not None and host.id == gone.holder.host, reverse=True)
         if not hosts:
             return False
@@ -420,11 +417,16 @@ class Desk:
             self._watch.lost(after, self._machines, self._now())
             self._spent.see(after)
 
-    def _saw_leaving(self, hosts: Iterable[Host]) -> None:
-        """Remember the machines that are being taken away: what is lost with them is not charged."""
-        now = self._monotonic()
+    def _look_at_machines(self) -> tuple[Host, ...]:
+        """Return the machines as they are now, and remember those that are being taken away.
+
+        What is lost with one of these is not charged.
+        """
+        found, now = self._holders.machines(), self._monotonic()
+        self._machines, self._machines_at = found, now
         seen = {name: at for name, at in self._leaving.items() if now - at < _LEAVING_SECONDS}
-        self._leaving = seen | {host.name: now for host in hosts if host.is_leaving}
+        self._leaving = seen | {host.name: now for host in found if host.is_leaving}
+        return found
 
     def _end(self, name: str | None) -> None:
         """End an actor: it is idle and not needed, frozen, or cut off."""
@@ -458,7 +460,7 @@ class Desk:
 
     def recover(self) -> None:
         """Find the actors that live and the attempts that they carry; give the rest of the attempts back."""
-        self._machines, self._machines_at = self._holders.machines(), self._monotonic()
+        self._look_at_machines()
         states = self._holders.ask()
         active = self._store.active()
         self._meet(states, {record.holder or "": record for record in active})

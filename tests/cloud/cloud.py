@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,8 +232,11 @@ def _missing() -> str:
 
 
 @contextmanager
-def running_cloud(folder: Path, boot_seconds: float = 1.0) -> Iterator[Cloud]:
-    """Give a cloud whose machines boot so long after their launch; nothing is left of it but logs in the folder."""
+def running_cloud(folder: Path, boot_seconds: float = 1.0, shown: Sequence[Path] = ()) -> Iterator[Cloud]:
+    """Give a cloud whose machines boot so long after their launch; nothing is left of it but logs in the folder.
+
+    `shown` are folders of this host that the machines have, too, as if they were in their image.
+    """
     if missing := _missing():
         pytest.skip(f"a cloud on this host needs {missing}")
     for name in ("key", "host-key"):
@@ -249,6 +252,7 @@ def running_cloud(folder: Path, boot_seconds: float = 1.0) -> Iterator[Cloud]:
         "RAY_USAGE_STATS_ENABLED": "0",
     } | dict.fromkeys(proxies, "")
     argv = [sys.executable, "-m", "tests.cloud.keeper", str(folder), REGION, str(boot_seconds), json.dumps(variables)]
+    argv += map(str, shown)
     with (
         (folder / "keeper.log").open("ab") as log,
         subprocess.Popen(

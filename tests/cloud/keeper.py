@@ -54,8 +54,11 @@ class Place:
 class Keeper:
     """A cloud: the API, the switch and the machines."""
 
-    def __init__(self, folder: Path, region: str, boot_seconds: float, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, region: str, boot_seconds: float, environment: dict[str, str], image: list[str]
+    ) -> None:
         self._folder = folder
+        self._image = image
         self._boot_seconds = boot_seconds
         self._key = (folder / "key.pub").read_text()
         self._backend: Any = ec2_backends[ACCOUNT][region]
@@ -203,7 +206,7 @@ class Keeper:
         return Machine(self._switch, address, disk, key=self._key, host_key=self._folder / "host-key")
 
     def _boot(self, machine: Machine, name: str, user_data: str) -> None:
-        machine.boot(self._environment, user_data, self._folder / f"{name}.log")
+        machine.boot(self._environment, user_data, self._folder / f"{name}.log", self._image)
 
     def _shown(self, machine: Machine) -> dict[str, Any]:
         return {"pid": machine.first_process(), "home": str(machine.disk / "root")}
@@ -223,11 +226,11 @@ def _take_away(instance: Any) -> None:
     instance.state_reason.code, instance.state_reason.message = code, f"{code}: {text}"
 
 
-def main(folder: Path, region: str, boot_seconds: float, environment: dict[str, str]) -> None:
+def main(folder: Path, region: str, boot_seconds: float, environment: dict[str, str], image: list[str]) -> None:
     """Keep a cloud until standard input ends."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    keeper = Keeper(folder, region, boot_seconds, environment)
+    keeper = Keeper(folder, region, boot_seconds, environment, image)
     try:
         keeper.serve()
     finally:
@@ -235,4 +238,4 @@ def main(folder: Path, region: str, boot_seconds: float, environment: dict[str, 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), json.loads(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), json.loads(sys.argv[4]), sys.argv[5:])

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -40,7 +40,7 @@ class Machine:
         shutil.copy(host_key, disk / "run/host-key")
         switch.connect(self.network, address)
 
-    def boot(self, environment: Mapping[str, str], user_data: str, console: Path) -> None:
+    def boot(self, environment: Mapping[str, str], user_data: str, console: Path, image: Sequence[str]) -> None:
         """Start the machine's first process, which ends with the thread that calls this, at the latest."""
         variables = {"PATH": _PATH, "HOME": "/root", "USER": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8"}
         variables |= environment
@@ -53,7 +53,7 @@ class Machine:
             script.chmod(0o755)
         argv = ["setpriv", "--pdeathsig=KILL", "nsenter", f"--net=/proc/{os.getpid()}/fd/{self.network}"]
         argv += ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
-        argv += ["bash", str(_INIT), self.name, self.address, str(self.disk), *_SEEN]
+        argv += ["bash", str(_INIT), self.name, self.address, str(self.disk), *_SEEN, *image]
         with console.open("ab") as out:
             self._process = subprocess.Popen(
                 argv,

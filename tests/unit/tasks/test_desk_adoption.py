@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from cluster.fleet import Room
 from simulators.outcome import Outcome
 from simulators.work import Work
 from simyard.reason import ReasonCode
@@ -142,15 +143,13 @@ def test_an_attempt_whose_machine_has_gone_is_lost_at_once(scene: Scene) -> None
 def test_what_is_lost_with_a_machine_that_is_taken_away_is_not_charged_and_starts_elsewhere(scene: Scene) -> None:
     leaving = replace(host(1), is_leaving=True)
     scene.actors.hosts = (leaving, host(2, "another"))
-    scene.wait(3)
-    assert scene.desk.demands()["local"].rooms[0].is_busy is False, "it does not count as a machine of the group"
     scene.actors.left["sim-1"](Gone())
     assert scene.actors.adopted == []
+    assert scene.desk.demands()["local"].rooms == (Room(cpus=8, memory=2**34),), "it is no machine of the group's"
     assert (scene.record.status, scene.record.losses) == (Status.QUEUED, 0)
     assert scene.record.task.reason is not None
     assert scene.record.task.reason.code is ReasonCode.PREEMPTED
-    scene.actors.hosts = (host(2, "another"),)
-    scene.wait(3)
+    scene.desk.turn()
     assert scene.actors.started == ["id-1", "id-2"]
 
 
