@@ -24,13 +24,13 @@ from ray._private.services import get_node_ip_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no types here
 from ray.core.generated import autoscaler_pb2
 
-from cluster.labels import CARRIER
+from cluster.labels import CARRIER, LET_GO
 
 _TICK = 0.5
 
 
-def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int, labels: dict[str, str]) -> None:
-    """Join the head at an address, and return once the raylet has ended.
+def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int, labels: dict[str, str]) -> int:
+    """Join the head at an address, and return once the raylet has ended: LET_GO where Ray wanted it so, else 1.
 
     Raises:
         Exception: whatever Ray says when it cannot join.
@@ -58,9 +58,13 @@ def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int,
 
     signal.signal(signal.SIGTERM, leave)
     threading.Thread(target=_heed_notices, args=(node, gcs_address), name="notices", daemon=True).start()
-    while not node.dead_processes():  # type: ignore[no-untyped-call]
+    while not (dead := node.dead_processes()):  # type: ignore[no-untyped-call]
         time.sleep(_TICK)
     node.kill_all_processes(check_alive=False, allow_graceful=False)
+    told = ", ".join(f"{kind} {process.returncode}" for kind, process in dead)
+    print(f"Ray's processes have ended: {told}", file=sys.stderr, flush=True)  # noqa: T201 - the machine's own log
+    # A raylet that is drained ends by itself and well; one that has lost its head does not.
+    return LET_GO if all(process.returncode == 0 for _, process in dead) else 1
 
 
 def _heed_notices(node: Node, gcs_address: str) -> None:
@@ -77,4 +81,4 @@ def _heed_notices(node: Node, gcs_address: str) -> None:
 
 
 if __name__ == "__main__":
-    run(**json.loads(sys.stdin.readline()))
+    sys.exit(run(**json.loads(sys.stdin.readline())))

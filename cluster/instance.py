@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import subprocess
+import time
 from datetime import UTC, datetime
 
 import httpx
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _SERVICE = "http://169.254.169.254/latest"
 _SECONDS = 5.0
+_NOTICE_EVERY = 3.0
 
 
 def identity(node_type: str) -> dict[str, str]:
@@ -38,11 +40,18 @@ class Notices:
 
     def __init__(self) -> None:
         self._told = False
+        self._asked = 0.0
         self._is_asked = _metadata("instance-life-cycle") == "spot"
 
     def look(self) -> float | None:
-        """Return in how many seconds the machine is taken away, once; None where nothing is known of it."""
-        if self._told or not self._is_asked or (text := _metadata("spot/instance-action")) is None:
+        """Return in how many seconds the machine is taken away, once; None where nothing is known of it.
+
+        EC2 is asked every few seconds, however often this is called.
+        """
+        if self._told or not self._is_asked or time.monotonic() - self._asked < _NOTICE_EVERY:
+            return None
+        self._asked = time.monotonic()
+        if (text := _metadata("spot/instance-action")) is None:
             return None
         self._told = True
         try:

@@ -21,13 +21,15 @@ from contextlib import suppress
 from typing import Any
 
 from cluster import instance
-from cluster.labels import GROUP_LABEL
+from cluster.labels import GROUP_LABEL, LET_GO
 from simyard.resources import MIB
 
 log = logging.getLogger("simyard.join")
 
 LOST_SECONDS = 600.0
 """How long the head may not answer before the machine is switched off."""
+_LET_GO_SECONDS = 120.0
+"""How long a machine that Ray has let go waits to be ended, before it joins again."""
 _TICK = 1.0
 _PAUSES = (1.0, 2.0, 5.0, 10.0)
 """Seconds between two tries to join, the last one again and again."""
@@ -37,6 +39,7 @@ _OBJECT_STORE = 100 * MIB
 def main() -> int:
     """Keep this machine in the cluster until it is asked to leave, or the head is lost."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     told = json.load(sys.stdin)
     plan, environment = told["plan"], dict(told["environment"])
     leaving = threading.Event()
@@ -45,17 +48,22 @@ def main() -> int:
     environment |= instance.identity(plan["type"])
     os.environ.update(environment)
     member = _Member(plan)
-    tries, heard = 0, time.monotonic()
+    tries, heard, let_go = 0, time.monotonic(), 0.0
     notices = instance.Notices()
     while not leaving.is_set():
         if (seconds := notices.look()) is not None:
             log.warning("this machine is taken away in %.0f s", seconds)
             member.leave(seconds)
+            let_go = time.monotonic() + seconds + _LET_GO_SECONDS
         if _answers(plan["head"]):
             heard = time.monotonic()
             if member.is_alive():
                 tries = 0
-            else:
+            elif member.was_let_go():
+                # Idle, or taken away: the machine is about to be ended, and only where it is not it joins again.
+                log.info("this machine was let go")
+                let_go = max(let_go, time.monotonic() + _LET_GO_SECONDS)
+            elif time.monotonic() >= let_go:
                 if tries:
                     leaving.wait(_PAUSES[min(tries, len(_PAUSES)) - 1])
                 tries += 1
@@ -113,6 +121,13 @@ class _Member:
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 print(seconds, file=self._process.stdin, flush=True)
+
+    def was_let_go(self) -> bool:
+        """Say once whether they have ended since Ray wanted it so, and not by an accident."""
+        if self._process is None or self._process.poll() != LET_GO:
+            return False
+        self._process = None
+        return True
 
     def stop(self) -> None:
         """End them; simulations go on, and another process takes them over."""

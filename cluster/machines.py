@@ -10,6 +10,9 @@ from ray._private.state import state
 
 from cluster.labels import GROUP_LABEL
 
+_PREEMPTED = 3
+"""What Ray says of a node's death that was drained since its machine is taken away (NodeDeathInfo.Reason)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RayMachine:
@@ -24,19 +27,31 @@ class RayMachine:
     gpus: int
     is_leaving: bool = False
     """It is being taken away, and gets no tasks any more."""
+    is_alive: bool = True
+    """False for one that was taken away and has left."""
 
 
 def list_machines() -> tuple[RayMachine, ...]:
-    """Return the machines that are alive and belong to a group, by id."""
+    """Return the machines that belong to a group, by id: those that are alive, and those that were taken away."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types here
     leaving = state.get_draining_nodes()
     found = [_machine(node, is_leaving=node["NodeID"] in leaving) for node in nodes]
     return tuple(sorted(filter(None, found), key=lambda m: m.id))
 
 
+def departed_machines() -> frozenset[str]:
+    """Return the names of the machines that Ray knows to have died; a head that is new knows of none."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types here
+    alive = {node.get("NodeManagerHostname") for node in nodes if node.get("Alive")}
+    dead = {str(node.get("NodeManagerHostname")) for node in nodes if not node.get("Alive")}
+    return frozenset(dead - alive)
+
+
 def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
     group = (node.get("Labels") or {}).get(GROUP_LABEL)
-    if not node.get("Alive") or group is None:
+    is_alive = bool(node.get("Alive"))
+    was_taken = not is_alive and node.get("DeathReason") == _PREEMPTED
+    if group is None or not (is_alive or was_taken):
         return None
     offered = node.get("Resources") or {}
     return RayMachine(
@@ -46,5 +61,6 @@ def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
         cpus=float(offered.get("CPU", 0.0)),
         memory=int(offered.get("memory", 0)),
         gpus=int(offered.get("GPU", 0)),
-        is_leaving=is_leaving,
+        is_leaving=is_leaving or was_taken,
+        is_alive=is_alive,
     )

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 START_GRACE = 60.0
 """Seconds that a lease is longer while the attempt's actor may still have to start."""
+RETURN_SECONDS = 120.0
+"""How long machines may take to join a head again that has come back without its memory of them."""
 LOOK_AHEAD = 1000
 """How many queued tasks one turn considers."""
 _GLANCE = 50
@@ -118,6 +120,8 @@ class Desk:
         self._cancels: dict[tuple[str, int], float] = {}
         self._leases = Leases(lease)
         self._spent = SpentSnapshots(objects)
+        self._returning: dict[tuple[str, int], float] = {}
+        """Attempts whose machine was not there when this dispatcher began, and how long it may still come back."""
         self._leaving: dict[str, float] = {}
         """Machines by name, and when they were last seen to be leaving."""
         self._silent: set[tuple[str, int]] = set()
@@ -223,6 +227,7 @@ class Desk:
         self._leases.look(active, self._monotonic())
         self._shares = self._shares.after(active.values(), self._monotonic())
         self._silent.intersection_update(active)
+        self._returning = {key: ends for key, ends in self._returning.items() if key in active}
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
         self._watch_again()
         for key, record in active.items():
@@ -247,6 +252,8 @@ class Desk:
 
     def _check(self, key: tuple[str, int], record: TaskRecord) -> None:
         held, now = self._held.get(record.holder or ""), self._monotonic()
+        if held is None and now < self._returning.get(key, now) and not self._has_machine(record):
+            return
         if held is None:
             self._gone(*key, record.holder, "The process that carried it is gone.")
         elif key not in self._leases:
@@ -476,7 +483,11 @@ class Desk:
         """Go on with an attempt that an earlier dispatcher had begun."""
         name = record.holder or ""
         held = self._held.get(name)
-        if held is None:
+        machine = record.task.attempts[-1].machine
+        if held is None and not self._has_machine(record) and machine not in self._holders.departed():
+            # The head may be back before its machines are, and what runs there goes on.
+            self._returning[key] = self._monotonic() + RETURN_SECONDS
+        elif held is None:
             self._gone(*key, record.holder, "Its process was gone when the server came back.")
         elif held.carries == key:
             self._leases.begin(key, self._monotonic())
@@ -488,6 +499,10 @@ class Desk:
             # Its actor was about to take it over, or has given it up, which it finds when it looks.
             self._take(key[0], Renew(attempt=key[1], lease_until=self._lease()))
             self._let_adopt(record, held)
+
+    def _has_machine(self, record: TaskRecord) -> bool:
+        machine = record.task.attempts[-1].machine
+        return any(host.name == machine for host in self._machines)
 
     def _meet(self, states: Mapping[str, HolderState | None], active: Mapping[str, TaskRecord]) -> None:
         """Get to know the actors; one that does not answer counts as carrying what the store says, until its lease."""

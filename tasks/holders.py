@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -60,6 +60,10 @@ class Holders(Protocol):
 
     def machines(self) -> tuple[Host, ...]:
         """Return the machines that are alive and belong to a group, by id."""
+        ...
+
+    def departed(self) -> Container[str]:
+        """Return the names of the machines that are known to have died; one that is merely unknown may come back."""
         ...
 
     def start(self, kind: Kind, host: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.machines import list_machines
+from cluster.machines import departed_machines, list_machines
 from simulators.actor import ActorState, Simulator
 from simulators.work import Superseded, Work
 from tasks.holders import Broken, Gone, HolderState, Left, OnLeft, Unreachable
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _PREFIX = "sim-"
 _ASK_SECONDS = 15.0
 _TELLERS = 8
+_LEFT_SECONDS = 60.0
+"""For how long a machine is told of that was taken away and has left."""
 
 
 class RayHolders:
@@ -37,10 +40,16 @@ class RayHolders:
         self._woken = woken
         self._reporter = DispatcherReporter()
         self._handles: dict[str, Any] = {}
+        self._seen: dict[str, float] = {}
+        """When each machine was last seen alive."""
         self._tellers = ThreadPoolExecutor(_TELLERS, thread_name_prefix="left")
 
     def machines(self) -> tuple[Host, ...]:
         """See Holders."""
+        found, now = list_machines(), time.monotonic()
+        alive = {machine.id: now for machine in found if machine.is_alive}
+        # A drained machine may be gone before anybody has seen that it was leaving.
+        self._seen = {name: at for name, at in self._seen.items() if now - at < _LEFT_SECONDS} | alive
         return tuple(
             Host(
                 id=m.id,
@@ -51,8 +60,13 @@ class RayHolders:
                 gpus=m.gpus,
                 is_leaving=m.is_leaving,
             )
-            for m in list_machines()
+            for m in found
+            if m.id in self._seen
         )
+
+    def departed(self) -> frozenset[str]:
+        """See Holders."""
+        return departed_machines()
 
     def start(self, kind: Kind, host: str) -> str:
         """See Holders."""

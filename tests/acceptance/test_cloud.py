@@ -99,6 +99,23 @@ def test_a_group_follows_its_tasks_from_none_and_back(tmp_path: Path, environmen
         assert tasks[0].table("summary").num_rows > 0
         until(lambda: cluster.machines("local") == [], 180, what="the end of the idle machines")
         preempted(cloud, cluster, case)
+        head_killed(cloud, cluster, case)
+
+
+def head_killed(cloud: Cloud, cluster: Cluster, case: Path) -> None:
+    """Kill Ray's head under a task: the server comes back, the machine joins again, and the task just goes on."""
+    script = "echo begun; while [ ! -e /root/go ]; do sleep 0.2; done; echo over"
+    task = cluster.client.run("swmm", case, commands=[["sh", "-c", script]], name="under the head's death")
+    until(lambda: task.refresh().status.value == "running", 300, what="its start")
+    [machine] = cluster.machines("local")
+    [head] = cluster.machines("head")
+    cloud.run(head.id, "pkill", "-KILL", "gcs_server")
+    until(lambda: task.refresh().attempts[-1].adoptions, 300, what="its adoption")
+    (machine.home / "go").touch()
+    assert task.wait(timeout=120).value == "succeeded"
+    assert len(task.info.attempts) == 1, task.info.attempts
+    assert task.read(".simyard/stdout.log") == b"begun\nover\n"
+    assert [one.id for one in cluster.machines("local")] == [machine.id]
 
 
 def preempted(cloud: Cloud, cluster: Cluster, case: Path) -> None:

@@ -171,6 +171,8 @@ class Cluster:
         self.faults = faults
         self.promises = promises
         self.machines: dict[str, SimMachine] = {}
+        self.departed: set[str] = set()
+        """Names of the machines that Ray knows to have died; a new head has forgotten them."""
         self.actors: dict[str, Actor] = {}
         self.manifests: dict[tuple[str, int], tuple[Outcome, int]] = {}
         """The outcome of each attempt whose outputs are stored, and at which step they were."""
@@ -183,6 +185,7 @@ class Cluster:
 
     def add_machine(self, host: Host, boxes: dict[tuple[str, int], Box] | None = None) -> None:
         """Let a machine join, with what runs on it already."""
+        self.departed.discard(host.name)
         machine = self.machines[host.id] = SimMachine(host)
         machine.boxes = boxes or {}
 
@@ -214,6 +217,9 @@ class Cluster:
 
     def _unlist(self, machine: SimMachine) -> None:
         machine.listed = False
+        # As if the head had come back without its memory, for every other one.
+        if self.world.chance() < 0.5:
+            self.departed.add(machine.host.name)
         self.machines.pop(machine.host.id, None)
 
     def cut_off(self, machine: SimMachine) -> None:

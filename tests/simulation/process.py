@@ -371,6 +371,10 @@ class _Holders:
         listed = [machine.host for machine in self._cluster.machines.values() if machine.listed]
         return tuple(sorted(listed, key=lambda host: host.id))
 
+    def departed(self) -> frozenset[str]:
+        self._process.step()
+        return frozenset(self._cluster.departed)
+
     def start(self, kind: Kind, host: str) -> str:
         self._process.step()
         name = self._cluster.start(kind, host).name

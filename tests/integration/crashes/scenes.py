@@ -226,6 +226,9 @@ class Site:
     def machines(self) -> tuple[Host, ...]:
         return (Host(id="1", name="node", group="local", cpus=8, memory=2**34, gpus=0),)
 
+    def departed(self) -> frozenset[str]:
+        return frozenset()
+
     def start(self, kind: Kind, host: str) -> str:
         self.started += 1
         return f"sim-{self.started}"

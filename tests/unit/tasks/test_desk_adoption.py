@@ -16,7 +16,7 @@ from simyard.status import Status
 from storage.manifest import commit_manifest
 from storage.memory import MemoryStore as Objects
 from storage.outcomes import put_outcome
-from tasks.desk import START_GRACE, Clock, Desk
+from tasks.desk import RETURN_SECONDS, START_GRACE, Clock, Desk
 from tasks.holders import Broken, Gone, HolderState, OnLeft, Verdict
 from tasks.memory import MemoryStore
 from tasks.placement import Host, Kind
@@ -35,6 +35,7 @@ class Actors:
     """Holders that do nothing but write down what they are asked for."""
 
     hosts: tuple[Host, ...] = (host(1),)
+    gone: frozenset[str] = frozenset()
     living: dict[str, HolderState | None] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -45,6 +46,9 @@ class Actors:
 
     def machines(self) -> tuple[Host, ...]:
         return self.hosts
+
+    def departed(self) -> frozenset[str]:
+        return self.gone
 
     def start(self, kind: Kind, host: str) -> str:
         self.started.append(host)
@@ -137,6 +141,26 @@ def test_an_attempt_whose_machine_has_gone_is_lost_at_once(scene: Scene) -> None
     scene.actors.hosts = (host(2, "another"),)
     scene.actors.left["sim-1"](Gone())
     assert scene.actors.adopted == []
+    scene.lost()
+
+
+def test_a_machine_that_joins_a_new_head_late_still_has_its_run_taken_over(scene: Scene) -> None:
+    scene.actors.hosts = ()
+    scene.desk = scene.make()
+    scene.desk.recover()
+    scene.wait(RETURN_SECONDS - 10)
+    scene.carried_by("sim-1")
+    scene.actors.hosts = (host(2),)
+    scene.wait(4)
+    assert scene.actors.adopted == [("sim-2", 1)]
+    scene.carried_by("sim-2")
+
+
+def test_a_machine_that_does_not_come_back_to_a_new_head_has_lost_its_attempt(scene: Scene) -> None:
+    scene.actors.hosts = ()
+    scene.desk = scene.make()
+    scene.desk.recover()
+    scene.wait(RETURN_SECONDS + 2)
     scene.lost()
 
 

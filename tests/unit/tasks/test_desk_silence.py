@@ -256,7 +256,7 @@ def _recover(scene: Silence) -> None:
 def test_a_task_whose_result_cannot_be_looked_up_does_not_hold_up_the_others(
     scene: Silence, lose: Callable[[Silence], None]
 ) -> None:
-    scene.actors.hosts = (host(2, "another"),)
+    scene.actors.hosts, scene.actors.gone = (host(2, "another"),), frozenset({"node"})
     scene.objects.hidden = scene.task
     lose(scene)
     second = scene.submit()
@@ -311,7 +311,7 @@ def test_tasks_that_fit_nowhere_do_not_hide_one_that_does(scene: Silence) -> Non
 
 def test_what_an_earlier_life_of_this_dispatcher_knew_is_asked_anew(scene: Silence) -> None:
     scene.actors.living = {"sim-9": HolderState(host="id-1", kind=kind_of(scene.record), carries=None)}
-    scene.actors.hosts = (host(2, "another"),)
+    scene.actors.hosts, scene.actors.gone = (host(2, "another"),), frozenset({"node"})
     scene.desk.recover()
     assert (scene.record.status, scene.record.losses) == (Status.QUEUED, 1)
     assert scene.record.task.reason is not None
