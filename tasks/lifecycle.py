@@ -16,6 +16,7 @@ from simyard.resources import MIB
 from simyard.retry import RETRYABLE
 from simyard.status import MOVES, Status
 from simyard.task import Attempt, Task
+from simyard.words import checked_before
 from tasks.errors import Refused
 from tasks.record import Draft, TaskRecord
 from tasks.stimulus import (
@@ -125,38 +126,39 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
     if spec.version is None:
         raise InvalidInput("The version must be resolved before a task is stored.", field="version")
     # Not validated once more: every value comes from a spec that was, and a batch brings ten thousand of them.
-    task = Task.model_construct(
-        id=draft.id,
-        name=spec.name,
-        project=spec.project,
-        simulator=spec.simulator,
-        version=spec.version,
-        runtime=spec.runtime,
-        status=Status.QUEUED,
-        reason=None,
-        parameters=spec.parameters,
-        commands=spec.commands,
-        resources=spec.resources,
-        limits=spec.limits,
-        retry=spec.retry,
-        checkpoint=spec.checkpoint,
-        reuse=spec.reuse,
-        reused_from=None,
-        group=spec.group,
-        priority=spec.priority,
-        metadata=spec.metadata,
-        created_at=now,
-        started_at=None,
-        ended_at=None,
-        cancel_requested=False,
-        attempts=(),
-        result=None,
-        case=draft.case,
-        after=spec.after,
-        inputs_from=spec.inputs_from if spec.after else (),
-        if_dependency_fails=spec.if_dependency_fails,
-    )
-    record = TaskRecord(task=task, seq=seq, user=draft.user, retries=spec.retries, ready_at=now)
+    fields = {
+        "id": draft.id,
+        "name": spec.name,
+        "project": spec.project,
+        "simulator": spec.simulator,
+        "version": spec.version,
+        "runtime": spec.runtime,
+        "status": Status.QUEUED,
+        "reason": None,
+        "parameters": spec.parameters,
+        "commands": spec.commands,
+        "resources": spec.resources,
+        "limits": spec.limits,
+        "retry": spec.retry,
+        "checkpoint": spec.checkpoint,
+        "group": spec.group,
+        "priority": spec.priority,
+        "metadata": spec.metadata,
+        "created_at": now,
+        "started_at": None,
+        "ended_at": None,
+        "cancel_requested": False,
+        "held": False,
+        "attempts": (),
+        "result": None,
+        "case": draft.case,
+        "reuse": spec.reuse,
+        "reused_from": None,
+        "after": spec.after,
+        "inputs_from": spec.inputs_from if spec.after else (),
+        "if_dependency_fails": spec.if_dependency_fails,
+    }
+    record = TaskRecord(task=checked_before(Task, fields), seq=seq, user=draft.user, retries=spec.retries, ready_at=now)
     return Step(record, (Happened(kind=EventKind.SUBMITTED, status=Status.QUEUED),))
 
 

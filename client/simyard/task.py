@@ -22,6 +22,8 @@ Value = str | int | float | bool
 LOCAL_GROUP = "local"
 """The group of the machines that `simyard up` itself provides."""
 
+_NO_RETRY = Retry()
+
 
 def _kind_of_input(value: Any) -> str:
     if isinstance(value, dict):
@@ -56,7 +58,7 @@ class TaskSpec(Word):
     metadata: dict[Name, Value] = Field(default_factory=dict, max_length=100)
     retries: int = Field(default=0, ge=0, le=100)
     """How often the task may be tried again after a failure of its own."""
-    retry: Retry = Retry()
+    retry: Retry = _NO_RETRY
     """Which failures these are."""
     checkpoint: Checkpoint | None = None
     """How a next attempt goes on from where this one stood; None takes what the simulator declares."""
@@ -69,20 +71,22 @@ class TaskSpec(Word):
     @property
     def files(self) -> tuple[InputFile, ...]:
         """The input files of its own."""
-        return tuple(one for one in self.inputs if isinstance(one, InputFile))
+        return tuple([one for one in self.inputs if isinstance(one, InputFile)])
 
     @property
     def inputs_from(self) -> tuple[InputFrom, ...]:
         """What it takes of the outputs of other tasks."""
-        return tuple(one for one in self.inputs if isinstance(one, InputFrom))
+        return tuple([one for one in self.inputs if isinstance(one, InputFrom)])
 
     @property
     def dependencies(self) -> tuple[Dependency, ...]:
         """Every task that it waits for, each named once: those of `after`, and those whose outputs it takes."""
+        taken = self.inputs_from
+        if not self.after and not taken:
+            return ()
         found = {one.named: one for one in self.after}
-        for one in self.inputs:
-            if isinstance(one, InputFrom):
-                found.setdefault(one.named, Dependency.model_construct(task=one.task, key=one.key))
+        for one in taken:
+            found.setdefault(one.named, Dependency.model_construct(task=one.task, key=one.key))
         return tuple(found.values())
 
     @model_validator(mode="after")
@@ -100,7 +104,7 @@ class TaskSpec(Word):
 
     @model_validator(mode="after")
     def _retry_can_be(self) -> TaskSpec:
-        if self.retry != Retry() and not self.retries:
+        if self.retry != _NO_RETRY and not self.retries:
             raise ValueError("retries: `retry` says what is tried again, but nothing is; give a number of retries")
         if self.retry.memory is not None and self.retry.memory <= self.resources.memory:
             raise ValueError("retry: `memory` is no more than the task has at first; ask for more, or leave it out")
@@ -180,7 +184,7 @@ class Task(Word):
     commands: tuple[Command, ...]
     resources: Resources
     limits: Limits
-    retry: Retry = Retry()
+    retry: Retry = _NO_RETRY
     checkpoint: Checkpoint | None = None
     """None where nothing is kept for a next attempt: neither the user nor the simulator declares restart files."""
     group: str

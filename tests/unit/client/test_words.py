@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pickle
 
-from pydantic import Field
+import pytest
+from pydantic import Field, ValidationError
 
-from simyard.words import Word
+from simyard.words import Word, checked_before
 
 
 class Older(Word):
@@ -30,3 +31,23 @@ def test_what_an_earlier_release_has_pickled_has_the_defaults_of_the_fields_that
 def test_what_a_later_release_has_pickled_is_read_by_an_earlier_one() -> None:
     sent = pickle.dumps(Newer(size=3, note="n")).replace(b"Newer", b"Older")
     assert pickle.loads(sent).size == 3
+
+
+def test_a_word_of_values_that_were_checked_before_is_like_one_that_is_validated() -> None:
+    validated = Newer(size=3, note="n", parts=(1, 2))
+    made = checked_before(Newer, {"size": 3, "note": "n", "parts": (1, 2)})
+    assert (made, hash(made), repr(made)) == (validated, hash(validated), repr(validated))
+    assert made.model_fields_set == validated.model_fields_set
+    assert made.model_dump_json() == validated.model_dump_json()
+    assert pickle.loads(pickle.dumps(made)) == validated
+    assert made.model_copy(update={"size": 4}) == validated.model_copy(update={"size": 4})
+    with pytest.raises(ValidationError, match="frozen"):
+        made.size = 4
+
+
+def test_words_are_the_same_when_their_kind_and_their_fields_are() -> None:
+    one = Newer(size=3)
+    assert one == one.model_copy()
+    assert one == Newer(size=3)
+    assert len({one, Newer(size=3), Newer(size=4)}) == 2
+    assert one not in {Newer(size=4), Older(size=3)}

@@ -13,6 +13,7 @@ from simyard.reason import Reason, ReasonCode
 from simyard.resources import GIB, MIB, Limits, Resources
 from simyard.retry import RETRYABLE, Retry
 from simyard.status import ACTIVE, Status
+from simyard.task import Task
 from tasks.errors import Refused
 from tasks.lifecycle import (
     ADOPTION_BUDGET,
@@ -37,7 +38,19 @@ from tasks.lifecycle import (
     step,
 )
 from tasks.record import TaskRecord
-from tests.unit.tasks.samples import NOW, dispatch, draft, ended, failed, later, queued, reason, running, succeeded
+from tests.unit.tasks.samples import (
+    NOW,
+    WEIRD,
+    dispatch,
+    draft,
+    ended,
+    failed,
+    later,
+    queued,
+    reason,
+    running,
+    succeeded,
+)
 
 LOST = reason(ReasonCode.MACHINE_LOST)
 
@@ -53,6 +66,15 @@ def test_a_new_task_is_queued_and_ready_and_says_that_it_was_submitted() -> None
     assert (first.record.status, first.record.seq, first.record.ready_at) == (Status.QUEUED, 7, NOW)
     assert first.record.retries == 2
     assert [(e.kind, e.status) for e in first.events] == [(EventKind.SUBMITTED, Status.QUEUED)]
+
+
+def test_a_new_task_is_as_if_its_fields_had_been_validated() -> None:
+    for one in (draft(), draft(name=WEIRD, retries=2, retry=Retry(memory=8 * GIB), priority=3, limits=Limits(run=60))):
+        task = new_record(one, 7, NOW).record.task
+        validated = Task.model_validate(task.model_dump())
+        assert task == validated
+        assert (list(task.__dict__), task.model_fields_set) == (list(Task.model_fields), validated.model_fields_set)
+        assert task.model_dump_json() == validated.model_dump_json()
 
 
 def test_a_draft_without_a_version_is_no_task() -> None:
