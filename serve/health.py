@@ -56,7 +56,7 @@ async def health() -> Health:
 async def ready(context: HasContext) -> Response:
     """Ask the store, the storage and the machines, each for at most five seconds."""
     checks: dict[str, Callable[[], Awaitable[object]]] = {
-        "store": lambda: to_thread.run_sync(context.store.counts, abandon_on_cancel=True),
+        "store": lambda: to_thread.run_sync(context.store.latest, abandon_on_cancel=True),
         "storage": lambda: to_thread.run_sync(context.storage.head, Paths.input("0" * 64), abandon_on_cancel=True),
         "machines": context.groups,
     }

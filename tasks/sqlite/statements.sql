@@ -79,9 +79,9 @@ SELECT NOT EXISTS (SELECT 1 FROM dependencies INDEXED BY dependencies_unmet WHER
 --- find_by_seq: The task with a number.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder FROM tasks WHERE seq = :seq
 
---- list: A page of tasks, newest first; `/* filters */` is replaced by some of the conditions below.
+--- list: A page of tasks, newest first; `/* filters */` is replaced by some of the conditions below, and the index named.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
-FROM tasks WHERE TRUE /* filters */
+FROM tasks /* index */ WHERE TRUE /* filters */
 ORDER BY seq DESC LIMIT :limit
 
 --- list.status: Condition of a page.

@@ -36,6 +36,7 @@ from tasks.record import (
 from tasks.sql_store import SqlStore, limit_of
 from tasks.sqlite.database import Database
 from tasks.sqlite.intake import take_in
+from tasks.sqlite.pages import index_for
 from tasks.sqlite.statements import statements
 from tasks.stimulus import Release, Renew, Reused, Settled, Stimulus
 
@@ -151,7 +152,7 @@ class SqliteStore(SqlStore):
         }
         filters = {name: value for name, value in asked.items() if value is not None}
         conditions = " ".join(self._sql[f"list.{name}"] for name in filters)
-        sql = self._sql["list"].replace("/* filters */", conditions)
+        sql = self._sql["list"].replace("/* filters */", conditions).replace("/* index */", index_for(filters))
         with self._database.read() as connection:
             found = connection.execute(sql, filters | {"limit": limit_of(query.limit)}).fetchall()
         return [rows.record_of(row) for row in found]

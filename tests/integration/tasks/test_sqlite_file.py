@@ -9,7 +9,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -262,6 +264,58 @@ def test_the_same_inputs_are_kept_once(store: SqliteStore) -> None:
     store.submit([draft(), draft(inputs=draft().spec.inputs[:1])], NOW)
     with store._database.read() as connection:
         assert connection.execute("SELECT count(*) FROM input_lists").fetchone() == (2,)
+
+
+FILTERS: dict[str, Any] = {
+    "status": Status.SUCCEEDED,
+    "simulator": "swmm",
+    "project": "p",
+    "name": "n",
+    "group": "local",
+    "sweep": "s",
+    "before": 9,
+}
+
+
+@pytest.mark.parametrize(
+    ("filters", "condition"),
+    [
+        ({}, "user=?"),
+        ({"status": Status.FAILED}, "user=? AND status=?"),
+        ({"project": "p"}, "user=? AND project=?"),
+        ({"project": "p", "status": Status.FAILED}, "user=? AND project=? AND status=?"),
+        ({"name": "n", "status": Status.FAILED}, "user=? AND name=?"),
+        ({"simulator": "swmm"}, "user=? AND simulator=?"),
+        ({"simulator": "swmm", "status": Status.SUCCEEDED}, "user=? AND simulator=?"),
+        ({"simulator": "swmm", "status": Status.FAILED}, "user=? AND status=?"),
+        ({"group": "gpu", "before": 9}, "user=? AND machine_group=? AND seq<?"),
+        ({"sweep": "s"}, "sweep=?"),
+        ({"sweep": "s", "status": Status.SUCCEEDED}, "sweep=? AND status=?"),
+    ],
+)
+def test_a_page_is_read_from_the_index_that_skips_the_fewest_tasks(
+    store: SqliteStore, filters: dict[str, Any], condition: str
+) -> None:
+    assert [plan.partition(" (")[2] for plan in plans_of_list(store, user="ada", **filters)] == [f"{condition})"]
+
+
+def test_whatever_a_user_asks_for_a_page_is_read_in_the_order_of_an_index(store: SqliteStore) -> None:
+    for count in range(len(FILTERS) + 1):
+        for names in combinations(FILTERS, count):
+            [plan] = plans_of_list(store, user="ada", **{name: FILTERS[name] for name in names})
+            assert plan.startswith("SEARCH tasks USING INDEX tasks_by_"), (names, plan)
+
+
+def plans_of_list(store: SqliteStore, **filters: Any) -> list[str]:
+    """Return how SQLite would find a page of tasks, a step each."""
+    seen: list[str] = []
+    with store._database.read() as connection:
+        connection.set_trace_callback(seen.append)
+    store.list(TaskQuery(**filters))
+    with store._database.read() as connection:
+        connection.set_trace_callback(None)
+        [sql] = seen
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_a_server_that_works_is_ready(face: Face) -> None:
     }
 
 
-@pytest.mark.parametrize(("part", "method"), [("store", "counts"), ("storage", "head")])
+@pytest.mark.parametrize(("part", "method"), [("store", "latest"), ("storage", "head")])
 def test_a_part_that_fails_makes_it_not_ready_and_is_named(
     face: Face, monkeypatch: pytest.MonkeyPatch, part: str, method: str
 ) -> None:
