@@ -9,6 +9,8 @@ from tasks.sqlite.statements import migrations
 
 APPLICATION_ID = int.from_bytes(b"Syar")
 """Marks a SQLite file as ours; the first migration writes it."""
+_PATIENCE = 600_000
+"""Milliseconds for which one waits for others that are at a migration: a step over millions of tasks takes minutes."""
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
@@ -40,9 +42,12 @@ def check_ours(connection: sqlite3.Connection) -> None:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Apply the migrations that the database lacks, each in a transaction of its own; safe while others do the same."""
-    for number, steps in migrations():
-        if schema_version(connection) >= number:
-            continue
+    missing = [step for step in migrations() if step[0] > schema_version(connection)]
+    if not missing:
+        return
+    [usual] = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+    for number, steps in missing:
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have applied it while this one waited for the lock.
@@ -55,3 +60,4 @@ def migrate(connection: sqlite3.Connection) -> None:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+    connection.execute(f"PRAGMA busy_timeout = {usual}")

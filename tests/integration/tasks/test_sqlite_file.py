@@ -114,6 +114,23 @@ def test_an_older_database_is_brought_to_the_schema_of_the_code(file: Path, monk
         assert connection.execute("SELECT count(*) FROM more").fetchone() == (0,)
 
 
+def test_who_opens_a_database_waits_for_another_ones_migration(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqliteStore(file).close()
+    steps = (*migrations(), (len(migrations()) + 1, ("CREATE TABLE more (x INTEGER) STRICT",)))
+    monkeypatch.setattr("tasks.sqlite.schema.migrations", lambda: steps)
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE more (x INTEGER) STRICT")
+        other.execute(f"PRAGMA user_version = {len(steps)}")
+        end = threading.Timer(0.5, other.execute, ["COMMIT"])
+        end.start()
+        with closing(SqliteStore(file, busy_seconds=0.05)) as store:
+            assert not other.in_transaction
+            with store._database.write() as connection:
+                assert connection.execute("PRAGMA busy_timeout").fetchone() == (50,)
+        end.join()
+
+
 def test_a_newer_database_is_refused_untouched(file: Path) -> None:
     SqliteStore(file).close()
     with closing(sqlite3.connect(file)) as connection:
