@@ -7,13 +7,17 @@ import json
 from functools import cache
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from simulators import catalogue
 from simulators.parameters import check_parameters
+from simyard.simulator import Command
 from simyard.task import TaskSpec
 
 _FORM = 1
 """Another number makes all earlier results strangers."""
 _HERE = Path(__file__).parent
+_COMMANDS = TypeAdapter(tuple[Command, ...])
 
 
 def fingerprint_of(spec: TaskSpec) -> str | None:
@@ -27,8 +31,8 @@ def fingerprint_of(spec: TaskSpec) -> str | None:
     if spec.inputs_from:
         return None
     known = catalogue.find(spec.simulator).parameters
-    inputs = {file.path for file in spec.files}
-    parameters = check_parameters(known, spec.parameters, inputs, spec.simulator, complete=False)
+    files = spec.files
+    parameters = check_parameters(known, spec.parameters, {one.path for one in files}, spec.simulator, complete=False)
     parts = [
         _FORM,
         simulator_digest(spec.simulator),
@@ -37,8 +41,8 @@ def fingerprint_of(spec: TaskSpec) -> str | None:
         spec.project,
         [spec.resources.cpus, spec.resources.gpus],
         sorted(parameters.items()),
-        [command.model_dump(mode="json") for command in spec.commands],
-        sorted((file.path, file.sha256, file.mode) for file in spec.files),
+        _COMMANDS.dump_python(spec.commands, mode="json"),
+        sorted((one.path, one.sha256, one.mode) for one in files),
     ]
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
 

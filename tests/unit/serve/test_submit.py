@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from serve.admission import digest_of
 from simyard.group import MachineGroup
 from simyard.task import Task
 from tests.unit.serve.face import GIB, INP, Face, machine, problem, sha256_of
+from tests.unit.tasks.samples import draft
 
 
 def test_a_good_task_is_stored_with_version_runtime_and_commands_and_the_dispatcher_is_woken(face: Face) -> None:
@@ -254,3 +256,8 @@ def test_a_task_that_lacks_only_its_files_is_told_from_one_that_is_wrong(face: F
     problem(face.post("/v1/tasks", json=face.spec(inputs=never_sent, version="9")), 422, "version")
     assert face.get("/v1/tasks").json()["tasks"] == []
     assert face.waker.count == 0
+
+
+def test_the_digests_of_earlier_requests_stay_as_they_are() -> None:
+    kept = "ba54dbf018b17ada4a1ec1077eb31614fb56c612cb0bec6ae0df4cab79aac6bc"
+    assert digest_of(draft(name="Zürich", retries=2).spec) == kept

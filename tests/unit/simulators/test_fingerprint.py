@@ -65,6 +65,13 @@ def test_what_cannot_change_a_result_does_not_count(change: dict[str, Any]) -> N
     assert of(**change) == of()
 
 
+def test_the_fingerprints_of_earlier_results_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulators.fingerprint.simulator_digest", lambda _: "0" * 64)
+    command = Command(argv=("runswmm", "Zürich 'a'.inp"), stdin="y\n", environment={"SEED": "2"})
+    kept = "38f4271988d6e54d7f0090a9bea3b3e57cccacaa9c6dc01d1be91a0d348b785c"
+    assert of(commands=(command,), resources=Resources(cpus=0.5)) == kept
+
+
 def test_a_simulator_is_another_one_when_its_folder_changes_but_for_its_examples(tmp_path: Path) -> None:
     def digest(files: dict[str, str]) -> str:
         folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "sim"
