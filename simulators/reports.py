@@ -7,18 +7,20 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simulators.errors import Stopped
 from simulators.outcome import Outcome
-from simulators.work import News, Reporter, Superseded, Work
+from simulators.work import Fact, News, Report, Reporter, Stall, Superseded, Work
 from simyard.errors import Unavailable
 from simyard.status import Status
 
 log = logging.getLogger(__name__)
 
 _TICK = 0.2
+GATHER = 0.02
+"""Seconds that a report waits for others which go in the same call; a short run then costs one call and not three."""
 
 
 def backoff(first: float, most: float) -> Iterator[float]:
@@ -30,15 +32,28 @@ def backoff(first: float, most: float) -> Iterator[float]:
 
 
 @dataclass(frozen=True)
-class _Stall:
-    number: int
+class Unsent:
+    """Something that is to be reported, and when it was offered."""
+
+    what: Fact
+    at: float
 
 
-_Report = Status | _Stall | News | Outcome
+def due(unsent: Sequence[Unsent], renewal: float) -> float:
+    """Return when the next call goes out: the first report waits a moment for others, an end lets none wait.
+
+    Without a report the call is the renewal of the lease, at its time.
+    """
+    if not unsent:
+        return renewal
+    return unsent[-1].at if isinstance(unsent[-1].what, Outcome) else unsent[0].at + GATHER
 
 
 class Reports:
-    """Sends one attempt's moves, its lease renewals and last its end; each is offered until somebody takes it."""
+    """Sends one attempt's moves, its lease renewals and last its end; each is offered until somebody takes it.
+
+    What has gathered goes out in one call.
+    """
 
     def __init__(self, work: Work, reporter: Reporter, lease: float, superseded: Callable[[], None]) -> None:
         self._work = work
@@ -46,7 +61,7 @@ class Reports:
         self._lease = lease
         self._every = lease / 3
         self._on_superseded = superseded
-        self._unsent: deque[_Report] = deque()
+        self._unsent: deque[Unsent] = deque()
         self._closed = False
         self._alive_at = 0.0
         """When the newest report was sent that was taken."""
@@ -60,32 +75,25 @@ class Reports:
         self._thread.start()
 
     def moved(self, status: Status) -> None:
-        """Send a move as soon as it can be; returns at once."""
-        with self._changed:
-            self._unsent.append(status)
-            self._changed.notify_all()
+        """Send a move soon; returns at once."""
+        self._offer(status)
 
     def stalled(self, number: int) -> None:
-        """Say that the attempt gives no output, for the `number`-th time, as soon as it can be; returns at once."""
-        with self._changed:
-            self._unsent.append(_Stall(number))
-            self._changed.notify_all()
+        """Say soon that the attempt gives no output, for the `number`-th time; returns at once."""
+        self._offer(Stall(number))
 
     def tell(self, news: News) -> None:
-        """Send news as soon as it can be; returns at once."""
-        with self._changed:
-            self._unsent.append(news)
-            self._changed.notify_all()
+        """Send news soon; returns at once."""
+        self._offer(news)
 
     def end(self, outcome: Outcome) -> None:
-        """Send the end after all moves; returns when the store has it.
+        """Send the end with all that was not sent before; returns when the store has it.
 
         Raises:
             Superseded: another attempt has taken over.
         """
+        self._offer(outcome)
         with self._changed:
-            self._unsent.append(outcome)
-            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._unsent or self._refused)
             if self._refused:
                 raise self._refused
@@ -119,18 +127,26 @@ class Reports:
             self._changed.notify_all()
         self._thread.join()
 
+    def _offer(self, what: Fact) -> None:
+        with self._changed:
+            self._unsent.append(Unsent(what, time.monotonic()))
+            self._changed.notify_all()
+
     def _run(self) -> None:
         waits = backoff(0.2, 5.0)
         while True:
             with self._changed:
-                left = self._alive_at + self._every - time.monotonic()
-                self._changed.wait_for(lambda: self._closed or self._unsent, timeout=max(0.0, left))
+                while not self._closed and (left := self._due() - time.monotonic()) > 0:
+                    self._changed.wait(left)
                 if self._closed:
                     return
-                first = self._unsent[0] if self._unsent else None
+                gathered = tuple(self._unsent)
             sent_at = time.monotonic()
             try:
-                self._send(first)
+                if gathered:
+                    self._reporter.report(self._work, [Report(one.what, sent_at - one.at) for one in gathered])
+                else:
+                    self._reporter.renew(self._work)
             except Superseded as refused:
                 with self._changed:
                     self._refused = refused
@@ -145,19 +161,9 @@ class Reports:
             waits = backoff(0.2, 5.0)
             with self._changed:
                 self._alive_at = sent_at
-                if first is not None:
+                for _ in gathered:
                     self._unsent.popleft()
                 self._changed.notify_all()
 
-    def _send(self, report: _Report | None) -> None:
-        match report:
-            case None:
-                self._reporter.renew(self._work)
-            case Status():
-                self._reporter.moved(self._work, report)
-            case _Stall():
-                self._reporter.stalled(self._work, report.number)
-            case News():
-                self._reporter.told(self._work, report)
-            case _:
-                self._reporter.ended(self._work, report)
+    def _due(self) -> float:
+        return due(self._unsent, self._alive_at + self._every)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +70,26 @@ class News:
     """The snapshot that the attempt goes on from."""
 
 
+@dataclass(frozen=True)
+class Stall:
+    """The attempt gives no output, for the `number`-th time."""
+
+    number: int
+
+
+Fact = Status | Stall | News | Outcome
+"""What can be said of an attempt: a move to `running` or `finalizing`, a stall, news, or its end."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Something that an attempt says of itself."""
+
+    what: Fact
+    age: float = 0.0
+    """How many seconds ago it happened, when it is sent."""
+
+
 class Superseded(Conflict):
     """The attempt is not the task's current one any more: it must stop and clean up after itself."""
 
@@ -88,22 +109,10 @@ class Reporter(Protocol):
     it is safe to call again.
     """
 
-    def moved(self, work: Work, status: Status) -> None:
-        """Report that the attempt is `running` or `finalizing`."""
-        ...
-
     def renew(self, work: Work) -> None:
         """Renew the attempt's lease."""
         ...
 
-    def stalled(self, work: Work, number: int) -> None:
-        """Report that the attempt gives no output, for the `number`-th time."""
-        ...
-
-    def told(self, work: Work, news: News) -> None:
-        """Report what the attempt has done for a next one, or with what an earlier one had done."""
-        ...
-
-    def ended(self, work: Work, outcome: Outcome) -> None:
-        """Report the end; a report that had arrived already is taken as a success."""
+    def report(self, work: Work, reports: Sequence[Report]) -> None:
+        """Take reports in their order, all or none; those that had arrived already are taken as a success."""
         ...

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import assert_never
 
 from cluster.fleet import Demand
 from simulators.outcome import Outcome
-from simulators.work import News, Taken, Work
+from simulators.work import News, Report, Stall, Taken, Work
 from simyard.dependency import InputFrom
 from simyard.errors import NotFound, SimyardError
 from simyard.group import Machine, MachineGroup
@@ -77,6 +78,10 @@ class _Held:
     """Whether we are told when it does not carry that any more."""
 
 
+_Said = Progress | Renew | End | Undelivered | Stalled | Tell
+"""What is said of one attempt."""
+
+
 class Desk:
     """Brings queued tasks to Simulator actors and takes their reports; safe to call from several threads.
 
@@ -129,37 +134,39 @@ class Desk:
 
     # What attempts report.
 
-    def moved(self, task: str, attempt: int, status: Status) -> Verdict:
-        """Take a report that an attempt is running or finalizing."""
-        return self._take(task, Progress(attempt=attempt, status=status))
-
     def renew(self, task: str, attempt: int) -> Verdict:
         """Renew an attempt's lease."""
         return self._take(task, Renew(attempt=attempt, lease_until=self._lease()))
 
-    def stalled(self, task: str, attempt: int, number: int) -> Verdict:
-        """Take a report that an attempt gives no output, for the `number`-th time."""
-        return self._take(task, Stalled(attempt=attempt, number=number))
-
-    def told(self, task: str, attempt: int, news: News) -> Verdict:
-        """Take what an attempt tells of its snapshots."""
-        return self._take(task, Tell(attempt=attempt, news=news))
-
-    def ended(self, task: str, attempt: int, outcome: Outcome) -> Verdict:
-        """Take a report that an attempt has ended."""
-        end = self._watch.judge(task, End(attempt=attempt, outcome=outcome), self._machines, self._now())
-        verdict = self._take(task, end)
+    def report(self, task: str, attempt: int, reports: Sequence[Report]) -> Verdict:
+        """Take what an attempt reports, in its order; it is superseded when the last of it is not taken."""
+        now = self._now()
+        *earlier, (last, at) = [(_stimulus(attempt, one), now - timedelta(seconds=one.age)) for one in reports]
+        if not isinstance(last, End):
+            return self._take(task, last, at, earlier)
+        if earlier and last.outcome.status is Status.FAILED:
+            # Whether its machine is at fault is judged by when it had started.
+            *before, (newest, moment) = earlier
+            self._take(task, newest, moment, before)
+            earlier = []
+        verdict = self._take(task, self._watch.judge(task, last, self._machines, now), at, earlier)
         # The actor only tidies up now; what it is given meanwhile it begins a moment later.
         self._set_idle(task, attempt)
         return verdict
 
-    def _take(self, task: str, stimulus: Progress | Renew | End | Undelivered | Stalled | Tell) -> Verdict:
+    def _take(
+        self,
+        task: str,
+        stimulus: _Said,
+        at: datetime | None = None,
+        earlier: Sequence[tuple[_Said, datetime]] = (),
+    ) -> Verdict:
         key = (task, stimulus.attempt)
         # Also where the store cannot write it down at present: who reports is alive.
         self._leases.hear(key, self._monotonic())
         self._silent.discard(key)
         try:
-            after = self._store.apply(task, stimulus, self._now())
+            after = self._store.apply(task, stimulus, at or self._now(), earlier=earlier)
             self._watch.saw(after, self._now())
             self._spent.see(after)
             self._set_busy(after)
@@ -556,6 +563,21 @@ class Desk:
                 )
             )
         return tuple(MachineGroup(name=name, machines=tuple(machines)) for name, machines in sorted(groups.items()))
+
+
+def _stimulus(attempt: int, report: Report) -> _Said:
+    """Return what an attempt reports as it comes to the task."""
+    match report.what:
+        case Status() as status:
+            return Progress(attempt=attempt, status=status)
+        case Stall(number):
+            return Stalled(attempt=attempt, number=number)
+        case News() as news:
+            return Tell(attempt=attempt, news=news)
+        case Outcome() as outcome:
+            return End(attempt=attempt, outcome=outcome)
+        case _:
+            assert_never(report.what)
 
 
 def _is_new(record: TaskRecord) -> bool:

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ import ray
 from cluster.cluster_file import ClusterFile, machine_environment
 from cluster.head import head_address, server_name
 from simulators.outcome import Outcome
-from simulators.work import News
+from simulators.work import News, Report, Stall
 from simyard.errors import SimyardError
 from simyard.group import MachineGroup
 from simyard.status import Status
@@ -90,31 +91,42 @@ class DispatcherActor:
         return with_declared(self._desk.groups(), declared)
 
     @ray.method(concurrency_group="reports")
-    def moved(self, task: str, attempt: int, status: Status) -> Verdict:
-        """Take a report that an attempt is running or finalizing."""
-        return self._desk.moved(task, attempt, status)
-
-    @ray.method(concurrency_group="reports")
     def renew(self, task: str, attempt: int) -> Verdict:
         """Renew an attempt's lease."""
         return self._desk.renew(task, attempt)
 
     @ray.method(concurrency_group="reports")
+    def report(self, task: str, attempt: int, reports: Sequence[Report]) -> Verdict:
+        """Take what an attempt reports, in its order."""
+        return self._take(task, attempt, reports)
+
+    def _take(self, task: str, attempt: int, reports: Sequence[Report]) -> Verdict:
+        verdict = self._desk.report(task, attempt, reports)
+        if isinstance(reports[-1].what, Outcome):
+            self._news.set()
+        return verdict
+
+    # What actors of the release before send, each by itself.
+
+    @ray.method(concurrency_group="reports")
+    def moved(self, task: str, attempt: int, status: Status) -> Verdict:
+        """Take a report that an attempt is running or finalizing."""
+        return self._take(task, attempt, (Report(status),))
+
+    @ray.method(concurrency_group="reports")
     def ended(self, task: str, attempt: int, outcome: Outcome) -> Verdict:
         """Take a report that an attempt has ended."""
-        verdict = self._desk.ended(task, attempt, outcome)
-        self._news.set()
-        return verdict
+        return self._take(task, attempt, (Report(outcome),))
 
     @ray.method(concurrency_group="reports")
     def stalled(self, task: str, attempt: int, number: int) -> Verdict:
         """Take a report that an attempt gives no output."""
-        return self._desk.stalled(task, attempt, number)
+        return self._take(task, attempt, (Report(Stall(number)),))
 
     @ray.method(concurrency_group="reports")
     def told(self, task: str, attempt: int, news: News) -> Verdict:
         """Take what an attempt tells of its snapshots."""
-        return self._desk.told(task, attempt, news)
+        return self._take(task, attempt, (Report(news),))
 
     def _run(self) -> None:
         recovered = False

@@ -7,6 +7,7 @@ import threading
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from simyard.dependency import Dependency
@@ -410,9 +411,14 @@ class MemoryStore:
             del self._records[task], self._inputs[task], self._refusals[task]
             self._graph.forget(task)
 
-    def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
+    def apply(
+        self, task: str, stimulus: Stimulus, now: datetime, *, earlier: Sequence[tuple[Stimulus, datetime]] = ()
+    ) -> TaskRecord:
         """See Store."""
         with self._lock:
+            for one, at in earlier:
+                with suppress(Refused):
+                    self._step(self.get(task), one, at)
             record = self.get(task)
             if isinstance(stimulus, Release) and record.has_failed_dependency:
                 self._graph.release(task)

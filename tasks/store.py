@@ -226,8 +226,13 @@ class Store(Protocol):
         """
         ...
 
-    def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
+    def apply(
+        self, task: str, stimulus: Stimulus, now: datetime, *, earlier: Sequence[tuple[Stimulus, datetime]] = ()
+    ) -> TaskRecord:
         """Return the record that the stimulus makes of a task, once it and its events are stored.
+
+        Those that came `earlier`, each with its moment, go in before it and in the same step. That one of them does not
+        fit is kept as an event, and the rest goes on.
 
         Raises:
             NotFound: there is no such task.

@@ -357,15 +357,17 @@ class PostgresStore(SqlStore):
         if error := self._database.write(work):
             raise error
 
-    def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
+    def apply(
+        self, task: str, stimulus: Stimulus, now: datetime, *, earlier: Sequence[tuple[Stimulus, datetime]] = ()
+    ) -> TaskRecord:
         """See Store.
 
         Raises:
             Deposed: this store has led, another server leads now, and the stimulus is a dispatcher's decision.
         """
-        renewal = isinstance(stimulus, Renew)
+        renewal = isinstance(stimulus, Renew) and not earlier
         mark = secrets.randbits(63)
-        kept: TaskRecord | None = None
+        kept: TaskRecord | Refused | None = None
 
         def work(connection: Connection) -> TaskRecord | Refused:
             nonlocal kept
@@ -381,22 +383,13 @@ class PostgresStore(SqlStore):
             if isinstance(sent, Release) and record.has_failed_dependency:
                 self._run(connection, "release", {"child": record.seq})
                 sent = Release(is_last=self._is_free(connection, record.seq))
-            try:
-                if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
-                    raise withdrawn(stimulus.source)
-                after = step(record, sent, now)
-            except Refused as error:
-                counted = self._run(connection, "count_refused", {"task": record.seq}).fetchone()
-                if counted is not None and counted[0] < MAX_REFUSALS:
-                    self._run(connection, "announce_events", {})
-                    self._note(connection, [(record, refusal_of(record, stimulus, error))], now)
-                    self._trim(connection, record.seq)
-                return error
-            if after.events:
-                self._run(connection, "announce_events", {})
-            self._save(connection, record, after, now, mark=mark, renewal=renewal)
-            kept = after.record
-            return after.record
+            answer: TaskRecord | Refused = record
+            for one, at in (*earlier, (sent, now)):
+                answer = self._step(connection, record, one, at, mark=mark)
+                if not isinstance(answer, Refused):
+                    record = answer
+            kept = answer
+            return answer
 
         # A renewal comes often and is soon followed by the next, so it does not wait for the disk.
         answer = self._database.write(work, durable=not renewal)
@@ -405,6 +398,25 @@ class PostgresStore(SqlStore):
         if isinstance(answer, Refused):
             raise answer
         return answer
+
+    def _step(
+        self, connection: Connection, record: TaskRecord, stimulus: Stimulus, now: datetime, *, mark: int
+    ) -> TaskRecord | Refused:
+        try:
+            if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
+                raise withdrawn(stimulus.source)
+            after = step(record, stimulus, now)
+        except Refused as refused:
+            counted = self._run(connection, "count_refused", {"task": record.seq}).fetchone()
+            if counted is not None and counted[0] < MAX_REFUSALS:
+                self._run(connection, "announce_events", {})
+                self._note(connection, [(record, refusal_of(record, stimulus, refused))], now)
+                self._trim(connection, record.seq)
+            return refused
+        if after.events:
+            self._run(connection, "announce_events", {})
+        self._save(connection, record, after, now, mark=mark, renewal=isinstance(stimulus, Renew))
+        return after.record
 
     def _is_reusable(self, connection: Connection, task: str) -> bool:
         return self._run(connection, "is_reusable", {"id": task}).fetchone() is not None

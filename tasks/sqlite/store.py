@@ -195,12 +195,13 @@ class SqliteStore(SqlStore):
                     raise NotFound(f"There is no task {task!r}.")
                 raise not_removable(task, ended=rows.record_of(known).status.is_end)
 
-    def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
+    def apply(
+        self, task: str, stimulus: Stimulus, now: datetime, *, earlier: Sequence[tuple[Stimulus, datetime]] = ()
+    ) -> TaskRecord:
         """See Store."""
-        renewal = isinstance(stimulus, Renew)
         refused: Refused | None = None
         # A renewal comes often and is soon followed by the next, so it does not wait for the disk.
-        with self._database.write(durable=not renewal) as connection:
+        with self._database.write(durable=bool(earlier) or not isinstance(stimulus, Renew)) as connection:
             row = connection.execute(self._sql["find_by_id"], {"id": task}).fetchone()
             if row is None:
                 raise NotFound(f"There is no task {task!r}.")
@@ -208,19 +209,29 @@ class SqliteStore(SqlStore):
             if isinstance(stimulus, Release) and record.has_failed_dependency:
                 connection.execute(self._sql["release"], {"child": record.seq})
                 stimulus = Release(is_last=self._is_free(connection, record.seq))
-            try:
-                if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
-                    raise withdrawn(stimulus.source)
-                after = step(record, stimulus, now)
-            except Refused as error:
-                refused = error
-                counted = connection.execute(self._sql["count_refused"], {"task": record.seq}).fetchone()
-                if counted[0] < MAX_REFUSALS:
-                    self._note(connection, record, (refusal_of(record, stimulus, error),), now)
-            else:
-                self._save(connection, record, after, now, renewal=renewal)
+            for one, at in (*earlier, (stimulus, now)):
+                refused = None
+                try:
+                    record = self._step(connection, record, one, at)
+                except Refused as error:
+                    refused = error
         if refused is not None:
             raise refused
+        return record
+
+    def _step(
+        self, connection: sqlite3.Connection, record: TaskRecord, stimulus: Stimulus, now: datetime
+    ) -> TaskRecord:
+        try:
+            if isinstance(stimulus, Reused) and not self._is_reusable(connection, stimulus.source):
+                raise withdrawn(stimulus.source)
+            after = step(record, stimulus, now)
+        except Refused as refused:
+            counted = connection.execute(self._sql["count_refused"], {"task": record.seq}).fetchone()
+            if counted[0] < MAX_REFUSALS:
+                self._note(connection, record, (refusal_of(record, stimulus, refused),), now)
+            raise
+        self._save(connection, record, after, now, renewal=isinstance(stimulus, Renew))
         return after.record
 
     def _is_reusable(self, connection: sqlite3.Connection, task: str) -> bool:

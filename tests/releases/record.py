@@ -24,7 +24,7 @@ from typing import Any
 
 from simulators import actor
 from simulators.actor import ActorState, SimulatorActor
-from simulators.work import Work
+from simulators.work import Report, Stall, Work
 from simyard.event import LogStream, Sample
 from simyard.reason import ReasonCode
 from simyard.simulator import RuntimeName
@@ -117,10 +117,9 @@ def main(folder: Path) -> None:
         current=(record.id, 1),
     )
     reports: list[tuple[str, list[object]]] = [
-        ("moved", [record.id, 1, Status.FINALIZING]),
+        ("report", [record.id, 1, (Report(Stall(1), 0.01), Report(Status.FINALIZING))]),
         ("renew", [record.id, 1]),
-        ("stalled", [record.id, 1, 1]),
-        ("ended", [record.id, 1, succeeded()]),
+        ("report", [record.id, 1, (Report(succeeded()),)]),
     ]
     document = {
         "task": record.id,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulators.outcome import Outcome
+from simulators.reports import GATHER
+from simulators.work import Fact, Report, Stall
 from simyard.errors import Unavailable
 from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
@@ -45,10 +47,6 @@ IMAGE_ERROR = Outcome(status=Status.FAILED, reason=Reason(code=ReasonCode.IMAGE_
 PREEMPTED = Outcome(status=Status.FAILED, reason=Reason(code=ReasonCode.PREEMPTED, message="Taken back."))
 _STORED = {id(o): o.model_copy(update={"stored": True}) for o in (SUCCEEDED, FAILED, OUT_OF_MEMORY, TIMED_OUT)}
 _CANCELLED_STORED = CANCELLED.model_copy(update={"stored": True})
-
-
-Report = Status | Outcome | int
-"""What an attempt reports: a move, its end, or how often it has stalled."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ class Run:
         self.task = handed.task
         self.attempt = handed.attempt
         self.stage = "staging"
-        self.unsent: deque[Report] = deque()
+        self.unsent: deque[tuple[Fact, float]] = deque()
+        """What it has to report, and since when."""
         self.box: Box | None = None
         self.sending = False
         self.over = False
@@ -468,7 +467,7 @@ class Cluster:
 
     def _stalls(self, run: Run) -> None:
         if run.stage == "running":
-            self._report(run, 1)
+            self._report(run, Stall(1))
 
     def _goes_on(self, run: Run, seconds: float) -> None:
         """Wait for the end of what runs; whatever was the matter with its actor, that comes at its time."""
@@ -540,9 +539,17 @@ class Cluster:
 
     # Its reports.
 
-    def _report(self, run: Run, report: Report) -> None:
-        run.unsent.append(report)
-        if not run.sending:
+    def _report(self, run: Run, fact: Fact) -> None:
+        run.unsent.append((fact, self.world.at))
+        if run.sending:
+            return
+        if isinstance(fact, Outcome):
+            self._send(run)
+        else:
+            self._later(GATHER, run, self._gathered)
+
+    def _gathered(self, run: Run) -> None:
+        if run.unsent and not run.sending:
             self._send(run)
 
     def _renew(self, run: Run) -> None:
@@ -551,51 +558,51 @@ class Cluster:
             self._send(run)
 
     def _send(self, run: Run) -> None:
-        """Offer the oldest report, or the renewal of the lease, until somebody takes it."""
+        """Offer all reports that have gathered, or the renewal of the lease, until somebody takes it."""
         world, faults = self.world, self.faults
         run.sending = True
-        report = run.unsent[0] if run.unsent else None
+        reports = tuple(Report(fact, world.at - since) for fact, since in run.unsent)
         chance = world.chance()
         if run.actor.machine.cut_until > world.at or chance < faults.report_lost:
-            world.note("report lost", run.task, run.attempt, _word(report))
+            world.note("report lost", run.task, run.attempt, word(reports))
             self._later(_PATIENCE, run, self._again)
             return
         chance -= faults.report_lost
         if chance < faults.answer_lost:
-            world.note("answer lost", run.task, run.attempt, _word(report))
-            self._deliver(run, report)
+            world.note("answer lost", run.task, run.attempt, word(reports))
+            self._deliver(run, reports)
             self._later(_PATIENCE, run, self._again)
             return
         chance -= faults.answer_lost
         if chance < faults.report_late:
-            world.after(world.between(0.5, 90.0), self._deliver, run, report)
+            world.after(world.between(0.5, 90.0), self._deliver, run, reports)
             self._later(_PATIENCE, run, self._again)
             return
         chance -= faults.report_late
         if chance < faults.report_doubled:
-            world.after(world.between(0.0, 60.0), self._deliver, run, report)
-        verdict = self._deliver(run, report)
+            world.after(world.between(0.0, 60.0), self._deliver, run, reports)
+        verdict = self._deliver(run, reports)
         if verdict is None:
             self._later(world.between(0.2, 5.0), run, self._again)
         else:
-            self._answered(run, report, verdict)
+            self._answered(run, reports, verdict)
 
     def _again(self, run: Run) -> None:
         self._send(run)
 
-    def _deliver(self, run: Run, report: Report | None) -> Verdict | None:
-        """Return what the dispatcher says to a report; None where it does not answer."""
+    def _deliver(self, run: Run, reports: tuple[Report, ...]) -> Verdict | None:
+        """Return what the dispatcher says to reports; None where it does not answer."""
         process = self.process
         if process is None or not process.alive:
             return None
         if run.actor.run is run:
             run.heard = self.world.at
         try:
-            return process.report(run.task, run.attempt, report)
+            return process.report(run.task, run.attempt, reports)
         except Unavailable:
             return None
 
-    def _answered(self, run: Run, report: Report | None, verdict: Verdict) -> None:
+    def _answered(self, run: Run, reports: tuple[Report, ...], verdict: Verdict) -> None:
         if run.actor.run is not run or run.over:
             return
         run.sending = False
@@ -605,16 +612,17 @@ class Cluster:
             run.over = True
             world.after(world.between(0.01, 1.0), self._drops, run, None)
             return
-        if report is None:
-            return
-        run.unsent.popleft()
-        if isinstance(report, Outcome):
-            self.promises.taken(run, report)
-            run.over = True
-            world.after(world.between(0.0, 0.2), self._drops, run, None)
-        elif run.unsent:
+        for report in reports:
+            run.unsent.popleft()
+            if isinstance(report.what, Outcome):
+                self.promises.taken(run, report.what)
+                run.over = True
+                world.after(world.between(0.0, 0.2), self._drops, run, None)
+        if run.unsent and not run.over:
             self._send(run)
 
 
-def _word(report: Report | None) -> str:
-    return "renewal" if report is None else str(report.status) if isinstance(report, Outcome) else repr(report)
+def word(reports: tuple[Report, ...]) -> str:
+    """Return reports as the world's notes have them."""
+    facts = (report.what for report in reports)
+    return ", ".join(str(fact.status if isinstance(fact, Outcome) else fact) for fact in facts) or "renewal"

@@ -141,7 +141,7 @@ MUTANTS: tuple[tuple[Mutant, Faults], ...] = (
     (a_lost_attempt_is_not_queued_again, _FAULTS),
     (a_stored_result_is_not_looked_for, _FAULTS),
     (a_frozen_dispatcher_counts_the_silence, Faults(dispatcher_freezes_every=20.0)),
-    (a_new_dispatcher_watches_nobody, Faults(crash_every=10.0, answer_lost=0.1)),
+    (a_new_dispatcher_watches_nobody, Faults(crash_every=10.0, actor_freezes_every=20.0)),
     (a_key_gives_a_new_task_each_time, _FAULTS),
 )
 """Each with faults that bring it to light; the core as it is keeps its promises under the same."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from simulators.outcome import Outcome
-from simulators.work import Work
+from simulators.work import Report, Work
 from simyard.errors import SimyardError, Unavailable
 from simyard.files import InputFile
 from storage.errors import ObjectNotFound, StorageUnavailable
@@ -19,8 +20,8 @@ from tasks.memory import MemoryStore
 from tasks.placement import Host, Kind
 from tasks.record import TaskRecord
 from tasks.rules import Rules
-from tasks.stimulus import Settled, Stimulus
-from tests.simulation.actors import LEASE, WARM, Actor, Cluster, Handed, Report
+from tasks.stimulus import Stimulus
+from tests.simulation.actors import LEASE, WARM, Actor, Cluster, Handed, word
 from tests.simulation.world import BEGIN, Crash, PromiseBroken, World
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ TURN_SECONDS = 1.0
 _ASK_SECONDS = 15.0
 _DEEPEST = 2
 MakeDesk = Callable[..., Desk]
+Earlier = Sequence[tuple[Stimulus, datetime]]
 
 
 class Process:
@@ -126,27 +128,24 @@ class Process:
 
     # What others call.
 
-    def report(self, task: str, attempt: int, report: Report | None) -> Verdict | None:
-        """Return what the dispatcher says to a report; None for no answer in time."""
+    def report(self, task: str, attempt: int, reports: tuple[Report, ...]) -> Verdict | None:
+        """Return what the dispatcher says to reports, or to a renewal where there are none; None for no answer."""
         if self.frozen_until > self.world.at:
-            self._mailbox.append(lambda: self._quietly(lambda: self._report(task, attempt, report)))
+            self._mailbox.append(lambda: self._quietly(lambda: self._report(task, attempt, reports)))
             return None
         try:
-            return self._report(task, attempt, report)
+            return self._report(task, attempt, reports)
         except Crash as crash:
             raise Unavailable("It died.") from crash
 
-    def _report(self, task: str, attempt: int, report: Report | None) -> Verdict:
-        if report is None:
+    def _report(self, task: str, attempt: int, reports: tuple[Report, ...]) -> Verdict:
+        if not reports:
             verdict = self.desk.renew(task, attempt)
-        elif isinstance(report, Outcome):
-            verdict = self.desk.ended(task, attempt, report)
-            self.wake()
-        elif isinstance(report, int):
-            verdict = self.desk.stalled(task, attempt, report)
         else:
-            verdict = self.desk.moved(task, attempt, report)
-        self.world.note("report", task, attempt, _word(report), verdict)
+            verdict = self.desk.report(task, attempt, reports)
+            if isinstance(reports[-1].what, Outcome):
+                self.wake()
+        self.world.note("report", task, attempt, word(reports), verdict)
         return verdict
 
     def told(self, on_left: OnLeft, left: Left, handed: Handed) -> None:
@@ -220,25 +219,28 @@ class SimStore:
         if self.down_until > self.world.at or (faults.write_fails and self.world.chance() < faults.write_fails):
             raise StoreUnavailable("It does not answer.")
 
-    def apply(self, task: str, stimulus: Stimulus, faults: Faults) -> TaskRecord:
+    def apply(self, task: str, stimulus: Stimulus, faults: Faults, earlier: Earlier = ()) -> TaskRecord:
         """Write as a client of the store does that has checked the line."""
-        before = self.inner.get(task)
-        after: TaskRecord = self.inner.apply(task, stimulus, self.world.now())
-        self.world.note("write", task, stimulus, after.status)
-        self.promises.wrote(task, stimulus, before, after)
+        try:
+            after: TaskRecord = self.inner.apply(task, stimulus, self.world.now(), earlier=earlier)
+        finally:
+            self._check_writes()
         self._answer(task, faults)
         return after
 
     def settle(self, now: Any, limit: int, faults: Faults) -> int:
         """Tell tasks that those which they wait for have ended."""
         count: int = self.inner.settle(now, limit)
-        told, self.inner.told = self.inner.told, []
-        for stimulus, before, after in told:
-            self.world.note("write", before.id, stimulus, after.status)
-            self.promises.wrote(before.id, stimulus, before, after)
-        if told:
+        if self._check_writes():
             self._answer("those that wait", faults)
         return count
+
+    def _check_writes(self) -> int:
+        made, self.inner.made = self.inner.made, []
+        for stimulus, before, after in made:
+            self.world.note("write", before.id, stimulus, after.status)
+            self.promises.wrote(before.id, stimulus, before, after)
+        return len(made)
 
     def _answer(self, what: str, faults: Faults) -> None:
         if faults.write_times_out and self.world.chance() < faults.write_times_out:
@@ -247,16 +249,15 @@ class SimStore:
 
 
 class WatchedStore(MemoryStore):
-    """The twin, which keeps what it tells tasks of those that they wait for, until it is taken."""
+    """The twin, which keeps what each stimulus made of a task, until it is taken."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[Settled, TaskRecord, TaskRecord]] = []
+        self.made: list[tuple[Stimulus, TaskRecord, TaskRecord]] = []
 
     def _step(self, record: TaskRecord, stimulus: Stimulus, now: Any) -> TaskRecord:
         after = super()._step(record, stimulus, now)
-        if isinstance(stimulus, Settled):
-            self.told.append((stimulus, record, after))
+        self.made.append((stimulus, record, after))
         return after
 
 
@@ -304,12 +305,12 @@ class _Store:
         self._store.check(self._process.faults)
         return self._store.inner.inputs(task)  # type: ignore[no-any-return]
 
-    def apply(self, task: str, stimulus: Stimulus, now: Any) -> TaskRecord:
+    def apply(self, task: str, stimulus: Stimulus, now: Any, *, earlier: Earlier = ()) -> TaskRecord:
         process = self._process
         process.step()
         self._store.check(process.faults)
         try:
-            after = self._store.apply(task, stimulus, process.faults)
+            after = self._store.apply(task, stimulus, process.faults, earlier)
         except Refused as refused:
             process.world.note("refused", task, stimulus, refused)
             raise
@@ -473,10 +474,6 @@ class _Holders:
             process.wait(_ASK_SECONDS)
         process.step()
         return states
-
-
-def _word(report: Report | None) -> str:
-    return "renewal" if report is None else str(report.status) if isinstance(report, Outcome) else repr(report)
 
 
 __all__ = ["MakeDesk", "Process", "PromiseBroken", "SimStore", "WatchedStore"]

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +18,9 @@ import pyarrow as pa
 from simulators import catalogue
 from simulators.attempt import AttemptRun
 from simulators.execution import Execution
-from simulators.outcome import Outcome
 from simulators.runtimes import runtime_of
 from simulators.spec import SimulatorSpec, TableSpec, VersionSpec
-from simulators.work import Superseded, Work
+from simulators.work import Report, Superseded, Work
 from simyard.files import InputFile
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
@@ -205,17 +204,11 @@ class Site:
 
     # The actor's reports, which go to the desk.
 
-    def moved(self, work: Work, status: Status) -> None:
-        self._check(self.desk.moved(work.task, work.attempt, status))
-
     def renew(self, work: Work) -> None:
         self._check(self.desk.renew(work.task, work.attempt))
 
-    def stalled(self, work: Work, number: int) -> None:
-        self._check(self.desk.stalled(work.task, work.attempt, number))
-
-    def ended(self, work: Work, outcome: Outcome) -> None:
-        self._check(self.desk.ended(work.task, work.attempt, outcome))
+    def report(self, work: Work, reports: Sequence[Report]) -> None:
+        self._check(self.desk.report(work.task, work.attempt, reports))
 
     def _check(self, verdict: Verdict) -> None:
         if verdict is Verdict.SUPERSEDED:

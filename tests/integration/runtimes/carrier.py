@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from simulators.execution import Execution
 from simulators.outcome import Outcome
 from simulators.runtimes import Box, Prepared, SupervisorPlan, runtime_of
 from simulators.spec import SimulatorSpec, TableSpec, VersionSpec
-from simulators.work import Superseded, Work
+from simulators.work import Report, Superseded, Work
 from simyard.simulator import RuntimeName
-from simyard.status import Status
 from storage.objects import open_store
 
 
@@ -65,20 +64,19 @@ class Desk:
 
     folder: Path
 
+    def renew(self, work: Work) -> None:
+        self._take("renewal")
+
+    def report(self, work: Work, reports: Sequence[Report]) -> None:
+        for report in reports:
+            what = report.what
+            self._take(what.model_dump_json() if isinstance(what, Outcome) else str(what))
+
     def _take(self, report: str) -> None:
         if (self.folder / "refuse").exists():
             raise Superseded
         with (self.folder / "reports").open("a") as file:
             file.write(report + "\n")
-
-    def moved(self, work: Work, status: Status) -> None:
-        self._take(status.value)
-
-    def renew(self, work: Work) -> None:
-        self._take("renewal")
-
-    def ended(self, work: Work, outcome: Outcome) -> None:
-        self._take(outcome.model_dump_json())
 
     @property
     def reports(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from simulators.outcome import Outcome
 from simulators.runtimes import runtime_of
 from simulators.runtimes.native import Native
 from simulators.spec import SimulatorSpec, TableSpec, VersionSpec
-from simulators.work import News, Superseded, Work
+from simulators.work import News, Report, Stall, Superseded, Work
 from simyard.errors import NotFound
 from simyard.event import LogStream
 from simyard.files import InputFile
@@ -72,26 +72,23 @@ class Desk:
         if self.refuse:
             raise Superseded
 
-    def moved(self, work: Work, status: Status) -> None:
-        self._check()
-        self.statuses.append(status)
-        if status is Status.RUNNING:
-            self.running.set()
-
     def renew(self, work: Work) -> None:
         self._check()
 
-    def stalled(self, work: Work, number: int) -> None:
+    def report(self, work: Work, reports: Sequence[Report]) -> None:
         self._check()
-        self.stalls.append(number)
-
-    def told(self, work: Work, news: News) -> None:
-        self._check()
-        self.news.append(news)
-
-    def ended(self, work: Work, outcome: Outcome) -> None:
-        self._check()
-        self.outcome = outcome
+        for report in reports:
+            match report.what:
+                case Status() as status:
+                    self.statuses.append(status)
+                case Stall(number):
+                    self.stalls.append(number)
+                case News() as news:
+                    self.news.append(news)
+                case outcome:
+                    self.outcome = outcome
+        if Status.RUNNING in self.statuses:
+            self.running.set()
 
 
 class Bench:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -139,8 +140,10 @@ def test_a_postgresql_database_is_read(postgres_store: PostgresStore) -> None:
 def test_reports_of_actors_that_were_started_before_are_taken(sqlite_store: SqliteStore) -> None:
     clock = Clock(now=lambda: NOW, monotonic=lambda: 0.0)
     desk = Desk(sqlite_store, Objects("previous"), Actors(), clock, lease=30, warm=60, storage="memory://previous")
+    dispatcher: Any = object.__new__(DispatcherActor)
+    dispatcher._desk, dispatcher._news = desk, Event()
     for report in REPORTS["to_dispatcher"]:
-        taken = getattr(desk, report["method"])(*unpickled(report["arguments"]))
+        taken = getattr(dispatcher, report["method"])(*unpickled(report["arguments"]))
         assert taken is Verdict.TAKEN, report["method"]
     record = sqlite_store.get(REPORTS["task"])
     assert (record.status, record.task.result, record.task.attempts[-1].stalls) == (Status.SUCCEEDED, 1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,9 +135,17 @@ class Stores(RuleBasedStateMachine):
     @rule(task=ids, stimulus=STIMULI, seconds=st.integers(0, 5))
     def apply(self, task: str, stimulus: Stimulus, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
+        self.both("apply", task, self.aimed(task, stimulus), self.now)
+
+    def aimed(self, task: str, stimulus: Any) -> Any:
         if hasattr(stimulus, "attempt") and task in {record.id for record in self.memory.list(TaskQuery())}:
-            stimulus = replace(stimulus, attempt=self.memory.get(task).attempt + stimulus.attempt)
-        self.both("apply", task, stimulus, self.now)
+            return replace(stimulus, attempt=self.memory.get(task).attempt + stimulus.attempt)
+        return stimulus
+
+    @rule(task=ids, stimulus=STIMULI, earlier=st.lists(st.tuples(STIMULI, st.integers(-5, 0).map(later)), max_size=3))
+    def apply_together(self, task: str, stimulus: Stimulus, earlier: list[tuple[Stimulus, datetime]]) -> None:
+        came = [(self.aimed(task, one), at) for one, at in earlier]
+        self.both("apply", task, self.aimed(task, stimulus), self.now, earlier=came)
 
     @rule(task=ids, outcome=st.sampled_from([None, failed(), failed(ReasonCode.MACHINE_LOST)]))
     def attempt(self, task: str, outcome: Outcome | None) -> None:

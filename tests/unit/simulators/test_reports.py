@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from simulators.errors import Stopped
 from simulators.outcome import Outcome
-from simulators.reports import Reports
-from simulators.work import News, Superseded, Work
+from simulators.reports import GATHER, Reports, Unsent, due
+from simulators.work import News, Report, Stall, Superseded, Work
 from simyard.errors import Unavailable
 from simyard.resources import Limits, Resources
 from simyard.simulator import RuntimeName
@@ -37,36 +37,40 @@ class Desk:
     """Takes reports, failing as often as it is told to."""
 
     def __init__(self, *failures: Exception) -> None:
-        self.taken: list[object] = []
+        self.calls: list[list[object]] = []
+        self.ages: list[float] = []
         self.renewed = threading.Event()
+        self.called = threading.Event()
+        self.open = threading.Event()
+        """Whether it answers."""
+        self.open.set()
         self._failures = iter(failures)
         self._failed = 0
         self.failed_twice = threading.Event()
 
-    def _take(self, report: object) -> None:
+    @property
+    def taken(self) -> list[object]:
+        return [fact for call in self.calls for fact in call]
+
+    def _answer(self) -> None:
+        self.called.set()
+        assert self.open.wait(30)
         failure = next(self._failures, None)
         if failure is not None:
             self._failed += 1
             if self._failed == 2:
                 self.failed_twice.set()
             raise failure
-        self.taken.append(report)
-
-    def moved(self, work: Work, status: Status) -> None:
-        self._take(status)
 
     def renew(self, work: Work) -> None:
-        self._take("renewal")
+        self._answer()
+        self.calls.append(["renewal"])
         self.renewed.set()
 
-    def stalled(self, work: Work, number: int) -> None:
-        self._take(number)
-
-    def told(self, work: Work, news: News) -> None:
-        self._take(news)
-
-    def ended(self, work: Work, outcome: Outcome) -> None:
-        self._take(outcome)
+    def report(self, work: Work, reports: Sequence[Report]) -> None:
+        self._answer()
+        self.calls.append([report.what for report in reports])
+        self.ages += [report.age for report in reports]
 
 
 @pytest.fixture
@@ -89,7 +93,39 @@ def test_moves_arrive_in_order_and_before_the_end(superseded: threading.Event) -
         sender.tell(News(message="kept"))
         sender.moved(Status.FINALIZING)
         sender.end(DONE)
-    assert desk.taken == [Status.RUNNING, 1, News(message="kept"), Status.FINALIZING, DONE]
+    assert desk.taken == [Status.RUNNING, Stall(1), News(message="kept"), Status.FINALIZING, DONE]
+
+
+def test_what_has_gathered_while_a_call_was_on_its_way_goes_out_in_the_next_one(superseded: threading.Event) -> None:
+    desk = Desk()
+    desk.open.clear()
+    for sender in reports(desk, superseded):
+        sender.moved(Status.RUNNING)
+        assert desk.called.wait(10)
+        sender.stalled(1)
+        sender.moved(Status.FINALIZING)
+        desk.open.set()
+        sender.end(DONE)
+    assert desk.calls == [[Status.RUNNING], [Stall(1), Status.FINALIZING, DONE]]
+    assert desk.ages == sorted(desk.ages[:1]) + sorted(desk.ages[1:], reverse=True), "each has its own moment"
+    assert all(0 <= age < 30 for age in desk.ages)
+
+
+def test_a_call_that_failed_is_made_again_with_what_has_come_since(superseded: threading.Event) -> None:
+    desk = Desk(Unavailable())
+    for sender in reports(desk, superseded):
+        sender.moved(Status.RUNNING)
+        assert desk.called.wait(10)
+        sender.end(DONE)
+    assert desk.calls == [[Status.RUNNING, DONE]]
+
+
+def test_a_report_waits_a_moment_for_others_and_the_end_for_none() -> None:
+    running, finalizing, end = Unsent(Status.RUNNING, 5.0), Unsent(Status.FINALIZING, 5.01), Unsent(DONE, 5.015)
+    assert due((), 10.0) == 10.0
+    assert due((running,), 10.0) == 5.0 + GATHER
+    assert due((running, finalizing), 10.0) == 5.0 + GATHER
+    assert due((running, finalizing, end), 10.0) == 5.015
 
 
 def test_flushing_waits_for_reports_and_no_longer_than_it_is_told(superseded: threading.Event) -> None:

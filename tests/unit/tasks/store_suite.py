@@ -537,6 +537,42 @@ class StoreSuite(DependencySuite):
             store.apply(other, Renew(7, later(1)), later(1))
         assert len(store.events(task=other)) == 2
 
+    def test_what_came_one_after_the_other_goes_in_together_each_with_its_moment(self, store: Store) -> None:
+        task = make(store).id
+        store.apply(task, dispatch(), NOW)
+        earlier = [(Progress(1, Status.RUNNING), later(1)), (Progress(1, Status.FINALIZING), later(2))]
+        record = store.apply(task, End(1, succeeded()), later(3), earlier=earlier)
+        assert store.get(task) == record
+        assert (record.status, record.task.started_at, record.task.ended_at) == (Status.SUCCEEDED, later(1), later(3))
+        assert [(event.status, event.at) for event in store.events(task=task)][2:] == [
+            (Status.RUNNING, later(1)),
+            (Status.FINALIZING, later(2)),
+            (Status.SUCCEEDED, later(3)),
+        ]
+        with pytest.raises(Refused) as caught:
+            store.apply(task, End(1, succeeded()), later(4), earlier=earlier)
+        assert caught.value.duplicate
+        assert store.get(task) == record
+        assert [event.kind for event in store.events(task=task)][5:] == [EventKind.REPORT_REFUSED] * 3
+
+    def test_one_of_several_that_does_not_fit_keeps_none_of_the_others_out(self, store: Store) -> None:
+        task = make(store).id
+        store.apply(task, dispatch(), NOW)
+        store.apply(task, Progress(1, Status.RUNNING), later(1))
+        moves = [(Progress(1, Status.RUNNING), later(1)), (Progress(1, Status.FINALIZING), later(2))]
+        assert store.apply(task, Renew(1, later(99)), later(3), earlier=moves).status is Status.FINALIZING
+        with pytest.raises(Refused) as caught:
+            store.apply(task, Progress(2, Status.RUNNING), later(5), earlier=[(Stalled(1, 1), later(4))])
+        assert not caught.value.duplicate
+        assert (store.get(task).lease_until, store.get(task).task.attempts[-1].stalls) == (later(99), 1)
+        told = [(event.kind, event.at) for event in store.events(task=task)]
+        assert told[3:] == [
+            (EventKind.REPORT_REFUSED, later(1)),
+            (EventKind.STATUS, later(2)),
+            (EventKind.NOTE, later(4)),
+            (EventKind.REPORT_REFUSED, later(5)),
+        ]
+
     def test_a_doubled_end_is_told_apart(self, store: Store) -> None:
         task = make(store).id
         store.apply(task, dispatch(), NOW)

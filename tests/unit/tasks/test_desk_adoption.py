@@ -10,7 +10,7 @@ import pytest
 
 from cluster.fleet import Room
 from simulators.outcome import Outcome
-from simulators.work import Work
+from simulators.work import Report, Work
 from simyard.reason import ReasonCode
 from simyard.status import Status
 from storage.manifest import commit_manifest
@@ -88,7 +88,7 @@ class Scene:
         self.task = answer.record.id
         self.desk.recover()
         self.desk.turn()
-        assert self.desk.moved(self.task, 1, Status.RUNNING) is Verdict.TAKEN
+        assert self.desk.report(self.task, 1, [Report(Status.RUNNING)]) is Verdict.TAKEN
         assert self.actors.handed == [("sim-1", 1)]
 
     def make(self) -> Desk:
@@ -125,7 +125,7 @@ def test_when_an_actor_has_gone_another_one_on_its_machine_takes_over(scene: Sce
     assert scene.actors.started == ["id-1", "id-1"]
     assert scene.actors.adopted == [("sim-2", 1)]
     scene.carried_by("sim-2")
-    assert scene.desk.ended(scene.task, 1, succeeded()) is Verdict.TAKEN
+    assert scene.desk.report(scene.task, 1, [Report(succeeded())]) is Verdict.TAKEN
     assert scene.record.task.result == 1
 
 
@@ -246,7 +246,7 @@ def test_a_new_dispatcher_repeats_the_order_to_an_actor_that_had_not_begun_to_ta
 
 
 def test_an_actor_that_has_gone_with_an_attempt_that_is_over_changes_nothing(scene: Scene) -> None:
-    scene.desk.ended(scene.task, 1, Outcome(status=Status.SUCCEEDED, stored=True))
+    scene.desk.report(scene.task, 1, [Report(Outcome(status=Status.SUCCEEDED, stored=True))])
     before = scene.record
     scene.actors.left["sim-1"](Gone())
     assert scene.record == before

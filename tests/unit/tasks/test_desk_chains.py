@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulators.work import Taken, Work
+from simulators.work import Report, Taken, Work
 from simyard.dependency import Dependency, InputFrom
 from simyard.status import Status
 from storage.memory import MemoryStore as Objects
@@ -50,7 +50,7 @@ def test_a_task_starts_in_the_turn_after_the_end_that_it_waits_for_and_is_told_w
     line.desk.turn()
     assert (line.look(first).status, line.look(second).status) == (Status.PREPARING, Status.WAITING)
     assert line.actors.works[first].taken == ()
-    assert line.desk.ended(first, 1, succeeded()) is Verdict.TAKEN
+    assert line.desk.report(first, 1, [Report(succeeded())]) is Verdict.TAKEN
     line.desk.turn()
     assert line.look(second).status is Status.PREPARING
     assert line.actors.works[second].taken == (Taken(task=first, attempt=1, what=taken),)
@@ -63,7 +63,7 @@ def test_a_task_that_took_any_end_is_told_that_there_are_no_outputs() -> None:
     taken = InputFrom(task=first, path="*")
     second = line.submit(after=(Dependency(task=first, end="any"),), inputs=(*INPUTS, taken))
     line.desk.turn()
-    assert line.desk.ended(first, 1, failed(stored=False)) is Verdict.TAKEN
+    assert line.desk.report(first, 1, [Report(failed(stored=False))]) is Verdict.TAKEN
     line.desk.turn()
     assert [one.attempt for one in line.actors.works[second].taken] == [None]
 
@@ -83,7 +83,7 @@ def test_a_dispatcher_that_starts_anew_tells_what_the_one_before_it_did_not() ->
     first = line.submit()
     second = line.submit(after=(Dependency(task=first),))
     line.desk.turn()
-    assert line.desk.ended(first, 1, succeeded()) is Verdict.TAKEN
+    assert line.desk.report(first, 1, [Report(succeeded())]) is Verdict.TAKEN
     again = Line(line.store)
     again.desk.turn()
     assert line.look(second).status is Status.PREPARING

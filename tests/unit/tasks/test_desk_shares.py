@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from simulators.work import Report
 from simyard.status import Status
 from storage.memory import MemoryStore as Objects
 from tasks.desk import Clock, Desk
@@ -37,8 +38,8 @@ class Office:
 
     def finish(self) -> None:
         for record in self.store.active():
-            self.desk.moved(record.id, 1, Status.RUNNING)
-            self.desk.ended(record.id, 1, succeeded())
+            self.desk.report(record.id, 1, [Report(Status.RUNNING)])
+            self.desk.report(record.id, 1, [Report(succeeded())])
 
 
 @pytest.fixture

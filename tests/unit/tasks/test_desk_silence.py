@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import pytest
 
+from simulators.work import Report
 from simyard.files import InputFile
 from simyard.reason import ReasonCode
 from simyard.status import Status
@@ -37,10 +38,12 @@ class Line(MemoryStore):
         self.queues_read: list[int] = []
         """How many tasks were asked for, each time."""
 
-    def apply(self, task: str, stimulus: Stimulus, now: datetime) -> TaskRecord:
+    def apply(
+        self, task: str, stimulus: Stimulus, now: datetime, *, earlier: Sequence[tuple[Stimulus, datetime]] = ()
+    ) -> TaskRecord:
         if self.refuses and isinstance(stimulus, self.refuses):
             raise StoreUnavailable("It does not answer.")
-        after = super().apply(task, stimulus, now)
+        after = super().apply(task, stimulus, now, earlier=earlier)
         if self.times_out and isinstance(stimulus, self.times_out):
             self.times_out = None
             raise StoreUnavailable("It did not answer in time.")
@@ -208,13 +211,13 @@ def test_the_lease_of_one_attempt_does_not_end_an_actor_that_carries_another(sce
     assert "sim-1" not in scene.actors.ended
     assert scene.store.get(second).holder == "sim-1"
     assert scene.record.holder != "sim-1"
-    assert scene.desk.ended(second, 1, succeeded()) is Verdict.TAKEN
+    assert scene.desk.report(second, 1, [Report(succeeded())]) is Verdict.TAKEN
     [group] = scene.desk.groups()
     assert group.machines[0].cpus_free == 7, "only the actor that took over is busy"
 
 
 def test_a_new_dispatcher_uses_an_actor_again_that_was_busy_with_what_is_over_for_the_store(scene: Silence) -> None:
-    assert scene.desk.ended(scene.task, 1, succeeded()) is Verdict.TAKEN
+    assert scene.desk.report(scene.task, 1, [Report(succeeded())]) is Verdict.TAKEN
     kind = kind_of(scene.record)
     scene.actors.living = {"sim-1": HolderState(host="id-1", kind=kind, carries=(scene.task, 1))}
     scene.desk = scene.make()

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from simulators.work import Report
 from simyard.group import Machine
 from simyard.reason import ReasonCode
 from simyard.status import Status
@@ -37,10 +38,10 @@ class Yard:
         return [answer.record.id for answer in answers if answer.record is not None]
 
     def run(self, task: str) -> None:
-        assert self.desk.moved(task, self.record(task).attempt, Status.RUNNING) is Verdict.TAKEN
+        assert self.desk.report(task, self.record(task).attempt, [Report(Status.RUNNING)]) is Verdict.TAKEN
 
     def fail(self, task: str) -> None:
-        assert self.desk.ended(task, self.record(task).attempt, failed()) is Verdict.TAKEN
+        assert self.desk.report(task, self.record(task).attempt, [Report(failed())]) is Verdict.TAKEN
 
     def record(self, task: str) -> TaskRecord:
         return self.store.get(task)
@@ -59,7 +60,7 @@ def yard() -> Yard:
     yard.desk.recover()
     [task] = yard.start(1)
     yard.run(task)
-    assert yard.desk.ended(task, 1, succeeded()) is Verdict.TAKEN
+    assert yard.desk.report(task, 1, [Report(succeeded())]) is Verdict.TAKEN
     yard.actors.hosts = both[1:] + both[:1]
     yard.seconds = 70
     yard.desk.turn()  # the idle actor on the good machine ends
@@ -86,6 +87,19 @@ def test_a_machine_that_is_set_aside_gets_no_tasks_and_shows_it_until_its_time_i
     assert [yard.record(t).task.attempts[-1].machine for t in tasks] == ["good"] * 3
     yard.seconds += 301
     assert yard.machine("bad").set_aside_until is None
+
+
+@pytest.mark.parametrize(("age", "is_charged"), [(9.0, True), (10.0, False)])
+def test_a_start_that_is_reported_with_the_end_counts_from_when_it_was(
+    yard: Yard, age: float, is_charged: bool
+) -> None:
+    tasks = yard.start(3)
+    yard.seconds += 20
+    for task in tasks:
+        reports = [Report(Status.RUNNING, age), Report(Status.FINALIZING, 0.0), Report(failed())]
+        assert yard.desk.report(task, 1, reports) is Verdict.TAKEN
+        assert yard.record(task).task.attempts[-1].started_at == later(yard.seconds - age)
+    assert (yard.machine("bad").set_aside_until is not None) is is_charged
 
 
 def test_what_the_last_attempt_printed_is_kept_where_its_machine_was_at_fault(yard: Yard) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulators.outcome import Outcome
-from simulators.work import News
+from simulators.work import News, Report
 from simyard.reason import ReasonCode
 from simyard.status import Status
 from storage.errors import StorageUnavailable
@@ -22,7 +22,7 @@ def scene(tmp_path: Path) -> Scene:
     (tmp_path / "state").write_text("1")
     scene = Scene()
     made = put_snapshot(scene.objects, scene.task, 1, 1, tmp_path)
-    assert scene.desk.told(scene.task, 1, News(message="kept", made=made)) is Verdict.TAKEN
+    assert scene.desk.report(scene.task, 1, [Report(News(message="kept", made=made))]) is Verdict.TAKEN
     assert scene.record.task.attempts[0].snapshot == made
     return scene
 
@@ -31,13 +31,13 @@ def scene(tmp_path: Path) -> Scene:
 def test_they_go_with_the_end_of_the_task(scene: Scene, outcome: Outcome) -> None:
     scene.desk.turn()
     assert complete_snapshots(scene.objects, scene.task) == [(1, 1)]
-    scene.desk.ended(scene.task, 1, outcome)
+    scene.desk.report(scene.task, 1, [Report(outcome)])
     scene.desk.turn()
     assert complete_snapshots(scene.objects, scene.task) == []
 
 
 def test_they_stay_for_a_next_attempt(scene: Scene) -> None:
-    scene.desk.ended(scene.task, 1, failed(ReasonCode.MACHINE_LOST))
+    scene.desk.report(scene.task, 1, [Report(failed(ReasonCode.MACHINE_LOST))])
     scene.desk.turn()
     assert scene.record.status is not Status.FAILED
     assert complete_snapshots(scene.objects, scene.task) == [(1, 1)]
@@ -47,6 +47,6 @@ def test_a_storage_that_is_away_holds_no_turn_up(scene: Scene, monkeypatch: pyte
     def away(*_: object) -> None:
         raise StorageUnavailable("The network went away.")
 
-    scene.desk.ended(scene.task, 1, succeeded())
+    scene.desk.report(scene.task, 1, [Report(succeeded())])
     monkeypatch.setattr(scene.objects, "list", away)
     scene.desk.turn()
