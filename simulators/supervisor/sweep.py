@@ -43,16 +43,16 @@ class Sweep:
             while time.monotonic() < now + grace and self.living():
                 self._events.pump(TICK)
         deadline = time.monotonic() + _SWEEP_SECONDS
-        while time.monotonic() < deadline:
+        # Mostly nobody is left, and then the machine's processes need not be looked through.
+        while not self._events.reap():
+            if time.monotonic() >= deadline:
+                return False
             everyone = read_processes()
             members = _alive(descendants({os.getpid()}, everyone) | marked(self._mark, self._name, everyone))
-            if not members:
-                self._events.reap()
-                return True
             kill_all(members, signal.SIGKILL)
             _let_die(members)
             self._events.pump(0.005)
-        return False
+        return True
 
     def _strike(self) -> None:
         """End most of what lives before all is looked through, which takes long while a storm of forks goes on."""
