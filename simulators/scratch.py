@@ -76,7 +76,7 @@ class Claim:
                 time.sleep(_POLL)
         claim = cls(root, lock)
         trouble = _trouble(root)
-        if trouble is None and sorted(json.loads((root / _GPUS).read_bytes())) != sorted(gpu_ids):
+        if trouble is None and _gpus(root) != sorted(gpu_ids):
             trouble = "It has other GPUs than those that are free now."
         if trouble is not None:
             claim.release()
@@ -86,7 +86,8 @@ class Claim:
 
     def allow_adoption(self, before: Stamps, gpu_ids: Collection[str]) -> None:
         """Keep what a process needs that takes the run over: what `work` held before the commands, and their GPUs."""
-        (self.root / _GPUS).write_text(json.dumps(list(gpu_ids)))
+        if gpu_ids:
+            (self.root / _GPUS).write_text(json.dumps(list(gpu_ids)))
         before.save(self.root / _BEFORE)
 
     def before(self) -> Stamps:
@@ -138,6 +139,14 @@ def _lock(root: Path, *, make: bool = True) -> int:
         os.close(handle)
         raise
     return handle
+
+
+def _gpus(root: Path) -> list[str]:
+    """Return the GPUs of the run in a folder."""
+    try:
+        return sorted(json.loads((root / _GPUS).read_bytes()))
+    except FileNotFoundError:
+        return []
 
 
 def _trouble(root: Path) -> str | None:

@@ -24,7 +24,7 @@ TEMP = "tmp"
 """The run's private temporary folder."""
 COMPLAINTS = "supervisor.log"
 _BALLAST = "ballast"
-# Freed at the end, so that the end can be written on a disk that the run has filled.
+# The end is written in its place, so that it can be on a disk that the run has filled.
 _BALLAST_BYTES = 256 * 1024
 
 
@@ -60,9 +60,22 @@ class Control:
         """Say which process the supervisor is."""
         self._replace(PID, f"{pid} {start}\n")
 
-    def write_state(self, state: Mapping[str, Any], *, durable: bool = False) -> None:
+    def write_state(self, state: Mapping[str, Any]) -> None:
         """Say in which phase the run is."""
-        self._replace(STATE, json.dumps(state), durable=durable)
+        self._replace(STATE, json.dumps(state))
+
+    def write_end(self, state: Mapping[str, Any]) -> None:
+        """Say that the run has ended, durably and in the room that was kept for it."""
+        handle = os.open(self.path(_BALLAST), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, json.dumps(state).encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(self.path(_BALLAST), self.path(STATE))
+        folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        os.fsync(folder)
+        os.close(folder)
 
     def write_members(self, starts: Mapping[int, int]) -> None:
         """Say which processes the run has, by id and start."""
@@ -95,20 +108,14 @@ class Control:
         except OSError:
             pass
 
-    def _replace(self, name: str, text: str, *, durable: bool = False) -> None:
+    def _replace(self, name: str, text: str) -> None:
         temporary = self.path(name + ".tmp")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(handle, text.encode())
-            if durable:
-                os.fsync(handle)
         finally:
             os.close(handle)
         os.rename(temporary, self.path(name))
-        if durable:
-            folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-            os.fsync(folder)
-            os.close(folder)
 
 
 def remove_tree(path: str) -> None:

@@ -83,8 +83,7 @@ class Run:
         self._launched_at = self._launched_at or time.time()
         self._stall.begin()
         self._say_running(pid)
-        self._commands.meter.look(self._plan["memory"], now=time.monotonic(), force=True)
-        self._samples.take()
+        self._samples.begin()
         ended: End | None = None
         try:
             self._watch(step, pid)
@@ -173,10 +172,9 @@ class Run:
             "started_at": self._launched_at,
             "ended_at": time.time(),
         }
-        self._control.drop_ballast()
         while True:
             try:
-                self._control.write_state({"phase": "ended", "clean": clean, "exit": end}, durable=True)
+                self._control.write_end({"phase": "ended", "clean": clean, "exit": end})
             except OSError as error:
                 if error.errno not in _FULL:
                     raise

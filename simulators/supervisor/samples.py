@@ -8,6 +8,7 @@ from simulators.supervisor.control import Control
 from simulators.supervisor.disk import DiskMeter
 from simulators.supervisor.usage import Meter
 
+_SOON = 0.1
 _FIRST_PAUSE = 1.0
 _LAST_PAUSE = 10.0
 _GROWTH = 1.2
@@ -23,6 +24,10 @@ class Samples:
         self._next = 0.0
         self._pause = _FIRST_PAUSE
         self._members: set[int] = set()
+
+    def begin(self) -> None:
+        """Take note that a command starts: what it uses is worth a line only once it has run for a moment."""
+        self._next = time.monotonic() + _SOON
 
     def take_when_due(self) -> None:
         """Write a sample when it is time for one."""
