@@ -19,7 +19,7 @@ from simyard.status import Status
 log = logging.getLogger(__name__)
 
 _TICK = 0.2
-GATHER = 0.02
+GATHER = 0.05
 """Seconds that a report waits for others which go in the same call; a short run then costs one call and not three."""
 
 
