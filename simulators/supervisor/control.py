@@ -66,9 +66,10 @@ class Control:
 
     def write_end(self, state: Mapping[str, Any]) -> None:
         """Say that the run has ended, durably and in the room that was kept for it."""
-        handle = os.open(self.path(_BALLAST), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Not truncated first: others could take the room in between.
+        handle = os.open(self.path(_BALLAST), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(handle, json.dumps(state).encode())
+            os.ftruncate(handle, os.write(handle, json.dumps(state).encode()))
             os.fsync(handle)
         finally:
             os.close(handle)
