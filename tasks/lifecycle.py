@@ -151,6 +151,7 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         "held": False,
         "attempts": (),
         "result": None,
+        "outputs_removed_at": None,
         "case": draft.case,
         "reuse": spec.reuse,
         "reused_from": None,

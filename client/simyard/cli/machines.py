@@ -11,7 +11,6 @@ from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
 from simyard.cli.text import size
 from simyard.errors import InvalidInput
-from simyard.resources import parse_size
 
 if TYPE_CHECKING:
     from simyard.machine_type import MachineType, Price
@@ -28,6 +27,8 @@ def list_types(
     json_: Json = False,
 ) -> None:
     """List the machine types with their prices an hour, the cheapest first."""
+    from simyard.resources import parse_size
+
     try:
         least = int(parse_size(memory))
     except ValueError as error:
