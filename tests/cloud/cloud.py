@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -25,7 +25,7 @@ from tests.running_server import until
 REGION = "eu-central-1"
 _PROJECT = Path(__file__).parents[2]
 _TOOLS = ("ip", "nsenter", "setpriv", "ssh", "ssh-keygen", "/usr/sbin/sshd", "rsync", "unshare")
-_START_SECONDS = 120.0
+_END_SECONDS = 120.0
 _BOOT_SECONDS = 60.0
 
 
@@ -38,6 +38,8 @@ class Instance:
     state: str
     market: str
     address: str
+    public: str
+    """The address at which the desk and other machines find it too, and this host does not."""
     pid: int
     """Its first process as this host sees it, 0 while it does not run."""
     home: Path
@@ -51,8 +53,8 @@ class Cloud:
     def __init__(self, folder: Path, keeper: subprocess.Popen[str], variables: Mapping[str, str]) -> None:
         self._keeper = keeper
         self._lock = Lock()
-        told = self._answer()
         self.folder = folder
+        told = self._answer()
         self.key = folder / "key"
         self.region = REGION
         self.environment = {**variables, "AWS_ENDPOINT_URL": str(told["endpoint"])}
@@ -78,6 +80,8 @@ class Cloud:
     def _account(self, network: str) -> tuple[str, str, str]:
         """Make what an account has before its first cluster: an image, a subnet, the key, and rights for machines."""
         image = self.ec2.register_image(Name="debian", Architecture="x86_64", RootDeviceName="/dev/xvda")["ImageId"]
+        for default in self.ec2.describe_subnets()["Subnets"]:  # they are not of this cloud's network
+            self.ec2.delete_subnet(SubnetId=default["SubnetId"])
         vpc = self.ec2.create_vpc(CidrBlock=network)["Vpc"]["VpcId"]
         block = network.replace(".0.0/16", ".8.0/24")
         subnet = self.ec2.create_subnet(VpcId=vpc, CidrBlock=block, AvailabilityZone=f"{self.region}a")["Subnet"]
@@ -162,8 +166,9 @@ class Cloud:
         )
 
     def console(self, name: str) -> str:
-        """Return what a machine's first processes have written, its user data among them."""
-        return (self.folder / f"{name}.log").read_text(errors="replace")
+        """Return what a machine's first processes have written, its user data among them; or the `keeper`."""
+        log = self.folder / f"{name}.log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def kill(self, name: str, seconds: float = 1.0) -> None:
         """Kill all of a machine's processes at once; after the seconds the emulator says that it is terminated."""
@@ -205,7 +210,7 @@ class Cloud:
     def _answer(self) -> dict[str, Any]:
         assert self._keeper.stdout is not None
         line = self._keeper.stdout.readline()
-        assert line, f"the cloud's keeper has ended: {self._keeper.wait(10)}"
+        assert line, f"the cloud's keeper has ended, and nothing runs any more: {self.console('keeper')[-4000:]}"
         told: dict[str, Any] = json.loads(line)
         return told
 
@@ -218,8 +223,13 @@ def _listens(address: str, port: int) -> bool:
         return False
 
 
+def need_cloud() -> None:
+    """Skip the test where this host cannot be a cloud."""
+    if missing := _missing():
+        pytest.skip(f"a cloud on this host needs {missing}")
+
+
 def _missing() -> str:
-    """Say what keeps this host from being a cloud, if anything does."""
     if os.geteuid() != 0:
         return "root and namespaces"
     absent = [tool for tool in _TOOLS if shutil.which(tool) is None]
@@ -237,8 +247,7 @@ def running_cloud(folder: Path, boot_seconds: float = 1.0, shown: Sequence[Path]
 
     `shown` are folders of this host that the machines have, too, as if they were in their image.
     """
-    if missing := _missing():
-        pytest.skip(f"a cloud on this host needs {missing}")
+    need_cloud()
     for name in ("key", "host-key"):
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "simyard", "-f", str(folder / name)]
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
@@ -272,6 +281,11 @@ def running_cloud(folder: Path, boot_seconds: float = 1.0, shown: Sequence[Path]
             yield cloud
         finally:
             assert keeper.stdin is not None
-            keeper.stdin.close()
-            status = keeper.wait(_START_SECONDS)
+            with suppress(BrokenPipeError):
+                keeper.stdin.close()
+            try:
+                status = keeper.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                keeper.kill()
+                raise
             assert status == 0, f"the cloud's keeper ended with {status}: {(folder / 'keeper.log').read_text()[-4000:]}"

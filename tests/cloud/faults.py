@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import socket
@@ -129,7 +130,8 @@ class FaultyApi:
         if fault is Fault.ANSWER_LATE:
             time.sleep(_LATE_SECONDS)
         if lost:
-            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # the client may have closed it
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return response(environ, start)
 
     def _answered(self, fault: Fault | None, asked: Mapping[str, str], environ: WSGIEnvironment) -> Response:

@@ -22,6 +22,7 @@ from threading import Thread
 from typing import Any
 
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import InstanceTypeBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
@@ -32,6 +33,8 @@ from tests.cloud.network import Switch
 
 ACCOUNT = "123456789012"
 _PERIOD_SECONDS = 0.2
+_FAMILIES = ("t3", "m5", "c5", "r5", "m7i", "c7i")
+"""The types of machines that are to be had: to list all of AWS's 1,400 takes the emulator and a client 10 s."""
 
 
 class Place:
@@ -60,7 +63,8 @@ class Keeper:
         self._folder = folder
         self._image = image
         self._boot_seconds = boot_seconds
-        self._key = (folder / "key.pub").read_text()
+        types = InstanceTypeBackend.instance_types
+        types[:] = [kind for kind in types if kind.name.split(".")[0] in _FAMILIES]
         self._backend: Any = ec2_backends[ACCOUNT][region]
         self._switch = Switch(folder)
         self._api = FaultyApi(DomainDispatcherApplication(create_backend_app))
@@ -68,11 +72,12 @@ class Keeper:
             self._switch.host_address, 0, self._api, threaded=True, request_handler=MotoRequestHandler
         )
         self.endpoint = f"http://{self._switch.host_address}:{self._server.server_port}"
+        self._prefix = f"10.{self._switch.number}."
         self.network = f"10.{self._switch.number}.0.0/16"
         self._environment = environment | {"AWS_ENDPOINT_URL": self.endpoint}
         self._places: dict[str, Place] = {}
         Thread(target=self._server.serve_forever, daemon=True).start()
-        self._desk = self._machine("desk", f"10.{self._switch.number}.0.3")
+        self._desk = self._machine("desk", f"10.{self._switch.number}.0.3", "", (folder / "key.pub").read_text())
         self._boot(self._desk, "desk", "")
 
     def serve(self) -> None:
@@ -111,8 +116,8 @@ class Keeper:
 
     def instances(self) -> list[dict[str, Any]]:
         """Return the desk, and what the emulator says of the instances, with the machines that they are."""
-        desk = {"id": "desk", "kind": "", "state": "running", "tags": {}, "market": "", "address": self._desk.address}
-        told = [desk | self._shown(self._desk)]
+        desk = {"id": "desk", "kind": "", "state": "running", "tags": {}, "market": ""}
+        told = [desk | {"address": self._desk.address, "public": ""} | self._shown(self._desk)]
         with self._api.lock:
             for instance in self._instances():
                 place = self._places.get(instance.id)
@@ -124,6 +129,7 @@ class Keeper:
                         "tags": {tag["key"]: tag["value"] for tag in instance.get_tags()},
                         "market": instance.lifecycle or "on-demand",
                         "address": instance.private_ip or "",
+                        "public": instance.public_ip or "",
                     }
                     | (self._shown(place.machine) if place else {"pid": 0, "home": ""})
                 )
@@ -173,7 +179,9 @@ class Keeper:
             for name, place in self._places.items():
                 if place.ends_at is not None and now >= place.ends_at and known[name].state == "running":
                     _take_away(known[name])
-            wanted = {name: known[name] for name in known if known[name].state in ("pending", "running")}
+            # An instance elsewhere than in the cloud's network is told as running, and is nothing.
+            ours = {name: known[name] for name in known if (known[name].private_ip or "").startswith(self._prefix)}
+            wanted = {name: ours[name] for name in ours if ours[name].state in ("pending", "running")}
             new = {name: wanted[name] for name in wanted if name not in self._places}
             for name, instance in new.items():
                 self._places[name] = self._placed(instance)
@@ -193,17 +201,20 @@ class Keeper:
             kind=instance.instance_type,
             zone=instance.placement.zone,
             address=instance.private_ip,
+            public=instance.public_ip or "",
             market=instance.lifecycle or "on-demand",
             user_data=base64.b64decode(str(instance.user_data or "")).decode(),
             needs_token=instance.metadata_options.http_tokens == "required",
         )
         never = instance.id in self._api.hanging
         boots_at = float("inf") if never else time.monotonic() + self._boot_seconds
-        return Place(self._machine(instance.id, instance.private_ip), metadata, boots_at)
+        pair = self._backend.key_pairs.get(instance.key_name)
+        key = pair.material_public.decode() if pair else ""
+        return Place(self._machine(instance.id, metadata.address, metadata.public, key), metadata, boots_at)
 
-    def _machine(self, name: str, address: str) -> Machine:
+    def _machine(self, name: str, address: str, public: str, key: str) -> Machine:
         disk = self._folder / "disks" / name
-        return Machine(self._switch, address, disk, key=self._key, host_key=self._folder / "host-key")
+        return Machine(self._switch, address, public, disk, key=key, host_key=self._folder / "host-key")
 
     def _boot(self, machine: Machine, name: str, user_data: str) -> None:
         machine.boot(self._environment, user_data, self._folder / f"{name}.log", self._image)

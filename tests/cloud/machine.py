@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,7 @@ _PATH = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 class Machine:
     """A machine on a switch; it has a network as soon as it is made, and runs once it has booted."""
 
-    def __init__(self, switch: Switch, address: str, disk: Path, *, key: str, host_key: Path) -> None:
+    def __init__(self, switch: Switch, address: str, public: str, disk: Path, *, key: str, host_key: Path) -> None:
         self.address = address
         self.name = "ip-" + address.replace(".", "-")
         self.disk = disk
@@ -34,13 +35,12 @@ class Machine:
         self._pid = 0
         for folder in ("root/.ssh", "run/sshd", "run/lock", "tmp"):
             (disk / folder).mkdir(parents=True, exist_ok=True)
-        (disk / "tmp").chmod(0o1777)
         (disk / "run/booted").unlink(missing_ok=True)
         (disk / "root/.ssh/authorized_keys").write_text(key)
         shutil.copy(host_key, disk / "run/host-key")
-        switch.connect(self.network, address)
+        switch.connect(self.network, address, public)
 
-    def boot(self, environment: Mapping[str, str], user_data: str, console: Path, image: Sequence[str]) -> None:
+    def boot(self, environment: Mapping[str, str], user_data: str, console: Path, image: Iterable[str]) -> None:
         """Start the machine's first process, which ends with the thread that calls this, at the latest."""
         variables = {"PATH": _PATH, "HOME": "/root", "USER": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8"}
         variables |= environment
@@ -77,6 +77,7 @@ class Machine:
         """Kill all processes of the machine at once, and wait until they are gone."""
         if self._process is None or self._process.poll() is not None:
             return
+        cgroups = _cgroups(psutil.Process(self._process.pid).children(recursive=True))
         # The kernel kills all others with the first one, and the process above it ends after all of them.
         for first in psutil.Process(self._process.pid).children():
             first.kill()
@@ -85,9 +86,29 @@ class Machine:
         except subprocess.TimeoutExpired:  # it was killed before it had a child
             self._process.kill()
             self._process.wait()
+        for cgroup in sorted(cgroups, reverse=True):
+            with contextlib.suppress(OSError):  # others may be in it
+                cgroup.rmdir()
 
     def remove(self) -> None:
         """Kill the machine and take its network away."""
         self.kill()
         self._switch.disconnect(self.address)
         os.close(self.network)
+
+
+def _cgroups(processes: Iterable[psutil.Process]) -> set[Path]:
+    """Return the folders of the cgroups that were made for some of these processes: all of a host have one tree."""
+    top = Path("/sys/fs/cgroup")
+    own = set(Path("/proc/self/cgroup").read_text().splitlines())
+    found = set()
+    for process in processes:
+        try:
+            lines = Path(f"/proc/{process.pid}/cgroup").read_text().splitlines()
+        except OSError:
+            continue
+        for line in set(lines) - own:
+            _, controllers, path = line.split(":", 2)
+            hierarchy = controllers.removeprefix("name=") or ("unified" if (top / "unified").exists() else "")
+            found.add(top / hierarchy / path.lstrip("/"))
+    return found

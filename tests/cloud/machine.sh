@@ -7,8 +7,12 @@ shift 3
 hostname "$name"
 
 # Its own folders cover the host's; what lies below them and must be seen all the same is brought in first.
+folders=()
+for own in etc root run tmp var/lib/containers var/log var/tmp; do
+    if [ -d "/$own" ]; then folders+=("$own"); fi
+done
 for path in "$@"; do
-    for own in root run tmp; do
+    for own in "${folders[@]}"; do
         case "$path" in "/$own"/*)
             mkdir -p "$disk$path"
             mount --rbind "$path" "$disk$path"
@@ -16,19 +20,32 @@ for path in "$@"; do
         esac
     done
 done
+# Its containers are its own; the images that this host has are there too.
+if [ -d /var/lib/containers/storage ]; then
+    mkdir -p "$disk/run/images"
+    mount --bind -o ro /var/lib/containers/storage "$disk/run/images"
+fi
 cd "$disk"
-for own in root run tmp; do mount --no-canonicalize --rbind "$own" "/$own"; done
+mkdir -p "${folders[@]}"
+mount -t tmpfs tmpfs "$disk/etc" # so many small files are slow to remove from a disk
+cp -a /etc/. etc
+for own in "${folders[@]}"; do mount --no-canonicalize --rbind "$own" "/$own"; done
+chmod 1777 /tmp /var/tmp
 mount -t tmpfs tmpfs /dev/shm
 mount -o remount,bind,ro / # all else is the host's, and stays as it is
 
-printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >/run/hosts
-echo 'nameserver 127.0.0.1' >/run/resolv.conf # nobody answers there, which is heard at once
-for file in hosts resolv.conf; do
-    covered=$(readlink --canonicalize-missing "/etc/$file") # a link into /run, on some hosts
-    mkdir -p "$(dirname "$covered")"
-    [ -e "$covered" ] || touch "$covered"
-    [ "$covered" = "/run/$file" ] || mount --bind "/run/$file" "$covered"
-done
+printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >/etc/hosts
+rm -f /etc/resolv.conf # a link, on some hosts
+echo 'nameserver 127.0.0.1' >/etc/resolv.conf # nobody answers there, which is heard at once
+mkdir -p /etc/containers
+cat >/etc/containers/storage.conf <<END
+[storage]
+driver = "overlay"
+graphroot = "/var/lib/containers/storage"
+runroot = "/run/containers/storage"
+[storage.options]
+additionalimagestores = [$([ ! -d /run/images ] || echo '"/run/images"')]
+END
 
 cd /root
 if [ -e /run/user-data ]; then /run/user-data & fi

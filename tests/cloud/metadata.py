@@ -21,6 +21,7 @@ class Metadata:
     kind: str
     zone: str
     address: str
+    public: str
     market: str
     user_data: str
     needs_token: bool
@@ -48,6 +49,7 @@ class Metadata:
             "meta-data/instance-type": self.kind,
             "meta-data/instance-life-cycle": self.market,
             "meta-data/local-ipv4": self.address,
+            "meta-data/public-ipv4": self.public,
             "meta-data/placement/availability-zone": self.zone,
             "meta-data/placement/region": region,
         }

@@ -129,13 +129,17 @@ class Switch:
                 return number
         raise OSError("no range of addresses is free for a cloud")
 
-    def connect(self, network: int, address: str) -> None:
-        """Lay a cable to a machine's network, in which it gets its address and that of the metadata service."""
+    def connect(self, network: int, address: str, public: str = "") -> None:
+        """Lay a cable to a machine's network, in which it gets its addresses and that of the metadata service.
+
+        At its public address other machines find it, and this host does not.
+        """
         port = _port(address)
         with inside(self.network):
             _ip(
                 f"link add {port} type veth peer name eth0 netns {_path(network)}",
                 f"link set {port} master switch up",
+                *([f"route replace {public}/32 dev switch"] if public else []),
             )
         with inside(network):
             _ip(
@@ -144,6 +148,7 @@ class Switch:
                 f"addr add {address}/16 dev eth0",
                 "link set eth0 up",
                 f"route add default via {self.gateway}",
+                *([f"addr add {public}/32 dev eth0"] if public else []),
             )
 
     def pull(self, address: str) -> None:

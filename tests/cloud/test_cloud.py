@@ -18,7 +18,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from tests.cloud.cloud import Cloud, running_cloud
+from tests.cloud.cloud import Cloud, need_cloud, running_cloud
 from tests.cloud.faults import Fault
 from tests.leftovers import left_of_cloud, nothing_left_of_cloud
 from tests.running_server import until
@@ -55,12 +55,16 @@ def test_machines_boot_and_answer_ssh(cloud: Cloud) -> None:
 
 def test_machines_reach_each_other_and_the_host_and_nothing_else(cloud: Cloud) -> None:
     one, other = cloud.launch(2)
-    address = cloud.booted(other).address
+    instance = cloud.booted(other)
+    address = instance.address
     cloud.booted(one)
     name = f"ip-{address.replace('.', '-')}"
-    assert cloud.run(one, "bash", "-c", f"read line </dev/tcp/{address}/22; echo $line").stdout.startswith("SSH-2.0")
+    for to in (address, instance.public):
+        for start in ("desk", one):
+            greeting = cloud.run(start, "bash", "-c", f"read line </dev/tcp/{to}/22; echo $line").stdout
+            assert greeting.startswith("SSH-2.0")
     assert cloud.run(other, "getent", "hosts", name).stdout.split() == [address, name]
-    assert "ec2" in cloud.run(one, "curl", "-sS", f"{cloud.environment['AWS_ENDPOINT_URL']}/moto-api/data.json").stdout
+    assert "Moto" in cloud.run(one, "curl", "-sS", f"{cloud.environment['AWS_ENDPOINT_URL']}/moto-api/").stdout
     outside = cloud.run(one, "curl", "-sS", "--max-time", "20", "http://192.0.2.1", check=False)
     assert outside.returncode == 7  # told at once that nobody is there
 
@@ -75,6 +79,41 @@ def test_a_machine_has_folders_and_processes_of_its_own(cloud: Cloud) -> None:
         assert not Path("/dev/shm", name).exists()
         assert int(cloud.run(name, "bash", "-c", "ls -d /proc/[0-9]* | wc -l").stdout) < 10
     assert (cloud.instance(one).home / one).exists()
+
+
+def test_a_machine_cannot_change_what_it_sees_of_the_host(cloud: Cloud) -> None:
+    [name] = cloud.launch()
+    cloud.booted(name)
+    done = cloud.run(name, "touch", "/usr/local/bin/mark", check=False)
+    assert "Read-only file system" in done.stderr
+    cloud.run(name, "bash", "-c", "touch /etc/mark /var/log/mark /var/tmp/mark")
+    assert not any(Path(folder, "mark").exists() for folder in ("/etc", "/var/log", "/var/tmp"))
+
+
+@pytest.mark.podman
+def test_a_machine_has_containers_of_its_own_that_die_with_it(cloud: Cloud) -> None:
+    if shutil.which("podman") is None or shutil.which("busybox") is None:
+        pytest.skip("needs podman and busybox: apt-get install podman busybox-static")
+    [name] = cloud.launch()
+    instance = cloud.booted(name)
+    cloud.run(name, "bash", "-c", "mkdir -p system/bin; cp $(command -v busybox) system/bin")
+    podman = ["podman", "--runtime=runc", "--cgroup-manager=cgroupfs"]
+    options = ["--detach", "--net=none", "--memory=50m", "--rootfs", "/root/system"]
+    container = cloud.run(name, *podman, "run", *options, "/bin/busybox", "sleep", "1000").stdout.strip()
+    assert cloud.run(name, *podman, "ps", "--quiet", "--no-trunc").stdout.strip() == container
+    assert container not in subprocess.check_output(["podman", "ps", "--quiet", "--no-trunc"], text=True)
+    cloud.kill(name)
+    assert not Path(f"/proc/{instance.pid}").exists()
+    assert not [path for path in Path("/sys/fs/cgroup").glob("**/libpod-*") if container in path.name]
+
+
+def test_only_the_key_of_its_launch_opens_a_machine(cloud: Cloud) -> None:
+    cloud.ec2.create_key_pair(KeyName="other")
+    told = cloud.ec2.run_instances(ImageId=cloud.image, KeyName="other", SubnetId=cloud.subnet, MinCount=1, MaxCount=1)
+    name = told["Instances"][0]["InstanceId"]
+    cloud.booted(name)
+    assert "Permission denied" in cloud.ssh(name, "true").stderr
+    cloud.ec2.delete_key_pair(KeyName="other")
 
 
 def test_user_data_runs_in_the_background(cloud: Cloud) -> None:
@@ -133,15 +172,15 @@ def test_an_ended_instance_is_gone_with_its_processes_and_its_disk(cloud: Cloud)
     [name] = cloud.launch(user_data="#!/bin/bash\nsetsid sleep 1000 & setsid sleep 1000\n")
     instance = cloud.booted(name)
     cloud.ec2.terminate_instances(InstanceIds=[name])
-    until(lambda: not instance.home.exists(), what="the end of the machine")
-    assert not [line for line in left_of_cloud(cloud.folder) if name in line]
     assert cloud.instance(name).state == "terminated"
+    until(lambda: not [line for line in left_of_cloud(cloud.folder) if name in line], what="the end of the machine")
+    assert not Path(f"/proc/{instance.pid}").exists()
 
 
 def test_a_killed_machine_is_dead_before_the_api_says_so(cloud: Cloud) -> None:
     [name] = cloud.launch(spot=True)
     instance = cloud.booted(name)
-    cloud.kill(name, seconds=3)
+    cloud.kill(name, seconds=5)
     assert not Path(f"/proc/{instance.pid}").exists()
     assert cloud.instance(name).state == "running"
     until(lambda: cloud.instance(name).state == "terminated", what="that the API tells of the end")
@@ -189,7 +228,7 @@ def test_a_refused_launch_launches_nothing(cloud: Cloud, fault: Fault) -> None:
 
 def _hasty(cloud: Cloud, service: str = "ec2") -> Any:
     """A client that neither waits long nor tries again."""
-    return cloud.client(service, Config(retries={"total_max_attempts": 1}, read_timeout=2))
+    return cloud.client(service, Config(retries={"total_max_attempts": 1}, read_timeout=4))
 
 
 def test_a_fault_meets_only_calls_with_its_parameters(cloud: Cloud) -> None:
@@ -278,6 +317,7 @@ with running_cloud(Path(sys.argv[1]), boot_seconds=0) as cloud:
 
 def _start_and_kill(folder: Path, *, keeper: bool) -> None:
     """Start a cloud with two machines in a process that is killed then, and its keeper before it if asked for."""
+    need_cloud()
     with subprocess.Popen(
         [sys.executable, "-c", _STARTER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as starter:
@@ -333,7 +373,7 @@ def test_ray_launches_a_cluster_that_grows_by_a_spot_machine(cloud: Cloud) -> No
     home = cloud.desk.home
     (home / "cluster.yaml").write_text(json.dumps(cluster))
     shutil.copy(cloud.key, home / ".ssh/key")
-    cloud.run("desk", "ray", "up", "--yes", "--no-config-cache", "cluster.yaml", timeout=280)
+    cloud.run("desk", "env", "AUTOSCALER_NODE_SSH_INTERVAL_S=1", "ray", "up", "--yes", "cluster.yaml", timeout=280)
     [head] = cloud.instances("running")
     assert head.tags["ray-node-type"] == "head"
     driver = (
