@@ -5,7 +5,8 @@
 `around_serve` sends the batches to the application under uvicorn, `whole_server` to a whole server, both gzipped, as
 the Python client sends them; `tasks_per_second` is over all batches of a run, from the first byte of the request to
 the last of the answer. The floor is SQLite itself: rows of the same length into one table without an index, 10,000 a
-transaction, one fsync each. `queue` fills a store and asks at both lengths what the dispatcher asks in a turn: the next
+transaction, one fsync each. `steps` is what a request costs in one process, with no HTTP: reading it, its checks, the
+store, and the answer. `queue` fills a store and asks at both lengths what the dispatcher asks in a turn: the next
 tasks (`queue`) and their dispatch (`apply`), and what a batch costs the store; `ratio` is CPU for each task at the
 large length to that at the small.
 """
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,16 @@ import psutil
 
 from benchmarks.bare import cpu_ms, served
 from benchmarks.submission_rate import spec_over
+from serve import batches
+from serve.admission import Wanted, admit
+from serve.batches import BatchResult, BatchResults
 from serve.collector import calm
 from simyard.files import InputFile
 from simyard.simulator import Command, RuntimeName
 from simyard.task import TaskSpec
 from simyard.words import new_task_id
+from storage.inputs import put_input
+from storage.memory import MemoryStore
 from tasks.record import Draft
 from tasks.sqlite.store import SqliteStore
 from tasks.stimulus import Dispatch, Undelivered
@@ -122,6 +129,35 @@ def sqlite_floor(home: Path, options: argparse.Namespace) -> Figures:
         rates.append(SIZE / (time.perf_counter() - start))
     connection.close()
     return {"rows_per_second": round(statistics.median(rates))}
+
+
+def steps(home: Path, options: argparse.Namespace) -> Figures:
+    """Return what the steps of a request cost in this process, in microseconds of CPU for each task."""
+    storage, store = MemoryStore("steps"), SqliteStore(home / "steps.db")
+    spec = {
+        "simulator": "swmm",
+        "inputs": [{"path": "town.inp", "sha256": put_input(storage, b"town"), "size": 4}],
+        "commands": [{"argv": ["runswmm", "town.inp", "town.rpt"]}],
+    }
+    runs: list[Figures] = []
+    for run in range(options.runs + 1):
+        body, clock = gzip.decompress(body_of(spec, f"{run}")), [time.process_time()]
+        items, _ = batches._parse_lines(body)
+        clock.append(time.process_time())
+        wanted = [one for one in items if isinstance(one, Wanted)]
+        admitted = [one for one in admit(wanted, "ada", None, storage, store) if isinstance(one, Draft)]
+        clock.append(time.process_time())
+        records = [one.record for one in store.submit(admitted, datetime.now(UTC)) if one.record is not None]
+        clock.append(time.process_time())
+        results = (BatchResult(row=i, task=record.task, created=True) for i, record in enumerate(records, 1))
+        batches._lines_answer(BatchResults(results=tuple(results)))
+        clock.append(time.process_time())
+        if len(records) != SIZE:
+            raise SystemExit("not all were accepted")
+        costs = [(after - before) / SIZE * 1e6 for before, after in pairwise(clock)]
+        runs.append(dict(zip(("parse_us", "admit_us", "submit_us", "answer_us"), costs, strict=True)))
+    store.close()
+    return {name: round(statistics.median(one[name] for one in runs[1:]), 1) for name in runs[0]}
 
 
 def drafts(count: int) -> list[Draft]:
@@ -224,6 +260,7 @@ def main() -> None:
         todo: dict[str, Callable[[], Figures]] = {
             "queue": lambda: queue(home, options),
             "sqlite_floor": lambda: sqlite_floor(home, options),
+            "steps": lambda: steps(home, options),
             "around_serve": lambda: around_serve(home / "app", options),
             "whole_server": lambda: whole_server(home / "server", options),
         }
