@@ -350,7 +350,9 @@ def plans_of_list(store: SqliteStore, **filters: Any) -> list[str]:
         ("find_by_ids", {"ids": "[]"}),
         ("read_task_events", {"id": "t", "after": 0, "limit": 5}),
         ("count_refused", {"task": 1}),
-        ("ended", {"before": 2**60, "at": 0, "seq": 0, "limit": 10}),
+        ("ended", {"before": 2**60, "at": 0, "seq": 0, "project": None, "limit": 10}),
+        ("ended_with_outputs", {"before": 2**60, "at": 0, "seq": 0, "project": "p", "limit": 10}),
+        ("queued", {}),
     ],
 )
 def test_no_question_reads_or_sorts_the_whole_table(

@@ -201,7 +201,8 @@ def test_the_end_of_older_tasks_is_known_after_the_migration(store: SqliteStore,
     store.close()
     number = next(number for number, steps in migrations() if "tasks_ended" in " ".join(steps))
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("DROP INDEX tasks_ended")
+        for index in ("tasks_ended", "tasks_with_outputs"):
+            connection.execute(f"DROP INDEX {index}")
         connection.execute("ALTER TABLE tasks DROP COLUMN ended_at")
         for again, steps in migrations():
             for step in steps if again == number else ():
