@@ -1,0 +1,89 @@
+"""A cluster that `ray up` launched with our cluster file, on a cloud whose machines are real."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simulators import catalogue
+from simulators.runtimes.environment import prepare_environment
+from simyard import Client
+from tests.cloud.cloud import Cloud, Instance, running_cloud
+
+ROOT = Path(__file__).parents[1]
+PORT = 8470
+UP_SECONDS = 400
+"""How long `ray up` may take on a busy machine."""
+
+
+class Cluster:
+    """A cluster that `ray up` has launched with our cluster file."""
+
+    def __init__(self, cloud: Cloud, told: str) -> None:
+        self.cloud = cloud
+        [key] = re.findall(r"API key\s+(\S+)", told)
+        [head] = self.machines("head")
+        self.client = Client(f"http://{head.address}:{PORT}", key)
+
+    def machines(self, node_type: str) -> list[Instance]:
+        """Return the machines of a node type that the cloud has now."""
+        found = self.cloud.instances("pending", "running")
+        return [one for one in found if one.tags.get("ray-user-node-type") == node_type]
+
+
+def _overridden(cloud: Cloud, environments: Path, limit: int | None) -> dict[str, Any]:
+    """Return our cluster file with what an operator changes, and with machines that fit into this one."""
+    text = (ROOT / "cluster.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
+    document: dict[str, Any] = yaml.safe_load(text)
+    document["provider"]["region"] = cloud.region
+    document["auth"] = {"ssh_user": "root", "ssh_private_key": str(Path("/root/key.pem"))}
+    document["idle_timeout_minutes"] = 0.1
+    setup = ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
+    document["metadata"]["simyard"]["worker_setup"] = setup
+    for node_type in document["available_node_types"].values():
+        changed = {"ImageId": cloud.image, "SubnetIds": [cloud.subnet], "KeyName": "key", "InstanceType": "c7i.large"}
+        if limit is not None and "labels" in node_type:
+            node_type["max_workers"] = limit
+        node_type["node_config"] |= changed | {"IamInstanceProfile": {"Arn": cloud.instance_profile}}
+    settings = "SIMYARD_WARM_SECONDS=2 "
+    document["head_start_ray_commands"] = [settings + one for one in document["head_start_ray_commands"]]
+    return document
+
+
+@contextmanager
+def running_cluster(folder: Path, *, boot_seconds: float = 1.0, limit: int | None = None) -> Iterator[Cluster]:
+    """Launch the cluster from the user's own machine, and take it down again; nothing of it is left then.
+
+    `limit` is the most machines of a group, by default those of the file.
+    """
+    environments, place = folder / "environments", folder / "cloud"
+    place.mkdir()
+    spec = catalogue.find("swmm")
+    # As a machine's image has it: machines of the test cloud reach no package host.
+    prepare_environment(environments, spec.name, spec.versions[0], lambda: False)
+    with (
+        running_cloud(place, boot_seconds, shown=[environments]) as cloud,
+        _launched(cloud, environments, limit) as cluster,
+    ):
+        yield cluster
+
+
+@contextmanager
+def _launched(cloud: Cloud, environments: Path, limit: int | None) -> Iterator[Cluster]:
+    home = cloud.desk.home
+    (home / "cluster.yaml").write_text(yaml.safe_dump(_overridden(cloud, environments, limit)))
+    (home / "key.pem").write_bytes(cloud.key.read_bytes())
+    (home / "key.pem").chmod(0o600)
+    cloud.client("s3").create_bucket(Bucket="my-bucket", CreateBucketConfiguration={"LocationConstraint": cloud.region})
+    up = cloud.run("desk", "ray", "up", "-y", "--no-config-cache", "cluster.yaml", timeout=UP_SECONDS)
+    cluster = Cluster(cloud, up.stdout)
+    with cluster.client:
+        yield cluster
+    cloud.run("desk", "ray", "down", "-y", "cluster.yaml", timeout=UP_SECONDS)
+    assert cloud.instances("pending", "running") == []
