@@ -79,6 +79,12 @@ class CgroupMeter(Meter):
 
     def _read_events(self, handle: int) -> None:
         self._read_kills(os.pread(handle, 4096, 0))
+        self._read_peak()
+
+    def _read_peak(self) -> None:
+        """Read how much memory there was at most, while the group is there: soon it is gone with its files."""
+        with contextlib.suppress(OSError):
+            self.peak = max(self.peak, int(read_small(self._files["peak"])))
 
     def _hear_bell(self, bell: int) -> None:
         # The removal of a group rings too, once or twice, so a bell alone proves nothing; but by then its files are
@@ -87,6 +93,7 @@ class CgroupMeter(Meter):
         with contextlib.suppress(OSError):
             self._read_kills(os.pread(self._handles[0], 4096, 0))
             self.may_be_out_of_memory = True
+        self._read_peak()
         self.may_be_out_of_memory = rings > 1 or self.may_be_out_of_memory
 
     def _read_kills(self, text: bytes) -> None:
