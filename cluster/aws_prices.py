@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from simyard.errors import InvalidInput, Unavailable
@@ -21,7 +21,7 @@ def refresh(
     region: str,
     names: Sequence[str],
     today: date,
-    told: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    told: Callable[[int, int], None],
 ) -> list[MachineType]:
     """Return those of the named types that a region has, with what they cost there now.
 
@@ -77,8 +77,8 @@ def _spot_prices(ec2: Any, names: Sequence[str]) -> dict[str, float]:
         pages = ec2.get_paginator("describe_spot_price_history").paginate(
             InstanceTypes=list(names[start : start + _BATCH]),
             ProductDescriptions=["Linux/UNIX"],
-            # Without a time the newest one of each zone.
-            StartTime=_now(),
+            # Of the time before only what still holds: the newest one of each zone.
+            StartTime=datetime.now(UTC),
         )
         for page in pages:
             for row in page["SpotPriceHistory"]:
@@ -90,12 +90,6 @@ def _spot_prices(ec2: Any, names: Sequence[str]) -> dict[str, float]:
     for (name, _), (_, price) in newest.items():
         cheapest[name] = min(price, cheapest.get(name, price))
     return cheapest
-
-
-def _now() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
 
 
 def _on_demand(pricing: Any, name: str, region: str) -> float | None:

@@ -26,7 +26,7 @@ from simyard.errors import InvalidInput
 
 OPTIONS = "simyard"
 """Our own part of the file's `metadata`."""
-_PYTHON = "/opt/simyard/bin/python"
+_PYTHON = "/opt/simyard/.venv/bin/python"
 _MARK = "written_by_simyard"
 _FOR_MACHINES = (
     "SIMYARD_SERVER",

@@ -10,6 +10,7 @@ import csv
 import difflib
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -51,10 +52,20 @@ def list_types(refreshed: Path | None = None) -> tuple[MachineType, ...]:
     Raises:
         InvalidInput: the file is damaged.
     """
-    shipped = resources.files(__package__).joinpath("machine_types.csv").read_text()
-    rows = list(_rows(shipped.splitlines(), "machine_types.csv"))
-    if refreshed is not None and refreshed.exists():
-        rows += _rows(refreshed.read_text().splitlines(), str(refreshed))
+    if refreshed is None or not refreshed.exists():
+        return _shipped()
+    return merged([*_shipped(), *_rows(refreshed.read_text().splitlines(), str(refreshed))])
+
+
+@cache
+def _shipped() -> tuple[MachineType, ...]:
+    """Return what comes with this release; a head asks for it every few seconds."""
+    text = resources.files(__package__).joinpath("machine_types.csv").read_text()
+    return merged(_rows(text.splitlines(), "machine_types.csv"))
+
+
+def merged(rows: Iterable[MachineType]) -> tuple[MachineType, ...]:
+    """Return each type once, with the last price that is given for each region."""
     types: dict[tuple[str, str], MachineType] = {}
     for row in rows:
         known = types.get((row.provider, row.name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from cluster.head import server_processes
 from serve import machine_type_commands, retention_commands, sharing_commands
-from serve.bars import bar
+from serve.administration import answer, bar
 from serve.secret import load_server_id
 from simyard.cli.options import Json
 from simyard.cli.text import size
@@ -48,7 +47,7 @@ def backup(
     database = _file(load_settings())
     with bar("copying", shown=not json_) as step:
         count = upkeep.backup(database, file, step)
-    _say(json_, {"file": str(file), "bytes": count}, f"The store is in {file} ({size(count)}).")
+    answer(json_, {"file": str(file), "bytes": count}, f"The store is in {file} ({size(count)}).")
 
 
 @commands.command("restore")
@@ -73,7 +72,7 @@ def restore(
         ended = _reclaim(settings, shown=not json_)
     kept = str(aside) if aside.exists() else None
     said = f"The store is the one of {file}. {ended} tasks had ended since then; their results were found."
-    _say(
+    answer(
         json_,
         {"file": str(file), "kept": kept, "found": ended},
         said + (f"\nThe store that was there is {kept}." if kept else ""),
@@ -87,7 +86,7 @@ def check(json_: Json = False) -> None:
     troubles = [*upkeep.check(_file(settings)), *_missing_results(settings, shown=not json_)]
     for trouble in troubles if not json_ else ():
         typer.echo(trouble)
-    _say(json_, {"troubles": troubles}, "" if troubles else "The store is sound, and every result is in the storage.")
+    answer(json_, {"troubles": troubles}, "" if troubles else "The store is sound, and every result is in the storage.")
     if troubles:
         raise typer.Exit(1)
 
@@ -99,7 +98,7 @@ def vacuum(json_: Json = False) -> None:
     database = _file(settings)
     with _stopped(settings):
         before, after = upkeep.vacuum(database)
-    _say(json_, {"before": before, "after": after}, f"The store had {size(before)} and has {size(after)}.")
+    answer(json_, {"before": before, "after": after}, f"The store had {size(before)} and has {size(after)}.")
 
 
 def _file(settings: Settings, *, new: bool = False) -> Path:
@@ -198,10 +197,3 @@ def _stopped(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _say(json_: bool, document: dict[str, object], text: str) -> None:
-    if json_:
-        typer.echo(json.dumps(document))
-    elif text:
-        typer.echo(text)

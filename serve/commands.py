@@ -67,19 +67,12 @@ def up(
     json_: Json = False,
 ) -> None:
     """Start a server on this machine: Ray, the dispatcher, the HTTP endpoint and a folder as storage."""
-    if storage is not None:
-        os.environ[PREFIX + "STORAGE"] = storage
-        load_settings.cache_clear()
     if store is not None:
         _refuse_password(store)
-        os.environ[PREFIX + "STORE"] = store
-        load_settings.cache_clear()
-    if host is not None:
-        os.environ[PREFIX + "HOST"] = host
-        load_settings.cache_clear()
-    if cluster is not None:
-        os.environ[PREFIX + "CLUSTER_FILE"] = str(cluster.resolve())
-        load_settings.cache_clear()
+    file = None if cluster is None else str(cluster.resolve())
+    given = {"STORAGE": storage, "STORE": store, "HOST": host, "CLUSTER_FILE": file}
+    os.environ.update({PREFIX + name: value for name, value in given.items() if value is not None})
+    load_settings.cache_clear()
     settings = load_settings()
     if settings.cluster_file is not None:
         # What it cannot be is said here, and not by a server that starts and cannot launch a machine.

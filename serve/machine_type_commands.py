@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from cluster import aws_prices
-from cluster.machine_types import catalogue_file, find_type, list_types, save
-from serve.bars import bar
+from cluster.machine_types import catalogue_file, find_type, list_types, merged, save
+from serve.administration import answer, bar
 from simyard.cli.options import Json
 from simyard.errors import InvalidInput
 from storage.settings import load_settings
@@ -39,16 +38,8 @@ def refresh(
         found = aws_prices.refresh(region, names, datetime.now(UTC).date(), step)
     if not found:
         raise InvalidInput(f"{region} has none of these types.", field="--region", fix="Take another region.")
-    kept = {one.name: one for one in (list_types(path) if path.exists() else ())}
-    fresh = {one.name: one for one in found}
-    merged = [
-        one.model_copy(update={"prices": tuple(p for p in kept[name].prices if p.region != region) + one.prices})
-        if name in kept
-        else one
-        for name, one in fresh.items()
-    ] + [one for name, one in kept.items() if name not in fresh]
     path.parent.mkdir(parents=True, exist_ok=True)
-    save(merged, path)
+    save(merged([*list_types(path), *found]), path)
     priced = sum(one.prices[-1].on_demand is not None for one in found)
     document = {"region": region, "types": len(found), "with_price": priced}
-    typer.echo(json.dumps(document) if json_ else f"{len(found)} types of {region}, {priced} with a price.")
+    answer(json_, document, f"{len(found)} types of {region}, {priced} with a price.")

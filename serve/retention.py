@@ -66,7 +66,7 @@ def apply_rules(
     `step` is told how many tasks are done, of how many.
     """
     rules = store.retention()
-    total = sum(1 for _ in _due(store, rules, now))
+    total = 0 if step is None else sum(1 for _ in _due(store, rules, now))
     removed = Removed()
     for done, (record, whole) in enumerate(_due(store, rules, now), 1):
         if step is not None:
@@ -75,7 +75,7 @@ def apply_rules(
             continue
         if not dry_run:
             try:
-                removed.bytes += _forget(store, objects, record, now) if whole else _empty(store, objects, record, now)
+                removed.bytes += (_forget if whole else _empty)(store, objects, record, now)
             except (Conflict, NotFound):  # it is needed after all, or another one has removed it
                 continue
         removed.tasks += whole

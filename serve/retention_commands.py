@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from serve.bars import bar
+from serve.administration import answer, bar, task_store
 from serve.retention import apply_rules
 from simyard.cli.options import Json
 from simyard.cli.show import say_table
@@ -21,7 +19,6 @@ from simyard.errors import InvalidInput, NotFound
 from storage.objects import open_store as open_storage
 from storage.settings import load_settings
 from tasks.retention import Retention, check_retention
-from tasks.store import Store, open_store
 
 commands = typer.Typer(help="How long what has ended is kept.", no_args_is_help=True)
 _AGE = re.compile(r"(\d{1,6})([dhw])")
@@ -43,25 +40,25 @@ def set_rule(
     """Say how long what has ended is kept; it takes the place of the rule before. The server applies it each hour."""
     rule = Retention(project=project, outputs=_age("--outputs", outputs), tasks=_age("--tasks", tasks))
     check_retention(rule)
-    with _store() as store:
+    with task_store() as store:
         store.set_retention(rule)
-    _say(json_, _document(rule), f"{_whose(rule)}: {_kept(rule)}.")
+    answer(json_, _document(rule), f"{_whose(rule)}: {_kept(rule)}.")
 
 
 @commands.command("remove")
 def remove_rule(project: ProjectOption = None, json_: Json = False) -> None:
     """Forget a rule: what it let go is then kept for ever, or as long as the rule for all projects says."""
-    with _store() as store:
+    with task_store() as store:
         if all(rule.project != project for rule in store.retention()):
             raise NotFound("There is no such rule.", field="--project", fix="`simyard admin retention list` shows all.")
         store.set_retention(Retention(project=project))
-    _say(json_, _document(Retention(project=project)), "The rule is gone.")
+    answer(json_, _document(Retention(project=project)), "The rule is gone.")
 
 
 @commands.command("list")
 def list_rules(json_: Json = False) -> None:
     """List the rules."""
-    with _store() as store:
+    with task_store() as store:
         rules = store.retention()
     if json_:
         typer.echo(json.dumps({"rules": [_document(rule) for rule in rules]}))
@@ -80,21 +77,12 @@ def run_rules(
     and so does a task whose result a later one has, until that one goes.
     """
     objects = open_storage(load_settings().storage_uri)
-    with _store() as store, bar("looking" if dry_run else "removing", shown=not json_) as step:
+    with task_store() as store, bar("looking" if dry_run else "removing", shown=not json_) as step:
         removed = apply_rules(store, objects, datetime.now(UTC), dry_run=dry_run, step=step)
     verb = "would go" if dry_run else "are gone"
     told = f"{removed.tasks} tasks, and the outputs of {removed.outputs} others {verb}"
     document = asdict(removed) | ({"bytes": None} if dry_run else {}) | {"dry_run": dry_run}
-    _say(json_, document, f"{told}." if dry_run else f"{told}: {size(removed.bytes)}.")
-
-
-@contextmanager
-def _store() -> Iterator[Store]:
-    store = open_store(load_settings().task_store)
-    try:
-        yield store
-    finally:
-        store.close()
+    answer(json_, document, f"{told}." if dry_run else f"{told}: {size(removed.bytes)}.")
 
 
 def _age(field: str, text: str | None) -> timedelta | None:
@@ -126,7 +114,3 @@ def _document(rule: Retention) -> dict[str, object]:
     """Return a rule as JSON has it: ages in seconds."""
     ages = {"outputs": rule.outputs, "tasks": rule.tasks}
     return {"project": rule.project} | {k: None if age is None else age.total_seconds() for k, age in ages.items()}
-
-
-def _say(json_: bool, document: dict[str, object], text: str) -> None:
-    typer.echo(json.dumps(document) if json_ else text)

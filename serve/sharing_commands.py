@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from serve.administration import answer, task_store
 from simyard.cli.options import Json
 from simyard.cli.show import say_table
 from simyard.cli.text import size, used_of
 from simyard.errors import InvalidInput, NotFound
 from simyard.resources import parse_size
 from simyard.task import LOCAL_GROUP
-from storage.settings import load_settings
 from tasks.rules import Load, Pause, Quota, check_quota, loads_of
-from tasks.store import Store, open_store
+from tasks.store import Store
 
 commands = typer.Typer(help="How much each user may run at a time.", no_args_is_help=True)
 UserOption = Annotated[str, typer.Option("--user", metavar="USER", help="Whose.", show_default=False)]
@@ -49,29 +47,29 @@ def set_quota(
     What is over it waits. A quota below what runs now is refused.
     """
     quota = Quota(user=user, project=project, running=running, cpus=cpus, storage=_size(storage))
-    with _store() as store:
+    with task_store() as store:
         _check_user(store, user)
         check_quota(quota, loads_of(store.active()).get(quota.account, Load()))
         store.set_quota(quota)
-    _say(json_, asdict(quota), f"The quota of {_whose(quota)} is {_limits(quota)}.")
+    answer(json_, asdict(quota), f"The quota of {_whose(quota)} is {_limits(quota)}.")
 
 
 @commands.command("remove")
 def remove_quota(user: UserOption, project: ProjectOption = None, json_: Json = False) -> None:
     """Let a user, or a project of the user, run as much as there is room for."""
     quota = Quota(user=user, project=project)
-    with _store() as store:
+    with task_store() as store:
         if all(known.account != quota.account for known in store.rules().quotas):
             fix = "`simyard admin quota list` shows all."
             raise NotFound(f"{_whose(quota)} has no quota.", field="--user", fix=fix)
         store.set_quota(quota)
-    _say(json_, asdict(quota), f"{_whose(quota)} has no quota any more.")
+    answer(json_, asdict(quota), f"{_whose(quota)} has no quota any more.")
 
 
 @commands.command("list")
 def list_quotas(json_: Json = False) -> None:
     """List the quotas, and what runs and is stored of each."""
-    with _store() as store:
+    with task_store() as store:
         quotas, loads, stored = store.rules().quotas, loads_of(store.active()), store.stored()
     found = [(quota, loads.get(quota.account, Load()), stored.get(quota.account, 0)) for quota in quotas]
     if json_:
@@ -93,25 +91,16 @@ def list_quotas(json_: Json = False) -> None:
 
 def pause(group: GroupArgument = LOCAL_GROUP, json_: Json = False) -> None:
     """Let nobody's tasks start in a machine group until it is resumed; what runs goes on."""
-    with _store() as store:
+    with task_store() as store:
         store.pause(Pause(group=group))
-    _say(json_, {"group": group, "paused": True}, f"{group} is paused for everybody.")
+    answer(json_, {"group": group, "paused": True}, f"{group} is paused for everybody.")
 
 
 def resume(group: GroupArgument = LOCAL_GROUP, json_: Json = False) -> None:
     """Let tasks start in a machine group again, but for users who have paused it for themselves."""
-    with _store() as store:
+    with task_store() as store:
         store.resume(Pause(group=group))
-    _say(json_, {"group": group, "paused": False}, f"{group} goes on.")
-
-
-@contextmanager
-def _store() -> Iterator[Store]:
-    store = open_store(load_settings().task_store)
-    try:
-        yield store
-    finally:
-        store.close()
+    answer(json_, {"group": group, "paused": False}, f"{group} goes on.")
 
 
 def _check_user(store: Store, user: str) -> None:
@@ -137,7 +126,3 @@ def _size(text: str | None) -> int | None:
         return None if text is None else int(parse_size(text))
     except ValueError as error:
         raise InvalidInput(f"{error}.", field="--storage") from None
-
-
-def _say(json_: bool, document: dict[str, object], text: str) -> None:
-    typer.echo(json.dumps(document) if json_ else text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -478,20 +478,21 @@ class Desk:
         states = self._holders.ask()
         active = self._store.active()
         self._meet(states, {record.holder or "": record for record in active})
+        departed = self._holders.departed()
         for record in active:
             key = (record.task.id, record.task.attempts[-1].number)
             try:
-                self._take_up(key, record)
+                self._take_up(key, record, departed)
             except StorageUnavailable as error:
                 # The next turn sees that nobody carries it.
                 log.warning("attempt %s of %s could not be taken up: %s", *key[::-1], error)
 
-    def _take_up(self, key: tuple[str, int], record: TaskRecord) -> None:
+    def _take_up(self, key: tuple[str, int], record: TaskRecord, departed: Container[str]) -> None:
         """Go on with an attempt that an earlier dispatcher had begun."""
         name = record.holder or ""
         held = self._held.get(name)
         machine = record.task.attempts[-1].machine
-        if held is None and not self._has_machine(record) and machine not in self._holders.departed():
+        if held is None and not self._has_machine(record) and machine not in departed:
             # The head may be back before its machines are, and what runs there goes on.
             self._returning[key] = self._monotonic() + RETURN_SECONDS
         elif held is None:
