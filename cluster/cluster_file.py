@@ -20,12 +20,12 @@ import yaml
 
 from cluster.errors import ClusterFileBroken
 from cluster.fleet import Room, offered_memory
-from cluster.labels import GROUP_LABEL
+from cluster.group_record import GROUPS, OPTIONS
+from cluster.labels import EC2_PROVIDER, GROUP_LABEL, LAUNCHES
 from cluster.machine_types import find_type, list_types
-from simyard.errors import InvalidInput
+from simyard.group import Market
+from storage.settings import Settings
 
-OPTIONS = "simyard"
-"""Our own part of the file's `metadata`."""
 _PYTHON = "/opt/simyard/.venv/bin/python"
 _MARK = "written_by_simyard"
 _FOR_MACHINES = (
@@ -42,17 +42,35 @@ _FOR_MACHINES = (
 
 @dataclass(frozen=True, kw_only=True)
 class GroupType:
-    """A node type that is a machine group."""
+    """A node type of a machine group."""
 
     name: str
-    """Of the node type."""
-    group: str
     machine_type: str
     """As the provider calls it."""
-    least: int
+    market: Market
     most: int
     shape: Room
     """What one of its machines offers to tasks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A machine group: one node type, or several of which the first is taken while it can be had."""
+
+    name: str
+    types: tuple[GroupType, ...]
+    least: int
+    most: int
+
+    @property
+    def shape(self) -> Room:
+        """What each of its machines offers to tasks, whatever its type."""
+        shapes = [one.shape for one in self.types]
+        return Room(
+            cpus=min(shape.cpus for shape in shapes),
+            memory=min(shape.memory for shape in shapes),
+            gpus=min(shape.gpus for shape in shapes),
+        )
 
 
 class ClusterFile:
@@ -65,6 +83,7 @@ class ClusterFile:
 
     def __init__(self, path: Path, kept: Path) -> None:
         self._path, self._kept = path, kept
+        self._read: tuple[object, dict[str, Any]] | None = None
 
     def read(self) -> dict[str, Any]:
         """Return the document as `ray up` wrote it; a newer one takes the place of the copy.
@@ -72,6 +91,14 @@ class ClusterFile:
         Raises:
             ClusterFileBroken: there is none, or it cannot be read.
         """
+        seen = _stamp(self._path), _stamp(self._kept)
+        if self._read is not None and self._read[0] == seen:
+            return self._read[1]
+        document = self._read_anew()
+        self._read = seen, document
+        return document
+
+    def _read_anew(self) -> dict[str, Any]:
         try:
             found = yaml.safe_load(self._path.read_text())
             if not isinstance(found, dict):
@@ -86,6 +113,15 @@ class ClusterFile:
             raise ClusterFileBroken(f"{self._kept} is no cluster file.", fix="Run `ray up` again.")
         return kept
 
+    @property
+    def launches(self) -> Path:
+        """Where the autoscaler's process keeps why machines could not be started."""
+        return self._kept.with_name("launches.json")
+
+    def stamp(self) -> tuple[int, int]:
+        """Return what changes whenever somebody writes the file; zeros where there is none."""
+        return _stamp(self._path)
+
     def write(self, document: Mapping[str, Any]) -> bool:
         """Let the autoscaler read this document from now on; says whether it is another one than before."""
         marked = copy.deepcopy(dict(document))
@@ -97,27 +133,40 @@ class ClusterFile:
         return True
 
 
-def groups_of(document: Mapping[str, Any]) -> tuple[GroupType, ...]:
-    """Return the node types that are machine groups.
+def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
+    """Return the machine groups: the node types with the same label, in their order.
 
     Raises:
-        InvalidInput: two are of one group, or nobody knows what one of its machines offers.
+        InvalidInput: nobody knows what a machine of one offers.
     """
-    found: dict[str, GroupType] = {}
+    types: dict[str, list[GroupType]] = {}
+    least: dict[str, int] = {}
     for name, node_type in document.get("available_node_types", {}).items():
         group = (node_type.get("labels") or {}).get(GROUP_LABEL)
         if group is None or name == document.get("head_node_type"):
             continue
-        if group in found:
-            field = f"available_node_types.{name}.labels"
-            reason = f"the group {group} has two node types."
-            raise InvalidInput(reason, field=field, fix="Give each node type a group of its own.")
-        least = node_type.get("min_workers", 0)
-        most = node_type.get("max_workers", document.get("max_workers", 0))
-        kind = str(node_type.get("node_config", {}).get("InstanceType", ""))
-        shape = _shape(name, kind, node_type.get("resources") or {})
-        found[group] = GroupType(name=name, group=group, machine_type=kind, least=least, most=most, shape=shape)
-    return tuple(found.values())
+        config = node_type.get("node_config", {})
+        kind = str(config.get("InstanceType", ""))
+        is_spot = (config.get("InstanceMarketOptions") or {}).get("MarketType") == "spot"
+        one = GroupType(
+            name=name,
+            machine_type=kind,
+            market=Market.SPOT if is_spot else Market.ON_DEMAND,
+            most=node_type.get("max_workers", document.get("max_workers", 0)),
+            shape=_shape(name, kind, node_type.get("resources") or {}),
+        )
+        types.setdefault(group, []).append(one)
+        least[group] = least.get(group, 0) + node_type.get("min_workers", 0)
+    limits = document.get("metadata", {}).get(OPTIONS, {}).get(GROUPS, {})
+    return tuple(
+        Group(
+            name=group,
+            types=tuple(found),
+            least=limits.get(group, {}).get("min", least[group]),
+            most=limits.get(group, {}).get("max", sum(one.most for one in found)),
+        )
+        for group, found in types.items()
+    )
 
 
 def _shape(name: str, kind: str, said: Mapping[str, Any]) -> Room:
@@ -130,28 +179,34 @@ def _shape(name: str, kind: str, said: Mapping[str, Any]) -> Room:
 
 
 def live_document(
-    document: Mapping[str, Any], sizes: Mapping[str, int], head: str, environment: Mapping[str, str]
+    document: Mapping[str, Any], sizes: Mapping[str, int], head: str, environment: Mapping[str, str], launches: Path
 ) -> dict[str, Any]:
-    """Return the document that the autoscaler is to read: groups of these sizes, and machines that join by themselves.
+    """Return the document that the autoscaler is to read: node types of these sizes, whose machines join by themselves.
 
-    `sizes` has the machines of each group; `head` is the address of Ray's head; `environment` is what each machine's
-    processes need to know.
+    `sizes` has the machines of each node type, those that are left out have as few as the file says; `head` is the
+    address of Ray's head; `environment` is what each machine's processes need to know;
+    `launches` is the file into which the provider writes why machines could not be started.
     """
-    made = copy.deepcopy(dict(document))
+    # Ray fills this in for its own providers alone.
+    made = {"cluster_synced_files": []} | copy.deepcopy(dict(document))
     # The updaters over SSH cannot start machines of a type that was added later.
     made["provider"] = dict(made["provider"]) | {"disable_node_updaters": True}
+    if made["provider"]["type"] == "aws":
+        made["provider"] |= {"type": "external", "module": EC2_PROVIDER, LAUNCHES: str(launches)}
     options = made.get("metadata", {}).get(OPTIONS, {})
     left = document.get("max_workers", 0)
-    for one in groups_of(document):
+    for name, one in [(group.name, one) for group in groups_of(document) for one in group.types]:
         node_type = made["available_node_types"][one.name]
         # The autoscaler refuses a file that asks for more than the cluster may have, and then scales nothing.
-        size = min(left, max(one.least, min(one.most, sizes.get(one.group, one.least))))
+        size = min(left, one.most, max(0, sizes.get(one.name, node_type.get("min_workers", 0))))
         left -= size
         node_type["min_workers"], node_type["max_workers"] = size, one.most
         node_type["resources"] = {"CPU": int(one.shape.cpus), "memory": one.shape.memory} | (
             {"GPU": one.shape.gpus} if one.shape.gpus else {}
         )
-        plan = {"head": head, "group": one.group, "type": one.name, "memory": one.shape.memory, "cpus": one.shape.cpus}
+        plan = {"head": head, "group": name, "type": one.name, "memory": one.shape.memory, "cpus": one.shape.cpus}
+        if (ends := options.get(GROUPS, {}).get(name, {}).get("ends_at")) is not None:
+            plan["ends_at"] = ends
         node_type["node_config"]["UserData"] = user_data(
             plan, environment, python=options.get("python", _PYTHON), setup=tuple(options.get("worker_setup", ()))
         )
@@ -172,6 +227,19 @@ def user_data(
     told = base64.b64encode(json.dumps({"plan": plan, "environment": environment}).encode()).decode()
     lines = ["#!/bin/bash", *setup, f"echo {told} | base64 -d | exec {shlex.quote(python)} -m cluster.join"]
     return "\n".join(lines) + "\n"
+
+
+def cluster_of(settings: Settings) -> ClusterFile | None:
+    """Return the autoscaler's file that the settings name; None for a server on one machine."""
+    return None if settings.cluster_file is None else ClusterFile(settings.cluster_file, settings.kept_cluster_file)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def _replace(path: Path, text: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from simyard.resources import GIB, MIB, Resources
 
@@ -30,6 +31,8 @@ class Demand:
     """What queued tasks that may start ask for, in their order; mostly not all of them."""
     waiting_count: int = 0
     """How many of them there are in all."""
+    there: Mapping[str, int] = field(default_factory=dict)
+    """The machines that are there, by node type."""
 
 
 def offered_memory(total: int) -> int:
@@ -73,3 +76,24 @@ def wanted(demand: Demand, shape: Room, least: int, most: int) -> int:
 
 def _fits(need: Resources, room: list[float]) -> bool:
     return need.cpus <= room[0] + 1e-6 and need.memory <= room[1] and need.gpus <= room[2]
+
+
+def split(
+    total: int, types: Sequence[str], most: Mapping[str, int], there: Mapping[str, int], troubled: Collection[str]
+) -> dict[str, int]:
+    """Return how many machines of each node type of a group make the total: those that are there, and more of the best.
+
+    `types` are the group's in the order in which they are taken, `most` how many each may have, `there` how many have
+    joined. More are asked of the first that is not in trouble; where all are, of the first one, which then waits.
+    Where there are too many, those that are taken last are let go first.
+    """
+    sizes, left = {}, total
+    for name in types:
+        sizes[name] = min(left, there.get(name, 0), most[name])
+        left -= sizes[name]
+    good = [name for name in types if name not in troubled] or list(types[:1])
+    for name in good:
+        more = min(left, most[name] - sizes[name])
+        sizes[name] += more
+        left -= more
+    return sizes

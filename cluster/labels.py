@@ -6,5 +6,11 @@ GROUP_LABEL = "simyard-group"
 CARRIER = "ray::SimulatorActor"
 """How the titles of the processes begin that carry runs."""
 
+EC2_PROVIDER = "cluster.ec2.Ec2"
+"""How the autoscaler's file names our provider of EC2."""
+
+LAUNCHES = "launches_file"
+"""The key of the file's provider under which that one finds where to write why machines could not be started."""
+
 LET_GO = 10
 """Exit status of the program that holds a machine's Ray processes, when Ray has let the machine go."""

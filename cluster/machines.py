@@ -10,6 +10,8 @@ from ray._private.state import state
 
 from cluster.labels import GROUP_LABEL
 
+_NODE_TYPE = "ray.io/node-group"
+"""The label that Ray gives a machine of itself."""
 _PREEMPTED = 3
 """What Ray says of a node's death that was drained since its machine is taken away (NodeDeathInfo.Reason)."""
 
@@ -25,6 +27,8 @@ class RayMachine:
     memory: int
     """Bytes."""
     gpus: int
+    node_type: str = ""
+    """Of the cluster file; empty where it is in none."""
     is_leaving: bool = False
     """It is being taken away, and gets no tasks any more."""
     is_alive: bool = True
@@ -48,7 +52,8 @@ def departed_machines() -> frozenset[str]:
 
 
 def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
-    group = (node.get("Labels") or {}).get(GROUP_LABEL)
+    labels = node.get("Labels") or {}
+    group = labels.get(GROUP_LABEL)
     is_alive = bool(node.get("Alive"))
     was_taken = not is_alive and node.get("DeathReason") == _PREEMPTED
     if group is None or not (is_alive or was_taken):
@@ -61,6 +66,7 @@ def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
         cpus=float(offered.get("CPU", 0.0)),
         memory=int(offered.get("memory", 0)),
         gpus=int(offered.get("GPU", 0)),
+        node_type=labels.get(_NODE_TYPE, ""),
         is_leaving=is_leaving or was_taken,
         is_alive=is_alive,
     )

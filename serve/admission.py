@@ -15,7 +15,7 @@ from simulators.fingerprint import fingerprint_of
 from simulators.spec import SimulatorSpec
 from simyard.dependency import Dependency, InputFrom
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
-from simyard.group import Machine, MachineGroup, Offer
+from simyard.group import GroupState, Machine, MachineGroup, Offer
 from simyard.task import LOCAL_GROUP, TaskSpec
 from simyard.words import new_task_id
 from storage.objects import ObjectStore
@@ -173,6 +173,8 @@ def _check_group(spec: TaskSpec, groups: Sequence[MachineGroup]) -> None:
             return
         known = ", ".join(sorted({*named, LOCAL_GROUP}))
         raise InvalidInput(f"there is no machine group {spec.group!r}.", field="group", fix=f"Known groups: {known}.")
+    if named[spec.group].state is GroupState.ENDING:
+        raise InvalidInput(f"the machine group {spec.group} is ending.", field="group", fix="Choose another group.")
     machines = named[spec.group].places
     if machines and not any(_fits(spec, machine) for machine in machines):
         raise _too_large(spec, machines)

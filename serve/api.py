@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from serve import (
     batches,
     events,
+    groups,
     health,
     inputs,
     listing,
@@ -54,6 +55,7 @@ _TOPICS = (
     uploads,
     shelf,
     projects,
+    groups,
     machines,
     health,
 )

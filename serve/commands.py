@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 from pydantic import SecretStr
 
-from cluster.cluster_file import ClusterFile, groups_of
+from cluster.cluster_file import cluster_of, groups_of
 from cluster.head import MARK
 from serve import admin_commands, image_commands
 from serve.errors import ServerFailed
@@ -69,14 +69,14 @@ def up(
     """Start a server on this machine: Ray, the dispatcher, the HTTP endpoint and a folder as storage."""
     if store is not None:
         _refuse_password(store)
-    file = None if cluster is None else str(cluster.resolve())
-    given = {"STORAGE": storage, "STORE": store, "HOST": host, "CLUSTER_FILE": file}
+    cluster_file = None if cluster is None else str(cluster.resolve())
+    given = {"STORAGE": storage, "STORE": store, "HOST": host, "CLUSTER_FILE": cluster_file}
     os.environ.update({PREFIX + name: value for name, value in given.items() if value is not None})
     load_settings.cache_clear()
     settings = load_settings()
-    if settings.cluster_file is not None:
+    if (file := cluster_of(settings)) is not None:
         # What it cannot be is said here, and not by a server that starts and cannot launch a machine.
-        groups_of(ClusterFile(settings.cluster_file, settings.kept_cluster_file).read())
+        groups_of(file.read())
     state = read_state(settings)
     if state is not None and state.is_kept and is_healthy(state.url):
         _tell(settings, state, json_=json_, already=True)

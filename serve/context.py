@@ -10,6 +10,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from cluster.cluster_file import ClusterFile
 from simyard.group import MachineGroup
 from storage.objects import ObjectStore
 from tasks.live import Live, Waker
@@ -38,6 +39,8 @@ class Context:
     """Signs the URLs that the server hands out; the same in every replica."""
     machine_types: Path | None = None
     """The file of what was refreshed of the machine types since the release."""
+    cluster: ClusterFile | None = None
+    """The autoscaler's file of a cluster that can start machines."""
     clock: Callable[[], datetime] = _now
     """Gives the time, with its zone."""
     url_seconds: int = 6 * 3600

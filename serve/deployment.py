@@ -13,6 +13,7 @@ import ray
 from ray import serve as ray_serve
 
 from cluster.bare_worker import leave_arrow_out
+from cluster.cluster_file import cluster_of
 from cluster.machine_types import catalogue_file
 from serve.face import Face
 from storage.objects import open_store
@@ -47,6 +48,7 @@ def build() -> FastAPI:
             groups=dispatcher.groups,
             secret=load_secret(settings),
             machine_types=catalogue_file(settings.data_dir),
+            cluster=cluster_of(settings),
         )
     )
 

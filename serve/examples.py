@@ -30,3 +30,12 @@ SWEEP: dict[str, Any] = {
 }
 NEGOTIATION: dict[str, Any] = {"files": [{"sha256": _HASH, "size": 4}]}
 COMPLETION: dict[str, Any] = {"etags": {"1": "098f6bcd4621d373cade4e832627b4f6"}}
+GROUP: dict[str, Any] = {
+    "name": "crash-tests",
+    "machine_types": ["c7i.4xlarge", "m7i.4xlarge"],
+    "max": 10,
+    "market": "spot-then-on-demand",
+    "idle": "10m",
+}
+GROUP_CHANGE: dict[str, Any] = {"max": 20, "ends_at": "2099-12-24T18:00:00Z"}
+GROUP_END: dict[str, Any] = {"now": True}

@@ -27,12 +27,6 @@ _log = logging.getLogger(__name__)
 router = APIRouter(tags=["machines"])
 
 
-class Groups(Word):
-    """All machine groups."""
-
-    groups: tuple[MachineGroup, ...]
-
-
 class MachineTypes(Word):
     """What clouds sell."""
 
@@ -47,6 +41,10 @@ class GroupMemory:
         self._known: tuple[MachineGroup, ...] | None = None
         self._until = 0.0
         self._asking = asyncio.Lock()
+
+    def forget(self) -> None:
+        """Ask anew the next time: a group was made, changed or ended."""
+        self._until = 0.0
 
     async def recent(self) -> tuple[MachineGroup, ...] | None:
         """Return the groups, older ones where nobody can tell at present, None where nobody ever could.
@@ -69,12 +67,6 @@ class GroupMemory:
 async def memory_of(request: Request) -> GroupMemory:
     """Return the memory of the application that answers the request."""
     return cast(GroupMemory, request.app.state.groups)
-
-
-@router.get("/v1/groups", summary="List machine groups", responses=PROBLEMS)
-async def list_groups(context: HasContext, _user: User) -> Groups:
-    """Return every machine group with its machines and what is free on them."""
-    return Groups(groups=await context.groups())
 
 
 @router.get("/v1/machine-types", summary="List machine types", response_model=MachineTypes, responses=PROBLEMS)

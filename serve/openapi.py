@@ -13,10 +13,20 @@ from pydantic.json_schema import models_json_schema
 from serve.batches import Batch
 from serve.inputs import Negotiation
 from serve.uploads import Completion
+from simyard.group import GroupChange, GroupEnd, GroupSpec
 from simyard.sweep import SweepSpec
 from simyard.task import TaskSpec
 
-BODIES: tuple[type[BaseModel], ...] = (TaskSpec, Batch, SweepSpec, Negotiation, Completion)
+BODIES: tuple[type[BaseModel], ...] = (
+    TaskSpec,
+    Batch,
+    SweepSpec,
+    Negotiation,
+    Completion,
+    GroupSpec,
+    GroupChange,
+    GroupEnd,
+)
 """The types of the JSON bodies."""
 
 TAGS = {

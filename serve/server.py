@@ -21,7 +21,8 @@ import httpx
 import psutil
 from filelock import FileLock, Timeout
 
-from cluster.cluster_file import ClusterFile, live_document, machine_environment
+from cluster.cluster_file import cluster_of, live_document, machine_environment
+from cluster.group_record import GroupRecord, with_records
 from cluster.head import (
     MARK,
     HeadPlan,
@@ -112,11 +113,11 @@ def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerSt
     # What a dead head's actors carried goes on meanwhile: the new dispatcher lets others take it over.
     sweep(settings.scratch, current=_current_boxes(settings))
     _check_port(settings.host, port)
-    if settings.cluster_file is not None:
+    if (file := cluster_of(settings)) is not None:
         # Before the autoscaler reads it: machines that it starts must know how to join.
-        file = ClusterFile(settings.cluster_file, settings.kept_cluster_file)
         environment = machine_environment(plan.environment | ray_environment(plan))
-        file.write(live_document(file.read(), {}, head_address(), environment))
+        document = with_records(file.read(), _made_groups(settings))
+        file.write(live_document(document, {}, head_address(), environment, file.launches))
     settings.scratch.mkdir(parents=True, exist_ok=True)
     say("starting Ray")
     with _deployment(settings, plan, port) as deploy:
@@ -240,6 +241,17 @@ def _current_boxes(settings: Settings) -> frozenset[str]:
     store = open_task_store(settings.task_store)
     try:
         return frozenset(box_of(record.id, record.attempt) for record in store.active())
+    finally:
+        store.close()
+
+
+def _made_groups(settings: Settings) -> list[GroupRecord]:
+    """Return the machine groups that were made by a command; the autoscaler must know whose machines it finds."""
+    if settings.store is None and not settings.database.exists():
+        return []
+    store = open_task_store(settings.task_store)
+    try:
+        return store.group_records()
     finally:
         store.close()
 

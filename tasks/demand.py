@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -23,6 +24,7 @@ def demands(
     Tasks that a pause or a quota keeps back ask for nothing.
     """
     rooms: dict[str, list[Room]] = {}
+    there: dict[str, Counter[str]] = {}
     carried: dict[str, list[Resources]] = {}
     for holder in holders:
         # An idle actor makes room when a task needs it.
@@ -37,6 +39,7 @@ def demands(
             is_busy=bool(taken),
         )
         rooms.setdefault(host.group, []).append(room)
+        there.setdefault(host.group, Counter())[host.node_type] += 1
     queue = store.queue(now, _LOOKED_AT)
     waiting: dict[str, list[Resources]] = {}
     line = Line(queue, shares, store.rules())
@@ -51,6 +54,7 @@ def demands(
             rooms=tuple(rooms.get(group, ())),
             waiting=tuple(waiting.get(group, ())),
             waiting_count=max(counts.get(group, 0), len(waiting.get(group, ()))),
+            there=there.get(group, {}),
         )
         for group in rooms.keys() | waiting.keys()
     }

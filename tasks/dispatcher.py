@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from cluster.cluster_file import ClusterFile, machine_environment
+from cluster.cluster_file import cluster_of, machine_environment
 from cluster.head import head_address, server_name
 from simulators.outcome import Outcome
 from simulators.work import News, Report, Stall
@@ -27,7 +27,7 @@ from storage.objects import ObjectStore, open_store
 from storage.settings import load_settings
 from storage.uploads import sweep_uploads
 from tasks.desk import Clock, Desk
-from tasks.fleet import Fleet, with_declared
+from tasks.fleet import Fleet
 from tasks.holders import Verdict
 from tasks.listening import Listener
 from tasks.ray_holders import RayHolders
@@ -63,9 +63,8 @@ class DispatcherActor:
             storage=settings.storage_uri,
         )
         self._fleet: Fleet | None = None
-        if settings.cluster_file is not None:
-            file = ClusterFile(settings.cluster_file, settings.kept_cluster_file)
-            self._fleet = Fleet(file, head_address(), machine_environment(os.environ))
+        if (file := cluster_of(settings)) is not None:
+            self._fleet = Fleet(file, self._store, head_address(), machine_environment(os.environ))
         self._fleet_at = -_FLEET_EVERY
         self._swept_at = time.monotonic()
         self._turned_at = time.monotonic()
@@ -87,8 +86,8 @@ class DispatcherActor:
     @ray.method(concurrency_group="control")
     def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines and what is free on them."""
-        declared = () if self._fleet is None else self._fleet.groups
-        return with_declared(self._desk.groups(), declared)
+        found = self._desk.groups()
+        return found if self._fleet is None else self._fleet.groups(found)
 
     @ray.method(concurrency_group="reports")
     def renew(self, task: str, attempt: int) -> Verdict:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import assert_never
 
 from simyard.event import Event, EventKind
-from simyard.group import Machine, MachineGroup
+from simyard.group import GroupState, Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
 from simyard.resources import GIB, MIB
 from simyard.status import Status
@@ -42,6 +42,10 @@ def explain(
         summary, hint = _waiting(record, parents)
     if barrier is not None and record.status is Status.QUEUED and not record.task.held:
         summary, hint = f"{summary} It does not start: {_sentence(barrier.message)}", _lifted(barrier)
+    ending = next((one for one in groups if one.name == record.task.group and one.state is GroupState.ENDING), None)
+    if ending is not None and record.status is Status.QUEUED:
+        summary = f"It is queued in group {ending.name}, which is ending: it does not start there."
+        hint = f"Cancel it, or make a group {ending.name} again once this one has ended: `simyard groups create`."
     if expected is not None:
         summary += f" It may start at about {_time(expected.start)}: {expected.basis}."
     details = (*_attempts(record.task), *(_told(event) for event in events[-_SHOWN:]))
@@ -161,9 +165,20 @@ def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[Machine
     free = [m for m in large if m.set_aside_until is None and not m.is_leaving]
     if any(m.cpus_free >= need.cpus and m.memory_free >= need.memory and m.gpus_free >= need.gpus for m in free):
         return f"A machine has room for it; it starts when its turn comes.{told}"
+    if group.troubles and len(group.machines) < (group.max or 0):
+        return f"It asks for {asked}, and no machine of {group.name} can be started: {_trouble(group)}{told}"
     if group.max is not None and len(group.machines) < group.max:
         return f"It asks for {asked}, and a machine of {group.name} is being started.{told}"
     return f"It asks for {asked}, and every machine of {group.name} that is large enough is taken now.{told}"
+
+
+def _trouble(group: MachineGroup) -> str:
+    """Return why machines cannot be started, and what to do about it."""
+    told = [
+        f"{one.machine_type} {one.market}: {one.code}: {_sentence(one.message)} {one.fix}" for one in group.troubles
+    ]
+    first = min(one.next_try for one in group.troubles)
+    return f"{' '.join(told)} The next try is at {_time(first)}."
 
 
 def _after_failure(task: Task) -> str | None:

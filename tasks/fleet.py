@@ -3,50 +3,179 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
-from cluster.cluster_file import ClusterFile, GroupType, groups_of, live_document
-from cluster.fleet import Demand, wanted
+from cluster.cluster_file import ClusterFile, Group, groups_of, live_document
+from cluster.fleet import Demand, split, wanted
+from cluster.group_record import GroupRecord, with_records
+from cluster.launches import Trouble, read_troubles
 from simyard.errors import SimyardError
-from simyard.group import MachineGroup, Offer
+from simyard.group import GroupState, LaunchTrouble, MachineGroup, Market, Offer
+from tasks.group_life import gone_on
+from tasks.record import TaskRecord
+from tasks.rules import Pause
+from tasks.stimulus import Cancel
+from tasks.store import Store
 
 log = logging.getLogger(__name__)
 
 
 class Fleet:
-    """Asks the autoscaler for as many machines of each group as its tasks need.
+    """Asks the autoscaler for as many machines of each group as its tasks need, and brings groups to their end.
 
     Args:
         file: the autoscaler's file.
+        store: where the groups are that were made by a command.
         head: address of Ray's head, for machines that join.
         environment: what the processes of a machine need to know.
+        now: gives the time, with its zone.
     """
 
-    def __init__(self, file: ClusterFile, head: str, environment: Mapping[str, str]) -> None:
-        self._file, self._head, self._environment = file, head, environment
-        self.groups: tuple[GroupType, ...] = ()
-        """The groups that there are, with or without machines."""
+    def __init__(
+        self,
+        file: ClusterFile,
+        store: Store,
+        head: str,
+        environment: Mapping[str, str],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._file, self._store, self._head, self._environment = file, store, head, environment
+        self._now = now
+        self._written: tuple[object, ...] | None = None
+        self._totals: Mapping[str, int] = {}
 
     def look(self, demands: Callable[[], Mapping[str, Demand]]) -> None:
         """Write what is wanted now, where that has changed; a file that cannot be read is left as it is."""
         try:
-            document = self._file.read()
-            self.groups = groups_of(document)
             asked = demands()
-            sizes = {
-                one.group: wanted(asked.get(one.group, Demand()), one.shape, one.least, one.most) for one in self.groups
-            }
-            if self._file.write(live_document(document, sizes, self._head, self._environment)):
-                log.info("machines wanted: %s", sizes)
+            records = self._go_on({name: len(demand.rooms) for name, demand in asked.items()})
+            document = with_records(self._file.read(), records)
+            groups, troubles = groups_of(document), read_troubles(self._file.launches)
+            now = self._now()
+            waits = {name for name, trouble in troubles.items() if trouble.next_try > now.timestamp()}
+            sizes: dict[str, int] = {}
+            totals: dict[str, int] = {}
+            for group in groups:
+                demand = asked.get(group.name, Demand())
+                total = wanted(demand, group.shape, group.least, group.most)
+                sizes |= split(
+                    total,
+                    [one.name for one in group.types],
+                    {one.name: one.most for one in group.types},
+                    demand.there,
+                    waits,
+                )
+                totals[group.name] = total
+            self._totals = totals
+            self._write(document, sizes)
         except SimyardError as error:
             log.warning("the groups' sizes cannot be changed: %s", error)
 
+    def _write(self, document: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+        # Where nothing is asked anew the file stands as it is; it may be another one's since `ray up`.
+        now = (document, sizes, self._file.stamp())
+        if now == self._written:
+            return
+        if self._file.write(live_document(document, sizes, self._head, self._environment, self._file.launches)):
+            log.info("machines wanted: %s", {name: size for name, size in sizes.items() if size})
+        self._written = (document, sizes, self._file.stamp())
 
-def with_declared(groups: Sequence[MachineGroup], declared: Sequence[GroupType]) -> tuple[MachineGroup, ...]:
-    """Return the groups, those that have no machine now among them, with what the cluster file says of each."""
-    found = {group.name: group for group in groups}
-    for one in declared:
-        offers = Offer(cpus=one.shape.cpus, memory=one.shape.memory, gpus=one.shape.gpus)
-        said = {"machine_type": one.machine_type, "min": one.least, "max": one.most, "offers": offers}
-        found[one.group] = found.get(one.group, MachineGroup(name=one.group)).model_copy(update=said)
-    return tuple(found[name] for name in sorted(found))
+    def groups(self, found: Sequence[MachineGroup]) -> tuple[MachineGroup, ...]:
+        """Return the groups that have machines, and those that have none now, with what is known of each."""
+        try:
+            records = [one for one in self._store.group_records() if one.ended_at is None]
+            declared = groups_of(with_records(self._file.read(), records))
+        except SimyardError as error:
+            log.warning("the groups of the cluster cannot be told: %s", error)
+            return tuple(found)
+        troubles = read_troubles(self._file.launches)
+        told = [_described(one, records, self._totals.get(one.name), troubles) for one in declared]
+        return with_declared(found, told)
+
+    def _go_on(self, machines: Mapping[str, int]) -> list[GroupRecord]:
+        """Return the groups that were made by a command, each a step further where its time has come."""
+        records, active = self._store.group_records(), None
+        kept = []
+        for record in records:
+            spec, now = record.spec, self._now()
+            is_going = record.ending_since is None and (spec.ends_at is None or spec.ends_at > now)
+            if not is_going and active is None:
+                active = self._store.active()
+            running = [] if active is None else [one for one in active if one.task.group == spec.name]
+            after = gone_on(record, now, len(running), machines.get(spec.name, 0))
+            if after is None:
+                self._store.forget_group(record.id)
+                continue
+            if after.ending_since is not None and record.ended_at is None:
+                self._end(after, running, now)
+            if after != record:
+                self._store.put_group(after, record)
+                log.info("group %s: %s", spec.name, after.model_dump_json(exclude={"spec"}, exclude_none=True))
+            kept.append(after)
+        return kept
+
+    def _end(self, record: GroupRecord, running: Sequence[TaskRecord], now: datetime) -> None:
+        pause = Pause(group=record.spec.name)
+        is_paused = pause in self._store.rules().pauses
+        if record.ended_at is None and not is_paused:
+            self._store.pause(pause)
+        elif record.ended_at is not None:
+            # Before its end is kept: a group of that name that is made later must not be paused.
+            self._store.resume(pause)
+        if record.stops:
+            for one in running:
+                if not one.task.cancel_requested:
+                    self._store.apply(one.id, Cancel(), now)
+
+
+def _described(
+    group: Group, records: Collection[GroupRecord], total: int | None, troubles: Mapping[str, Trouble]
+) -> MachineGroup:
+    """Return what is known of a group besides its machines."""
+    record = next((one for one in records if one.spec.name == group.name and one.ended_at is None), None)
+    shape, markets = group.shape, [one.market for one in group.types]
+    made = MachineGroup(
+        name=group.name,
+        machine_type=group.types[0].machine_type,
+        machine_types=tuple(dict.fromkeys(one.machine_type for one in group.types)),
+        market=markets[0],
+        min=group.least,
+        max=group.most,
+        offers=Offer(cpus=shape.cpus, memory=shape.memory, gpus=shape.gpus),
+        wanted=total,
+        troubles=tuple(
+            _told(trouble, one.machine_type, one.market)
+            for one in group.types
+            if (trouble := troubles.get(one.name)) is not None
+        ),
+    )
+    if record is None:
+        return made
+    spec = record.spec
+    said = {"user": record.user, "market": spec.market, "idle": spec.idle, "ends_at": spec.ends_at, "disk": spec.disk}
+    state = GroupState.READY if record.ending_since is None else GroupState.ENDING
+    return made.model_copy(update=said | {"state": state})
+
+
+def _told(trouble: Trouble, machine_type: str, market: Market) -> LaunchTrouble:
+    return LaunchTrouble(
+        code=trouble.code,
+        message=trouble.message,
+        fix=trouble.fix,
+        machine_type=machine_type,
+        market=market,
+        count=trouble.count,
+        since=datetime.fromtimestamp(trouble.since, UTC),
+        next_try=datetime.fromtimestamp(trouble.next_try, UTC),
+    )
+
+
+def with_declared(groups: Sequence[MachineGroup], declared: Sequence[MachineGroup]) -> tuple[MachineGroup, ...]:
+    """Return the groups, those that have no machine now among them, with what is known of each."""
+    known = {one.name: one for one in declared}
+    for group in groups:
+        one = known.get(group.name)
+        known[group.name] = group if one is None else one.model_copy(update={"machines": group.machines})
+    return tuple(known[name] for name in sorted(known))

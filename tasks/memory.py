@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from cluster.group_record import GroupRecord, changed_meanwhile
 from simyard.dependency import Dependency
 from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import Event
@@ -68,6 +69,7 @@ class MemoryStore:
         self._pauses: set[Pause] = set()
         self._quotas: dict[Account, Quota] = {}
         self._retention: dict[str | None, Retention] = {}
+        self._groups: dict[str, GroupRecord] = {}
         self._closed = False
 
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
@@ -346,6 +348,28 @@ class MemoryStore:
             self._retention.pop(rule.project, None)
             if not rule.is_empty:
                 self._retention[rule.project] = rule
+
+    def group_records(self) -> builtins.list[GroupRecord]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            return sorted(self._groups.values(), key=lambda one: (one.created_at, one.id))
+
+    def put_group(self, record: GroupRecord, instead_of: GroupRecord | None = None) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            others = [one for one in self._groups.values() if one.id != record.id and one.ended_at is None]
+            is_taken = record.ended_at is None and any(one.spec.name == record.spec.name for one in others)
+            if is_taken or self._groups.get(record.id) != instead_of:
+                raise changed_meanwhile(record)
+            self._groups[record.id] = record
+
+    def forget_group(self, group: str) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            self._groups.pop(group, None)
 
     def pause(self, pause: Pause) -> None:
         """See Store."""

@@ -30,6 +30,8 @@ class Host:
     cpus: float
     memory: int
     gpus: int
+    node_type: str = ""
+    """Of the cluster file; empty where it is in none."""
     is_set_aside: bool = False
     """It gets no tasks for a time."""
     is_leaving: bool = False

@@ -58,6 +58,7 @@ class RayHolders:
                 cpus=m.cpus,
                 memory=m.memory,
                 gpus=m.gpus,
+                node_type=m.node_type,
                 is_leaving=m.is_leaving,
             )
             for m in found

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cluster.group_record import GroupRecord, changed_meanwhile
 from simyard.errors import NotFound
 from simyard.files import InputFile
 from simyard.status import Status
@@ -115,6 +116,31 @@ class SqlStore(ABC):
     def set_retention(self, rule: Retention) -> None:
         """See Store."""
         self._write("drop_retention" if rule.is_empty else "set_retention", rows.retention_columns(rule))
+
+    def group_records(self) -> builtins.list[GroupRecord]:
+        """See Store."""
+        return [GroupRecord.model_validate_json(body) for (body,) in self._read("list_groups")]
+
+    def put_group(self, record: GroupRecord, instead_of: GroupRecord | None = None) -> None:
+        """See Store."""
+        columns = {
+            "id": record.id,
+            "name": record.spec.name,
+            "created_at": rows.micros(record.created_at),
+            "has_ended": record.ended_at is not None,
+            "body": record.model_dump_json(),
+        }
+        if instead_of is None:
+            self._write("add_group", columns)
+        else:
+            self._write("change_group", columns | {"before": instead_of.model_dump_json()})
+        # Both do nothing where they may not.
+        if record not in self.group_records():
+            raise changed_meanwhile(record)
+
+    def forget_group(self, group: str) -> None:
+        """See Store."""
+        self._write("drop_group", {"id": group})
 
     def pause(self, pause: Pause) -> None:
         """See Store."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
+from cluster.group_record import GroupRecord
 from simyard.dependency import Dependency
 from simyard.errors import InvalidInput
 from simyard.event import Event
@@ -195,6 +196,22 @@ class Store(Protocol):
 
     def set_quota(self, quota: Quota) -> None:
         """Keep a quota instead of the one that its account had; one that limits nothing is forgotten."""
+        ...
+
+    def group_records(self) -> builtins.list[GroupRecord]:
+        """Return the machine groups that were made by a command, oldest first; those that have ended stay a while."""
+        ...
+
+    def put_group(self, record: GroupRecord, instead_of: GroupRecord | None = None) -> None:
+        """Keep a group, a new one or `instead_of` what it was.
+
+        Raises:
+            Conflict: it is not any more what it was, or another one that has not ended has its name.
+        """
+        ...
+
+    def forget_group(self, group: str) -> None:
+        """Forget the group with that id, where it is."""
         ...
 
     def runs(self, simulator: str, limit: int) -> builtins.list[TaskRecord]:

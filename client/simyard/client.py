@@ -20,8 +20,9 @@ from simyard.dependency import Dependency, IfDependencyFails, InputFrom
 from simyard.errors import InputsMissing, SimyardError
 from simyard.files import InputFile
 from simyard.folder import hash_files, scan
+from simyard.groups import Groups
 from simyard.handle import Task
-from simyard.listings import Groups, Projects, Simulators, Tasks
+from simyard.listings import Projects, Simulators, Tasks
 from simyard.machine_type import MachineType
 from simyard.parameter_table import Grid, Table, gathered
 from simyard.profile import Profile, load_profile, normal_url

@@ -1,4 +1,4 @@
-"""What a server has: its tasks, its simulators and its machine groups."""
+"""What a server has: its tasks, its simulators and its projects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pydantic import BaseModel
 
 from simyard import errors
 from simyard.connection import Connection
-from simyard.group import MachineGroup
 from simyard.handle import Task
 from simyard.project import Pausing, Project
 from simyard.simulator import SimulatorInfo
@@ -29,10 +28,6 @@ class _Page(BaseModel):
 
 class _Simulators(BaseModel):
     simulators: tuple[SimulatorInfo, ...]
-
-
-class _Groups(BaseModel):
-    groups: tuple[MachineGroup, ...]
 
 
 class _Projects(BaseModel):
@@ -156,29 +151,6 @@ class Simulators:
     def list(self) -> tuple[SimulatorInfo, ...]:
         """Return every simulator of the catalogue."""
         return self._connection.ask(_Simulators, "GET", "/v1/simulators").simulators
-
-
-class Groups:
-    """The machine groups."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def list(self) -> tuple[MachineGroup, ...]:
-        """Return every machine group with its machines and what is free on them."""
-        return self._connection.ask(_Groups, "GET", "/v1/groups").groups
-
-    def pause(self, name: str) -> None:
-        """Let none of your tasks start in a group until `resume()`; what runs goes on.
-
-        Raises:
-            NotFound: there is no such group.
-        """
-        self._connection.ask(Pausing, "POST", f"/v1/groups/{quote(name, safe='')}:pause", repeatable=True)
-
-    def resume(self, name: str) -> None:
-        """Let your tasks start in a group again."""
-        self._connection.ask(Pausing, "POST", f"/v1/groups/{quote(name, safe='')}:resume", repeatable=True)
 
 
 class Projects:

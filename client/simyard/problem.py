@@ -48,6 +48,7 @@ def error_of(problem: Problem) -> errors.SimyardError:
         errors.NotFound,
         errors.Conflict,
         errors.Unauthorized,
+        errors.Forbidden,
         errors.TooLarge,
         errors.Unavailable,
     ):

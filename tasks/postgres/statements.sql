@@ -373,3 +373,16 @@ RETURNING epoch
 
 --- check_lead: Whether an epoch is still the current one; it stays so until the end of the transaction.
 SELECT 1 FROM leader WHERE epoch = %(epoch)s FOR SHARE
+
+--- list_groups: The machine groups that were made by a command.
+SELECT body FROM machine_groups ORDER BY created_at, id
+
+--- add_group: Keep a new machine group, where no other has its name.
+INSERT INTO machine_groups (id, name, created_at, has_ended, body) VALUES (%(id)s, %(name)s, %(created_at)s, %(has_ended)s, %(body)s)
+ON CONFLICT DO NOTHING
+
+--- change_group: Keep what has become of a machine group, where it is still what it was.
+UPDATE machine_groups SET has_ended = %(has_ended)s, body = %(body)s WHERE id = %(id)s AND body = %(before)s
+
+--- drop_group: Forget a machine group.
+DELETE FROM machine_groups WHERE id = %(id)s

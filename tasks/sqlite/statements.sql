@@ -330,3 +330,16 @@ ON CONFLICT (project) DO UPDATE SET outputs = excluded.outputs, tasks = excluded
 
 --- drop_retention: Forget a rule.
 DELETE FROM retention WHERE project = :project
+
+--- list_groups: The machine groups that were made by a command.
+SELECT body FROM machine_groups ORDER BY created_at, id
+
+--- add_group: Keep a new machine group, where no other has its name.
+INSERT INTO machine_groups (id, name, created_at, has_ended, body) VALUES (:id, :name, :created_at, :has_ended, :body)
+ON CONFLICT DO NOTHING
+
+--- change_group: Keep what has become of a machine group, where it is still what it was.
+UPDATE machine_groups SET has_ended = :has_ended, body = :body WHERE id = :id AND body = :before
+
+--- drop_group: Forget a machine group.
+DELETE FROM machine_groups WHERE id = :id

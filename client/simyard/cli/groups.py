@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simyard.cli import session
+from simyard.cli import group_changes, session
 from simyard.cli.failures import say
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from simyard.group import Machine, MachineGroup
 
 commands = typer.Typer(
-    help="See the machine groups; pause and resume them for your tasks.", no_args_is_help=True, rich_markup_mode=None
+    help="See the machine groups, make and end them; pause and resume them for your tasks.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -40,6 +42,9 @@ def list_groups(json_: Json = False) -> None:
         for machine in group.machines
     ]
     rows += [(group.name, _standing(group), "", "", "") for group in found if not group.machines or group.machine_type]
+    for group in found:
+        for trouble in group.troubles:
+            rows.append((group.name, f"({trouble.code}, see simyard groups info {group.name})", "", "", ""))
     rows.sort(key=lambda row: row[0])
     say_table(("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(0, 2, 3, 4), right=(2, 3, 4))
 
@@ -55,7 +60,9 @@ def _standing(group: MachineGroup) -> str:
     """Return what a group has and may have."""
     if group.machine_type is None:
         return "(no machines)"
-    return f"({len(group.machines)} {group.machine_type}, {group.min} to {group.max})"
+    sizes = f"{group.min}" if group.min == group.max else f"{group.min} to {group.max}"
+    ending = ", ending" if group.state == "ending" else ""
+    return f"({len(group.machines)} {group.machine_type}, {sizes}{ending})"
 
 
 GroupArgument = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
@@ -81,3 +88,6 @@ def resume_group(name: GroupArgument, json_: Json = False) -> None:
         say_json({"group": name, "paused": False})
     else:
         say(f"{name} goes on for you.")
+
+
+group_changes.register(commands)

@@ -18,7 +18,7 @@ def test_ray_accepts_the_cluster_file() -> None:
 
 
 def test_one_of_its_groups_is_the_one_that_tasks_ask_for_by_default() -> None:
-    assert LOCAL_GROUP in {one.group for one in groups_of(yaml.safe_load(FILE.read_text()))}
+    assert LOCAL_GROUP in {one.name for one in groups_of(yaml.safe_load(FILE.read_text()))}
 
 
 def test_it_holds_no_secret() -> None:

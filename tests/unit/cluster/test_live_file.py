@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler._private.providers import _get_node_provider_cls
 from ray.autoscaler._private.util import fillout_defaults, validate_config
 
 from cluster.cluster_file import ClusterFile, groups_of, live_document, machine_environment, user_data
@@ -28,7 +29,7 @@ def file(folder: Path, document: dict[str, Any] = DOCUMENT) -> ClusterFile:
 
 
 def live(sizes: dict[str, int]) -> dict[str, Any]:
-    return live_document(DOCUMENT, sizes, "10.0.0.1:6379", {"RAY_AUTH_TOKEN": "abc"})
+    return live_document(DOCUMENT, sizes, "10.0.0.1:6379", {"RAY_AUTH_TOKEN": "abc"}, Path("/launches.json"))
 
 
 def told(script: str) -> Any:
@@ -37,10 +38,11 @@ def told(script: str) -> Any:
 
 
 def test_the_groups_of_the_cluster_file_are_known_with_what_their_machines_offer() -> None:
-    groups = {one.group: one for one in groups_of(DOCUMENT)}
+    groups = {one.name: one for one in groups_of(DOCUMENT)}
     assert {"local", "memory", "gpu"} <= groups.keys()
     local = groups["local"]
-    assert (local.machine_type, local.shape.cpus, local.shape.gpus) == ("c7i.4xlarge", 16, 0)
+    assert [one.machine_type for one in local.types] == ["c7i.4xlarge"]
+    assert (local.least, local.most, local.shape.cpus, local.shape.gpus) == (0, 20, 16, 0)
     assert 24 * GIB < local.shape.memory < 32 * GIB
     assert groups["gpu"].shape.gpus == 1
 
@@ -49,6 +51,9 @@ def test_ray_accepts_what_is_written_and_machines_join_by_themselves() -> None:
     document = live({"local": 3, "gpu": 10**6})
     validate_config(fillout_defaults(copy.deepcopy(document)))
     assert document["provider"]["disable_node_updaters"] is True
+    provider = document["provider"]
+    assert (provider["type"], provider["region"]) == ("external", DOCUMENT["provider"]["region"])
+    assert _get_node_provider_cls(provider).__mro__[1].__name__ == "AWSNodeProvider"
     types = document["available_node_types"]
     assert (types["local"]["min_workers"], types["memory"]["min_workers"]) == (3, 0)
     assert types["gpu"]["min_workers"] == types["gpu"]["max_workers"]
@@ -62,7 +67,9 @@ def test_ray_accepts_what_is_written_and_machines_join_by_themselves() -> None:
 def test_more_than_the_cluster_may_have_is_not_asked_for() -> None:
     """Ray's autoscaler would refuse the whole file, and scale nothing."""
     small = DOCUMENT | {"max_workers": 25}
-    made = live_document(small, dict.fromkeys(("local", "memory", "gpu"), 10**6), "10.0.0.1:6379", {})
+    made = live_document(
+        small, dict.fromkeys(("local", "memory", "gpu"), 10**6), "10.0.0.1:6379", {}, Path("/launches.json")
+    )
     types = made["available_node_types"]
     assert [types[name]["min_workers"] for name in ("local", "memory", "gpu")] == [20, 5, 0]
     validate_config(fillout_defaults(copy.deepcopy(made)))
@@ -93,11 +100,15 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
         cluster.read()
 
 
-def test_a_group_of_two_types_and_an_unknown_machine_type_are_refused() -> None:
+def test_node_types_of_one_group_stand_in_for_each_other() -> None:
     twice = copy.deepcopy(DOCUMENT)
-    twice["available_node_types"]["memory"]["labels"] = {GROUP_LABEL: "local"}
-    with pytest.raises(InvalidInput, match="two node types"):
-        groups_of(twice)
+    twice["available_node_types"]["gpu"]["labels"] = {GROUP_LABEL: "local"}
+    [local] = [one for one in groups_of(twice) if one.name == "local"]
+    assert [(one.name, one.market.value) for one in local.types] == [("local", "on-demand"), ("gpu", "on-demand")]
+    assert (local.least, local.most, local.shape.gpus) == (0, 24, 0)
+
+
+def test_an_unknown_machine_type_is_refused_with_near_names() -> None:
     unknown = copy.deepcopy(DOCUMENT)
     unknown["available_node_types"]["local"]["node_config"]["InstanceType"] = "c7i.4xlarg"
     with pytest.raises(InvalidInput) as refused:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from cluster.cluster_file import ClusterFile
 from serve.api import build_app
 from serve.context import Context
 from simulators.outcome import Outcome
@@ -24,6 +25,7 @@ from storage.inputs import put_input
 from storage.manifest import commit_manifest
 from storage.memory import MemoryStore as MemoryStorage
 from storage.outputs import store_outputs
+from tasks.fleet import Fleet
 from tasks.keys import new_key
 from tasks.live import MemoryLive
 from tasks.memory import MemoryStore
@@ -82,6 +84,7 @@ class Face:
     waker: CountingWaker = field(default_factory=CountingWaker)
     clock: Clock = field(default_factory=Clock)
     groups: tuple[MachineGroup, ...] = (MachineGroup(name="local", machines=(machine(),)),)
+    cluster: ClusterFile | None = None
     secret: bytes = b"\x07" * 32
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class Face:
             groups=self._groups,
             secret=self.secret,
             clock=self.clock,
+            cluster=self.cluster,
             url_seconds=600,
             poll_seconds=0.02,
             heartbeat_seconds=0.1,
@@ -102,7 +106,9 @@ class Face:
         self._runner = asyncio.Runner()
 
     async def _groups(self) -> tuple[MachineGroup, ...]:
-        return self.groups
+        if self.cluster is None:
+            return self.groups
+        return Fleet(self.cluster, self.store, "10.0.0.1:6379", {}, self.clock).groups(self.groups)
 
     def close(self) -> None:
         self._runner.close()

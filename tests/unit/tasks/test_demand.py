@@ -14,7 +14,7 @@ from simyard.resources import GIB, Resources
 from simyard.simulator import RuntimeName
 from tasks import demand as module
 from tasks.demand import demands
-from tasks.fleet import Fleet, with_declared
+from tasks.fleet import Fleet
 from tasks.lifecycle import Hold
 from tasks.memory import MemoryStore
 from tasks.placement import Holder, Host, Kind
@@ -75,7 +75,7 @@ def test_of_a_long_queue_only_the_number_is_known(monkeypatch: pytest.MonkeyPatc
 def test_the_file_follows_what_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "live.yaml"
     path.write_text(DOCUMENT.read_text())
-    fleet = Fleet(ClusterFile(path, tmp_path / "kept.yaml"), "10.0.0.1:6379", {})
+    fleet = Fleet(ClusterFile(path, tmp_path / "kept.yaml"), MemoryStore(), "10.0.0.1:6379", {})
 
     def least() -> int:
         found: int = yaml.safe_load(path.read_text())["available_node_types"]["local"]["min_workers"]
@@ -96,10 +96,10 @@ def test_the_file_follows_what_is_asked_for(tmp_path: Path) -> None:
 def test_a_declared_group_is_there_before_its_first_machine(tmp_path: Path) -> None:
     path = tmp_path / "live.yaml"
     path.write_text(DOCUMENT.read_text())
-    fleet = Fleet(ClusterFile(path, tmp_path / "kept.yaml"), "10.0.0.1:6379", {})
+    fleet = Fleet(ClusterFile(path, tmp_path / "kept.yaml"), MemoryStore(), "10.0.0.1:6379", {})
     fleet.look(dict)
     own = MachineGroup(name="own")
-    found = {group.name: group for group in with_declared([own], fleet.groups)}
+    found = {group.name: group for group in fleet.groups([own])}
     assert found["own"] == own
     gpu = found["gpu"]
     assert (gpu.machines, gpu.machine_type, gpu.min, gpu.max) == ((), "g6.4xlarge", 0, 4)
