@@ -33,6 +33,8 @@ _AUTOSCALER = {
     "AUTOSCALER_MAX_LAUNCH_BATCH": "1",
     "AUTOSCALER_MAX_CONCURRENT_LAUNCHES": "1000",
     "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S": "60",
+    # A launch that fails is tried in each subnet once; `cluster.launches` says when again.
+    "BOTO_CREATE_MAX_RETRIES": "1",
 }
 _START_SECONDS = 180.0
 """A first start compiles Ray's thousands of modules: on a busy machine that took more than 90 s."""

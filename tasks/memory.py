@@ -361,7 +361,7 @@ class MemoryStore:
             self._check_open()
             others = [one for one in self._groups.values() if one.id != record.id and one.ended_at is None]
             is_taken = record.ended_at is None and any(one.spec.name == record.spec.name for one in others)
-            if is_taken or self._groups.get(record.id) != instead_of:
+            if is_taken or self._groups.get(record.id) not in (instead_of, record):
                 raise changed_meanwhile(record)
             self._groups[record.id] = record
 

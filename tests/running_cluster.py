@@ -31,10 +31,11 @@ class Cluster:
         [head] = self.machines("head")
         self.client = Client(f"http://{head.address}:{PORT}", key)
 
-    def machines(self, node_type: str) -> list[Instance]:
-        """Return the machines of a node type that the cloud has now."""
+    def machines(self, node_type: str | None = None) -> list[Instance]:
+        """Return the cluster's machines, or those of one node type, that the cloud has now."""
         found = self.cloud.instances("pending", "running")
-        return [one for one in found if one.tags.get("ray-user-node-type") == node_type]
+        types = [(one, one.tags.get("ray-user-node-type")) for one in found]
+        return [one for one, kind in types if kind is not None and node_type in (None, kind)]
 
 
 def _overridden(cloud: Cloud, environments: Path, limit: int | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cloud.faults import Fault
 from tests.running_cluster import ROOT, Cluster, running_cluster
 from tests.running_server import until
 
@@ -27,6 +28,7 @@ def test_a_group_follows_its_tasks_from_none_and_back(tmp_path: Path) -> None:
             assert attempt.machine.startswith("ip-")
         assert tasks[0].table("summary").num_rows > 0
         until(lambda: cluster.machines("local") == [], 180, what="the end of the idle machines")
+        made_by_command(cluster, case)
         preempted(cluster, case)
         head_killed(cluster, case)
 
@@ -45,6 +47,31 @@ def head_killed(cluster: Cluster, case: Path) -> None:
     assert len(task.info.attempts) == 1, task.info.attempts
     assert task.read(".simyard/stdout.log") == b"begun\nover\n"
     assert [one.id for one in cluster.machines("local")] == [machine.id]
+
+
+def made_by_command(cluster: Cluster, case: Path) -> None:
+    """Make a group while no spot machine can be had: it takes another market, says why, and ends with its tasks."""
+    client, cloud = cluster.client, cluster.cloud
+    cloud.inject(Fault.NO_CAPACITY, 1000, where={"InstanceMarketOptions.MarketType": "spot"})
+    made = client.groups.create("bench", "c7i.large", max=2, market="spot-then-on-demand", idle="8s", disk="30GB")
+    assert (made.min, made.max, made.machines, made.state.value) == (0, 2, (), "ready")
+    task = client.run("swmm", case, commands=[["sh", "-c", "echo begun > told; sleep 600"]], group="bench")
+    until(lambda: client.groups.get("bench").troubles, 60, what="the trouble")
+    [trouble] = client.groups.get("bench").troubles
+    assert (trouble.code, trouble.market.value) == ("InsufficientInstanceCapacity", "spot")
+    assert "further machine types" in trouble.fix
+    until(lambda: task.refresh().status.value == "running", 300, what="its start")
+    [machine] = [one for one in cluster.machines() if "-c7i.large-" in one.tags["ray-user-node-type"]]
+    assert machine.market == "on-demand"
+    asked = [call for call in cloud.calls("RunInstances") if call.status == 500]
+    assert 1 <= len(asked) <= 4, "it is not asked again hotly"
+    cloud.heal()
+    ending = client.groups.end("bench", now=True)
+    assert (ending.state.value, ending.running) == ("ending", 1)
+    assert task.wait(timeout=60).value == "cancelled"
+    assert task.read("told") == b"begun\n"
+    until(lambda: machine.id not in [one.id for one in cluster.machines()], 120, what="the end of its machine")
+    until(lambda: "bench" not in [one.name for one in client.groups.list()], 60, what="the end of the group")
 
 
 def preempted(cluster: Cluster, case: Path) -> None:

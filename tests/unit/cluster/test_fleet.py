@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.fleet import Demand, Room, wanted
+from cluster.fleet import Demand, Room, split, wanted
 from simyard.resources import GIB, MIB, Resources
 
 SHAPE = Room(cpus=4, memory=8 * GIB)
@@ -87,3 +87,42 @@ def test_it_is_never_less_than_the_cores_ask_for_nor_more_than_one_each(cpus: li
     busy = sum(room.is_busy for room in rooms)
     assert busy <= found <= busy + len(cpus)
     assert sum(cpus) <= sum(room.cpus for room in rooms if room.is_busy) + 4 * (found - busy)
+
+
+MOST = {"spot": 4, "on-demand": 10}
+
+
+def shared(total: int, there: dict[str, int] | None = None, troubled: tuple[str, ...] = ()) -> tuple[int, int]:
+    sizes = split(total, ["spot", "on-demand"], MOST, there or {}, troubled)
+    assert sizes.keys() == MOST.keys()
+    return sizes["spot"], sizes["on-demand"]
+
+
+def test_machines_are_asked_of_the_first_node_type_that_is_not_in_trouble() -> None:
+    assert shared(3) == (3, 0)
+    assert shared(6) == (4, 2), "what the first may not have is the next one's"
+    assert shared(3, troubled=("spot",)) == (0, 3)
+    assert shared(3, {"spot": 1}, troubled=("spot",)) == (1, 2)
+    assert shared(3, {"on-demand": 2}) == (1, 2), "what is there stays"
+    assert shared(3, troubled=("spot", "on-demand")) == (3, 0), "where all are in trouble the first is tried again"
+
+
+def test_what_is_too_much_is_let_go_from_the_last_node_type_on() -> None:
+    assert shared(2, {"spot": 2, "on-demand": 3}) == (2, 0)
+    assert shared(0, {"spot": 2, "on-demand": 3}) == (0, 0)
+
+
+@given(
+    st.integers(0, 20),
+    st.integers(0, 6),
+    st.integers(0, 12),
+    st.sets(st.sampled_from(["spot", "on-demand"])),
+)
+def test_a_split_never_asks_for_more_than_was_wanted_or_a_type_may_have(
+    total: int, spot: int, plain: int, troubled: set[str]
+) -> None:
+    sizes = split(total, ["spot", "on-demand"], MOST, {"spot": spot, "on-demand": plain}, troubled)
+    assert sum(sizes.values()) <= total
+    assert all(0 <= sizes[name] <= MOST[name] for name in MOST)
+    if len(troubled) == 0:
+        assert sum(sizes.values()) == min(total, sum(MOST.values()))

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from cluster.group_record import new_record
 from simulators.work import News
 from simyard.checkpoint import Checkpoint, Snapshot
 from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import EventKind
 from simyard.files import InputFile
+from simyard.group import GroupSpec
 from simyard.reason import ReasonCode
 from simyard.resources import GIB, Limits
 from simyard.retry import Retry
@@ -927,3 +929,33 @@ class StoreSuite(DependencySuite):
         for unknown in ("s000000000000", "", "x' OR '1'='1", "\0"):
             with pytest.raises(NotFound):
                 store.get_sweep(unknown)
+
+    # Machine groups
+
+    def test_a_machine_group_is_kept_and_changed_only_from_what_it_was(self, store: Store) -> None:
+        spec = GroupSpec(name="crash", machine_types=("c7i.large",), max=3, idle=600.5, ends_at=NOW)
+        first = new_record(spec, "ada", NOW)
+        store.put_group(first)
+        store.put_group(first)  # as one does whose answer was lost
+        assert store.group_records() == [first]
+        second = first.model_copy(update={"ending_since": NOW})
+        third = second.model_copy(update={"ended_at": NOW + timedelta(seconds=1)})
+        store.put_group(second, first)
+        with pytest.raises(Conflict):
+            store.put_group(third, first)
+        assert store.group_records() == [second]
+        store.put_group(third, second)
+        assert store.group_records() == [third]
+        store.forget_group(first.id)
+        store.forget_group(first.id)
+        assert store.group_records() == []
+
+    def test_a_groups_name_is_there_once_among_those_that_have_not_ended(self, store: Store) -> None:
+        spec = GroupSpec(name="crash", machine_types=("c7i.large",), count=1)
+        first, second = new_record(spec, "ada", NOW), new_record(spec, "bob", NOW + timedelta(seconds=1))
+        store.put_group(first)
+        with pytest.raises(Conflict):
+            store.put_group(second)
+        store.put_group(first.model_copy(update={"ended_at": NOW}), first)
+        store.put_group(second)
+        assert [one.id for one in store.group_records()] == [first.id, second.id]
