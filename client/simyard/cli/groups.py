@@ -44,7 +44,7 @@ def list_groups(json_: Json = False) -> None:
     rows += [(group.name, _standing(group), "", "", "") for group in found if not group.machines or group.machine_type]
     for group in found:
         for trouble in group.troubles:
-            rows.append((group.name, f"({trouble.code}, see simyard groups info {group.name})", "", "", ""))
+            rows.append((group.name, f"({trouble.code}: see groups info)", "", "", ""))
     rows.sort(key=lambda row: row[0])
     say_table(("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(0, 2, 3, 4), right=(2, 3, 4))
 

@@ -1,0 +1,105 @@
+"""Machine groups by the command line and in Python, against a real HTTP server over a cluster's file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.cluster_file import ClusterFile
+from cluster.launches import Trouble
+from simyard.errors import Conflict, InvalidInput
+from simyard.profile import Profile, save_profile
+from tests.integration.client.conftest import Served
+from tests.integration.serve.server import serving
+from tests.unit.serve.face import Face
+
+FILE = Path(__file__).parents[3] / "cluster.yaml"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Served]:
+    (tmp_path / "live.yaml").write_text(FILE.read_text())
+    face = Face(cluster=ClusterFile(tmp_path / "live.yaml", tmp_path / "kept.yaml"))
+    face.clock.now = datetime.now(UTC)
+    try:
+        with serving(face.app) as url:
+            save_profile(Profile.model_validate({"url": url, "key": face.key}))
+            yield Served(face, url, tmp_path)
+    finally:
+        face.close()
+
+
+def trouble(served: Served) -> None:
+    [record] = served.face.store.group_records()
+    now = datetime.now(UTC).timestamp()
+    told = Trouble(code="VcpuLimitExceeded", message="You may have 64.", since=now - 90, next_try=now + 60, count=3)
+    assert served.face.cluster is not None
+    served.face.cluster.launches.write_text(json.dumps({f"crash-{record.id}-c7i.4xlarge-spot": asdict(told)}))
+
+
+def test_a_group_is_made_shown_resized_and_ended(cluster: Served) -> None:
+    made = cluster.cli("groups", "create", "crash", "--type", "c7i.4xlarge", "--max", "10", "--spot", "--ends", "8h")
+    assert made.exit_code == 0, made.stderr
+    assert "crash is made: 0 to 10 machines of c7i.4xlarge." in made.stderr
+    [record] = cluster.face.store.group_records()
+    assert record.spec.ends_at is not None
+    assert timedelta(hours=7.9) < record.spec.ends_at - datetime.now(UTC) < timedelta(hours=8.1)
+    trouble(cluster)
+    shown = cluster.cli("groups", "info", "crash").stdout
+    for text in ("0, of 0 to 10", "spot", "16 cpus", "made by", "3 times", "VcpuLimitExceeded: You may have 64. Ask"):
+        assert text in shown
+    listed = cluster.cli("groups", "list").stdout
+    assert "VcpuLimitExceeded" in listed
+    assert max(map(len, listed.splitlines())) <= 80
+    document = json.loads(cluster.cli("groups", "info", "crash", "--json").stdout)
+    assert document["troubles"][0]["count"] == 3
+    after = cluster.cli("groups", "resize", "crash", "--count", "2", "--json")
+    assert (json.loads(after.stdout)["min"], json.loads(after.stdout)["max"]) == (2, 2)
+    cluster.face.run(cluster.face.submit(group="crash"))
+    refused = cluster.cli("groups", "end", "crash", "--now")
+    assert (refused.exit_code, "--yes" in refused.stderr) == (2, True)
+    assert cluster.face.store.group_records()[0].ending_since is None
+    ended = cluster.cli("groups", "end", "crash", "--now", "--yes")
+    assert "1 tasks are being cancelled" in ended.stderr
+    assert cluster.face.store.group_records()[0].stops
+    assert ", ending)" in cluster.cli("groups", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--type", "c7i.4xlarg", "--max", "2"), "Did you mean c7i.4xlarge"),
+        (("--type", "c7i.4xlarge"), "`count` or `max`"),
+        (("--type", "c7i.4xlarge", "--max", "2", "--min", "3"), "more than `max` 2"),
+        (("--type", "c7i.4xlarge", "--max", "2", "--ends", "yesterday"), "'yesterday' is no end"),
+        (("--type", "c7i.4xlarge", "--max", "2", "--ends", "2020-01-01"), "is over"),
+        (("--type", "c7i.4xlarge", "--max", "2", "--spot", "--on-demand"), "Only one market"),
+        (("--type", "c7i.4xlarge", "--max", "2", "--disk", "big"), "not a size"),
+        (("--type", "c7i.4xlarge", "--max", "9999"), "may have: 100"),
+    ],
+)
+def test_what_is_no_group_is_refused_with_what_to_do(cluster: Served, arguments: Any, told: str) -> None:
+    result = cluster.cli("groups", "create", "crash", *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert cluster.face.store.group_records() == []
+
+
+def test_groups_in_python(cluster: Served) -> None:
+    with cluster.client as client:
+        made = client.groups.create("crash", ["c7i.4xlarge", "m7i.4xlarge"], count=3, idle="5m")
+        assert (made.min, made.max, made.machine_types) == (3, 3, ("c7i.4xlarge", "m7i.4xlarge"))
+        assert client.groups.create("crash", ["c7i.4xlarge", "m7i.4xlarge"], count=3, idle="5m").name == "crash"
+        with pytest.raises(Conflict):
+            client.groups.create("crash", "c7i.4xlarge", count=1)
+        with pytest.raises(InvalidInput) as refused:
+            client.groups.create("crash", "c7i.4xlarge", max=-1)
+        assert refused.value.field == "max"
+        assert client.groups.resize("crash", max=5).max == 5
+        assert client.groups.end("crash").state.value == "ending"
