@@ -1,7 +1,10 @@
 """What several programs of a cluster must call alike: labels, titles and exit statuses."""
 
 GROUP_LABEL = "simyard-group"
-"""Names a machine's group."""
+"""Names a machine's group, as a label in Ray and as a tag in its cloud."""
+
+GENERATION_TAG = "simyard-generation"
+"""The tag of a machine in its cloud that names the server which launched it."""
 
 CARRIER = "ray::SimulatorActor"
 """How the titles of the processes begin that carry runs."""
