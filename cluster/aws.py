@@ -14,11 +14,12 @@ from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from ray.autoscaler import tags as ray_tags
 
 from cluster.errors import ProviderFailed
 from cluster.provider import Instance, Kind
 
+CLUSTER_TAG, KIND_TAG, NODE_TYPE_TAG = "ray-cluster-name", "ray-node-type", "ray-user-node-type"
+"""As in `ray.autoscaler.tags`, which is not imported for them: the stores know this module, and are light."""
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 _PAGE = 500
 _BATCH = 100
@@ -32,7 +33,7 @@ _WORDS = {
     "Server.InsufficientInstanceCapacity": "its cloud had no capacity for it",
 }
 _GONE = "InvalidInstanceID.NotFound"
-_KINDS = {ray_tags.NODE_KIND_HEAD: Kind.HEAD, ray_tags.NODE_KIND_WORKER: Kind.WORKER}
+_KINDS = {"head": Kind.HEAD, "worker": Kind.WORKER}
 
 
 class AwsProvider:
@@ -47,7 +48,7 @@ class AwsProvider:
 
     def list(self) -> tuple[Instance, ...]:
         """See Provider."""
-        ours = [{"Name": f"tag:{ray_tags.TAG_RAY_CLUSTER_NAME}", "Values": [self._cluster]}]
+        ours = [{"Name": f"tag:{CLUSTER_TAG}", "Values": [self._cluster]}]
         with _translated("list this cluster's machines"):
             # A page that fails raises, and what the pages before it have said is thrown away.
             pages = self._ec2().get_paginator("describe_instances").paginate(Filters=ours, MaxResults=_PAGE)
@@ -95,9 +96,9 @@ def _instance_of(told: Mapping[str, Any]) -> Instance:
     is_ending = told["State"]["Name"] in _ENDING
     return Instance(
         id=told["InstanceId"],
-        cluster=tags.get(ray_tags.TAG_RAY_CLUSTER_NAME, ""),
-        kind=_KINDS.get(tags.get(ray_tags.TAG_RAY_NODE_KIND, ""), Kind.OTHER),
-        node_type=tags.get(ray_tags.TAG_RAY_USER_NODE_TYPE, ""),
+        cluster=tags.get(CLUSTER_TAG, ""),
+        kind=_KINDS.get(tags.get(KIND_TAG, ""), Kind.OTHER),
+        node_type=tags.get(NODE_TYPE_TAG, ""),
         machine_type=told["InstanceType"],
         market="spot" if told.get("InstanceLifecycle") == "spot" else "on-demand",
         zone=told["Placement"]["AvailabilityZone"],

@@ -21,15 +21,16 @@ import yaml
 from cluster.errors import ClusterFileBroken
 from cluster.fleet import Room, offered_memory
 from cluster.group_record import GROUPS, OPTIONS
-from cluster.labels import EC2_PROVIDER, GROUP_LABEL, LAUNCHES
+from cluster.labels import EC2_PROVIDER, GENERATION_TAG, GROUP_LABEL, LAUNCHES
 from cluster.machine_types import find_type, list_types
 from simyard.group import Market
 from storage.settings import Settings
 
 _PYTHON = "/opt/simyard/.venv/bin/python"
 _MARK = "written_by_simyard"
+_SERVER = "SIMYARD_SERVER"
 _FOR_MACHINES = (
-    "SIMYARD_SERVER",
+    _SERVER,
     "SIMYARD_STORAGE",
     "SIMYARD_LEASE_SECONDS",
     "SIMYARD_WARM_SECONDS",
@@ -122,6 +123,20 @@ class ClusterFile:
         """Return what changes whenever somebody writes the file; zeros where there is none."""
         return _stamp(self._path)
 
+    def live(self) -> dict[str, Any]:
+        """Return the document as the autoscaler reads it now.
+
+        Raises:
+            ClusterFileBroken: there is none, or it cannot be read.
+        """
+        try:
+            found = yaml.safe_load(self._path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ClusterFileBroken(f"{self._path} cannot be read: {error}.", fix="Run `ray up` again.") from error
+        if not isinstance(found, dict):
+            raise ClusterFileBroken(f"{self._path} is no cluster file.", fix="Run `ray up` again.")
+        return found
+
     def write(self, document: Mapping[str, Any]) -> bool:
         """Let the autoscaler read this document from now on; says whether it is another one than before."""
         marked = copy.deepcopy(dict(document))
@@ -204,6 +219,10 @@ def live_document(
         node_type["resources"] = {"CPU": int(one.shape.cpus), "memory": one.shape.memory} | (
             {"GPU": one.shape.gpus} if one.shape.gpus else {}
         )
+        tags = {GROUP_LABEL: name}
+        if _SERVER in environment:
+            tags[GENERATION_TAG] = environment[_SERVER]
+        node_type["node_config"]["TagSpecifications"] = _tagged(node_type["node_config"], tags)
         plan = {"head": head, "group": name, "type": one.name, "memory": one.shape.memory, "cpus": one.shape.cpus}
         if (ends := options.get(GROUPS, {}).get(name, {}).get("ends_at")) is not None:
             plan["ends_at"] = ends
@@ -211,6 +230,15 @@ def live_document(
             plan, environment, python=options.get("python", _PYTHON), setup=tuple(options.get("worker_setup", ()))
         )
     return made
+
+
+def _tagged(node_config: Mapping[str, Any], tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what is said of tags in a node's configuration, and of its machine these as well."""
+    found = [dict(one) for one in node_config.get("TagSpecifications", ())]
+    kept = [tag for one in found if one.get("ResourceType") == "instance" for tag in one.get("Tags", ())]
+    own = [{"Key": name, "Value": value} for name, value in tags.items()]
+    others = [one for one in found if one.get("ResourceType") != "instance"]
+    return [*others, {"ResourceType": "instance", "Tags": [*(tag for tag in kept if tag["Key"] not in tags), *own]}]
 
 
 def machine_environment(environment: Mapping[str, str]) -> dict[str, str]:

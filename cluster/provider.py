@@ -84,11 +84,9 @@ class Provider(Protocol):
 def provider_of(document: Mapping[str, Any]) -> Provider | None:
     """Return the cloud of a cluster file; None where there is no way to ask it."""
     provider = document.get("provider") or {}
-    match provider.get("type"):
-        case "aws":
-            # Late, so that only a head on AWS pays for its client.
-            from cluster.aws import AwsProvider
+    if provider.get("type") == "aws" or provider.get("module") == EC2_PROVIDER:
+        # Late, so that only a head on AWS pays for its client.
+        from cluster.aws import AwsProvider
 
-            return AwsProvider(str(document["cluster_name"]), str(provider["region"]))
-        case _:
-            return None
+        return AwsProvider(str(document["cluster_name"]), str(provider["region"]))
+    return None

@@ -18,6 +18,8 @@ import ray
 
 from cluster.cluster_file import cluster_of, machine_environment
 from cluster.head import head_address, server_name
+from cluster.machine_types import catalogue_file
+from cluster.members import list_members
 from simulators.outcome import Outcome
 from simulators.work import News, Report, Stall
 from simyard.errors import SimyardError
@@ -29,6 +31,7 @@ from storage.uploads import sweep_uploads
 from tasks.desk import Clock, Desk
 from tasks.fleet import Fleet
 from tasks.holders import Verdict
+from tasks.inventory import Inventory, Surroundings
 from tasks.listening import Listener
 from tasks.ray_holders import RayHolders
 from tasks.reporting import DISPATCHER, NAMESPACE
@@ -63,8 +66,16 @@ class DispatcherActor:
             storage=settings.storage_uri,
         )
         self._fleet: Fleet | None = None
+        self._led_at = float("-inf")
         if (file := cluster_of(settings)) is not None:
             self._fleet = Fleet(file, self._store, head_address(), machine_environment(os.environ))
+            around = Surroundings(
+                document=file.live,
+                members=lambda: list_members(ray.get_runtime_context().gcs_address),
+                server=server_name(),
+                types=catalogue_file(settings.data_dir),
+            )
+            Inventory(self._store, around, self._may_end).start()
         self._fleet_at = -_FLEET_EVERY
         self._swept_at = time.monotonic()
         self._turned_at = time.monotonic()
@@ -131,11 +142,13 @@ class DispatcherActor:
         recovered = False
         while True:
             try:
+                asked_at = time.monotonic()
                 leads = self._leads()
                 if leads and not recovered:
                     self._desk.recover()
                 recovered = leads
                 if leads:
+                    self._led_at = asked_at
                     self._turn()
                 self._turned_at = time.monotonic()
             except Exception:  # the loop must outlive any failure of the store, of Ray or of our own
@@ -148,6 +161,10 @@ class DispatcherActor:
         """Say whether this dispatcher may act; a store that only one server can use needs no leader."""
         store = self._store
         return not isinstance(store, Contested) or store.lead(server_name(), self._lease_seconds)
+
+    def _may_end(self) -> bool:
+        """Say, in whatever thread, whether this dispatcher led a moment ago and no other one can have taken over."""
+        return time.monotonic() - self._led_at < self._lease_seconds
 
     def _turn(self) -> None:
         now = time.monotonic()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from cluster.group_record import GroupRecord, changed_meanwhile
+from cluster.ledger import Rental
 from simyard.dependency import Dependency
 from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import Event
@@ -23,6 +24,7 @@ from tasks.graph import Graph
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, event_of, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, lane_of, merged, position, share
+from tasks.ledger import RentalQuery
 from tasks.lifecycle import Happened, new_record, step
 from tasks.record import (
     Draft,
@@ -68,6 +70,7 @@ class MemoryStore:
         self._keys: dict[str, StoredKey] = {}
         self._pauses: set[Pause] = set()
         self._quotas: dict[Account, Quota] = {}
+        self._rentals: dict[str, Rental] = {}
         self._retention: dict[str | None, Retention] = {}
         self._groups: dict[str, GroupRecord] = {}
         self._closed = False
@@ -494,6 +497,33 @@ class MemoryStore:
             self._check_open()
             found = (record for record in self._records.values() if sweep in {None, _sweep_of(record)})
             return dict.fromkeys(Status, 0) | Counter(record.status for record in found)
+
+    def keep_rentals(self, rentals: Sequence[Rental]) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            self._rentals.update((one.id, one) for one in rentals)
+
+    def rentals(self, query: RentalQuery) -> builtins.list[Rental]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            found = [
+                one
+                for one in self._rentals.values()
+                if query.group in {None, one.group}
+                and query.ended in {None, one.ended_at is not None}
+                and (query.since is None or one.ended_at is None or one.ended_at > query.since)
+            ]
+        found.sort(key=lambda one: (one.launched_at, one.id), reverse=True)
+        return found if query.limit is None else found[: max(query.limit, 0)]
+
+    def forget_rentals(self, before: datetime) -> None:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            kept = {name: one for name, one in self._rentals.items() if (one.ended_at or one.last_seen_at) >= before}
+            self._rentals = kept
 
     def add_key(self, key: StoredKey) -> None:
         """See Store."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cluster.ledger import Rental
 from simyard.event import Event, EventKind
 from simyard.files import InputFile
 from simyard.reason import Reason
@@ -28,14 +29,15 @@ Row = Sequence[Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INPUTS = TypeAdapter(tuple[InputFile, ...])
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
+"""The largest number of a column."""
 _SHORT = 4096
 """Longest body in characters that is worth remembering."""
 
 
 def integer(value: int) -> int:
     """Return the number, or the nearest one that a column of 64 bits can hold."""
-    return max(-_LARGEST, min(value, _LARGEST))
+    return max(-LARGEST, min(value, LARGEST))
 
 
 def micros(moment: datetime) -> int:
@@ -236,6 +238,45 @@ def retention_of_row(row: Row) -> Retention:
 
 def _age(seconds: int | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)
+
+
+def pack_rentals(rentals: Sequence[Rental]) -> str:
+    """Return machines of the ledger as the JSON that a statement takes."""
+    return json.dumps(
+        [
+            {
+                "id": one.id,
+                "group": one.group,
+                "machine_type": one.machine_type,
+                "market": one.market,
+                "zone": one.zone,
+                "launched_at": micros(one.launched_at),
+                "last_seen_at": micros(one.last_seen_at),
+                "ended_at": optional_micros(one.ended_at),
+                # A database's text has no such character, and a cloud's may.
+                "why_ended": one.why_ended.replace("\0", ""),
+                "price_per_hour": one.price_per_hour,
+            }
+            for one in rentals
+        ]
+    )
+
+
+def rental_of_row(row: Row) -> Rental:
+    """Return the machine of a row of the ledger."""
+    name, group, machine_type, market, zone, launched_at, last_seen_at, ended_at, why_ended, price = row
+    return Rental(
+        id=name,
+        group=group,
+        machine_type=machine_type,
+        market=market,
+        zone=zone,
+        launched_at=moment_of(launched_at),
+        last_seen_at=moment_of(last_seen_at),
+        ended_at=_optional_moment(ended_at),
+        why_ended=why_ended,
+        price_per_hour=price,
+    )
 
 
 def sweep_columns(sweep: SweepDraft, cases: int, now: datetime) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from cluster.group_record import GroupRecord, changed_meanwhile
+from cluster.ledger import Rental
 from simyard.errors import NotFound
 from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, position
+from tasks.ledger import RentalQuery
 from tasks.record import SweepQuery, SweepRecord, TaskRecord
 from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
@@ -170,6 +172,22 @@ class SqlStore(ABC):
         """See Store."""
         found = self._read("counts") if sweep is None else self._read("counts_of_sweep", sweep=sweep)
         return dict.fromkeys(Status, 0) | {Status(status): count for status, count in found}
+
+    def keep_rentals(self, rentals: Sequence[Rental]) -> None:
+        """See Store."""
+        if rentals:
+            self._write("keep_rentals", {"rentals": rows.pack_rentals(rentals)})
+
+    def rentals(self, query: RentalQuery) -> builtins.list[Rental]:
+        """See Store."""
+        limit = rows.LARGEST if query.limit is None else limit_of(query.limit)
+        since = rows.optional_micros(query.since)
+        found = self._read("list_rentals", group=query.group, ended=query.ended, since=since, limit=limit)
+        return [rows.rental_of_row(row) for row in found]
+
+    def forget_rentals(self, before: datetime) -> None:
+        """See Store."""
+        self._write("forget_rentals", {"before": rows.micros(before)})
 
     def find_key(self, hashed: str) -> StoredKey | None:
         """See Store."""

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from cluster.group_record import GroupRecord
+from cluster.ledger import Rental
 from simyard.dependency import Dependency
 from simyard.errors import InvalidInput
 from simyard.event import Event
@@ -18,6 +19,7 @@ from simyard.status import Status
 from tasks.errors import Deposed, Refused, StoreTooNew, StoreUnavailable
 from tasks.keys import StoredKey
 from tasks.lanes import Lane
+from tasks.ledger import RentalQuery
 from tasks.memory import MemoryStore
 from tasks.record import (
     Draft,
@@ -40,6 +42,8 @@ __all__ = [
     "Draft",
     "MemoryStore",
     "Refused",
+    "Rental",
+    "RentalQuery",
     "SqliteStore",
     "Store",
     "StoreTooNew",
@@ -277,6 +281,18 @@ class Store(Protocol):
 
     def counts(self, *, sweep: str | None = None) -> dict[Status, int]:
         """Return how many tasks, of one sweep or of all, stand in each status; every status is there."""
+        ...
+
+    def keep_rentals(self, rentals: Sequence[Rental]) -> None:
+        """Keep machines of the ledger instead of what was there of them."""
+        ...
+
+    def rentals(self, query: RentalQuery) -> builtins.list[Rental]:
+        """Return the machines of the ledger that the query asks for, those launched last first."""
+        ...
+
+    def forget_rentals(self, before: datetime) -> None:
+        """Forget the machines of the ledger that ended before a moment, and those that were last seen before it."""
         ...
 
     def add_key(self, key: StoredKey) -> None:

@@ -386,3 +386,27 @@ UPDATE machine_groups SET has_ended = %(has_ended)s, body = %(body)s WHERE id = 
 
 --- drop_group: Forget a machine group.
 DELETE FROM machine_groups WHERE id = %(id)s
+
+--- keep_rentals: Keep machines of the ledger, given as JSON, instead of what was there of them.
+INSERT INTO rentals
+    (id, machine_group, machine_type, market, zone, launched_at, last_seen_at, ended_at, why_ended, price_per_hour)
+SELECT id, "group", machine_type, market, zone, launched_at, last_seen_at, ended_at, why_ended, price_per_hour
+FROM json_to_recordset(%(rentals)s::json) AS given (
+    id text, "group" text, machine_type text, market text, zone text, launched_at bigint, last_seen_at bigint,
+    ended_at bigint, why_ended text, price_per_hour double precision
+)
+ON CONFLICT (id) DO UPDATE
+SET machine_group = excluded.machine_group, machine_type = excluded.machine_type, market = excluded.market,
+    zone = excluded.zone, launched_at = excluded.launched_at, last_seen_at = excluded.last_seen_at,
+    ended_at = excluded.ended_at, why_ended = excluded.why_ended, price_per_hour = excluded.price_per_hour
+
+--- list_rentals: Machines of the ledger, those launched last first.
+SELECT id, machine_group, machine_type, market, zone, launched_at, last_seen_at, ended_at, why_ended, price_per_hour
+FROM rentals
+WHERE (%(group)s::text IS NULL OR machine_group = %(group)s)
+  AND (%(ended)s::boolean IS NULL OR (ended_at IS NOT NULL) = %(ended)s)
+  AND (%(since)s::bigint IS NULL OR ended_at IS NULL OR ended_at > %(since)s)
+ORDER BY launched_at DESC, id DESC LIMIT %(limit)s
+
+--- forget_rentals: Forget machines of the ledger that ended before a moment, or were last seen then.
+DELETE FROM rentals WHERE coalesce(ended_at, last_seen_at) < %(before)s

@@ -343,3 +343,27 @@ UPDATE machine_groups SET has_ended = :has_ended, body = :body WHERE id = :id AN
 
 --- drop_group: Forget a machine group.
 DELETE FROM machine_groups WHERE id = :id
+
+--- keep_rentals: Keep machines of the ledger, given as JSON, instead of what was there of them.
+INSERT INTO rentals
+    (id, machine_group, machine_type, market, zone, launched_at, last_seen_at, ended_at, why_ended, price_per_hour)
+SELECT json_extract(value, '$.id'), json_extract(value, '$.group'), json_extract(value, '$.machine_type'),
+       json_extract(value, '$.market'), json_extract(value, '$.zone'), json_extract(value, '$.launched_at'),
+       json_extract(value, '$.last_seen_at'), json_extract(value, '$.ended_at'), json_extract(value, '$.why_ended'),
+       json_extract(value, '$.price_per_hour')
+FROM json_each(:rentals) WHERE TRUE
+ON CONFLICT (id) DO UPDATE
+SET machine_group = excluded.machine_group, machine_type = excluded.machine_type, market = excluded.market,
+    zone = excluded.zone, launched_at = excluded.launched_at, last_seen_at = excluded.last_seen_at,
+    ended_at = excluded.ended_at, why_ended = excluded.why_ended, price_per_hour = excluded.price_per_hour
+
+--- list_rentals: Machines of the ledger, those launched last first.
+SELECT id, machine_group, machine_type, market, zone, launched_at, last_seen_at, ended_at, why_ended, price_per_hour
+FROM rentals
+WHERE (:group IS NULL OR machine_group = :group)
+  AND (:ended IS NULL OR (ended_at IS NOT NULL) = :ended)
+  AND (:since IS NULL OR ended_at IS NULL OR ended_at > :since)
+ORDER BY launched_at DESC, id DESC LIMIT :limit
+
+--- forget_rentals: Forget machines of the ledger that ended before a moment, or were last seen then.
+DELETE FROM rentals WHERE coalesce(ended_at, last_seen_at) < :before

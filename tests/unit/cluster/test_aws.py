@@ -9,7 +9,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import Stubber
+from ray.autoscaler import tags
 
+from cluster import aws
 from cluster.aws import AwsProvider
 from cluster.errors import ProviderFailed
 from cluster.provider import Kind, provider_of
@@ -98,6 +100,12 @@ def test_an_end_that_is_not_heard_is_said(ec2: Any, stub: Stubber) -> None:
     with pytest.raises(ProviderFailed, match="UnauthorizedOperation") as caught:
         AwsProvider("ours", "eu-central-1", client=ec2).end(["i-1"])
     assert "ec2:TerminateInstances" in str(caught.value.fix)
+
+
+def test_the_tags_are_those_of_ray_s_autoscaler() -> None:
+    theirs = (tags.TAG_RAY_CLUSTER_NAME, tags.TAG_RAY_NODE_KIND, tags.TAG_RAY_USER_NODE_TYPE)
+    assert theirs == (aws.CLUSTER_TAG, aws.KIND_TAG, aws.NODE_TYPE_TAG)
+    assert (tags.NODE_KIND_HEAD, tags.NODE_KIND_WORKER) == ("head", "worker")
 
 
 def test_only_a_cloud_that_can_be_asked_is_a_provider() -> None:

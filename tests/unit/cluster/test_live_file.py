@@ -16,7 +16,7 @@ from ray.autoscaler._private.util import fillout_defaults, validate_config
 
 from cluster.cluster_file import ClusterFile, groups_of, live_document, machine_environment, user_data
 from cluster.errors import ClusterFileBroken
-from cluster.labels import GROUP_LABEL
+from cluster.labels import GENERATION_TAG, GROUP_LABEL
 from simyard.errors import InvalidInput
 from simyard.resources import GIB
 
@@ -45,6 +45,31 @@ def test_the_groups_of_the_cluster_file_are_known_with_what_their_machines_offer
     assert (local.least, local.most, local.shape.cpus, local.shape.gpus) == (0, 20, 16, 0)
     assert 24 * GIB < local.shape.memory < 32 * GIB
     assert groups["gpu"].shape.gpus == 1
+
+
+def test_machines_are_tagged_with_group_and_server_beside_the_operator_s_own_tags() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    own = {"Key": "team", "Value": "wind"}
+    old = {"Key": GROUP_LABEL, "Value": "mine"}
+    disks = {"ResourceType": "volume", "Tags": [own]}
+    said = [{"ResourceType": "instance", "Tags": [own, old]}, disks]
+    document["available_node_types"]["local"]["node_config"] |= {"TagSpecifications": said}
+    made = live_document(document, {}, "10.0.0.1:6379", {"SIMYARD_SERVER": "s1"})
+    tags = [{"Key": GROUP_LABEL, "Value": "local"}, {"Key": GENERATION_TAG, "Value": "s1"}]
+    found = made["available_node_types"]["local"]["node_config"]["TagSpecifications"]
+    assert found == [disks, {"ResourceType": "instance", "Tags": [own, *tags]}]
+    unnamed = live({})["available_node_types"]["gpu"]["node_config"]["TagSpecifications"]
+    assert unnamed == [{"ResourceType": "instance", "Tags": [{"Key": GROUP_LABEL, "Value": "gpu"}]}]
+
+
+def test_the_live_file_is_read_as_it_is(tmp_path: Path) -> None:
+    found = file(tmp_path)
+    found.write(live_document(found.read(), {"local": 3}, "10.0.0.1:6379", {}))
+    assert found.live()["available_node_types"]["local"]["min_workers"] == 3
+    for text in ("[", "- 1"):
+        (tmp_path / "live.yaml").write_text(text)
+        with pytest.raises(ClusterFileBroken):
+            found.live()
 
 
 def test_ray_accepts_what_is_written_and_machines_join_by_themselves() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cluster.group_record import new_record
+from cluster.ledger import Rental
 from simulators.work import News
 from simyard.checkpoint import Checkpoint, Snapshot
 from simyard.errors import Conflict, InvalidInput, NotFound
@@ -27,6 +28,7 @@ from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
 from tasks.lanes import Lane
+from tasks.ledger import RentalQuery
 from tasks.lifecycle import (
     Cancel,
     End,
@@ -75,6 +77,14 @@ def succeed(store: Store, *, size: int | None = None, **fields: Any) -> str:
     store.apply(task, Progress(1, Status.FINALIZING), NOW)
     store.apply(task, End(1, succeeded().model_copy(update={"output_bytes": size})), later(5))
     return task
+
+
+def rental(name: str, **fields: Any) -> Rental:
+    """Return a machine of the ledger."""
+    known: dict[str, Any] = {"group": "cloud", "machine_type": "m5.large", "market": "spot", "zone": "a"}
+    return Rental(
+        **(known | {"id": name, "launched_at": NOW, "last_seen_at": later(1), "price_per_hour": 0.5} | fields)
+    )
 
 
 def submit_sweep(store: Store, cases: int) -> list[str]:
@@ -386,6 +396,31 @@ class StoreSuite(DependencySuite):
         assert store.retention() == [general, own]
         store.set_retention(Retention(project=WEIRD))
         assert store.retention() == [general]
+
+    def test_the_ledger_has_each_machine_once_and_those_launched_last_first(self, store: Store) -> None:
+        first, second = rental("i-1"), rental("i-2", group=WEIRD, launched_at=later(60), price_per_hour=None)
+        store.keep_rentals([])
+        store.keep_rentals([first, second])
+        assert store.rentals(RentalQuery()) == [second, first]
+        over = replace(first, ended_at=later(90), last_seen_at=later(90), why_ended=WEIRD, price_per_hour=0.25)
+        store.keep_rentals([over])
+        assert store.rentals(RentalQuery()) == [second, over]
+        assert store.rentals(RentalQuery(limit=1)) == [second]
+        assert store.rentals(RentalQuery(limit=-1)) == []
+        assert store.rentals(RentalQuery(ended=False)) == [second]
+        assert store.rentals(RentalQuery(ended=True)) == [over]
+        assert store.rentals(RentalQuery(group=WEIRD)) == [second]
+        assert store.rentals(RentalQuery(since=later(89))) == [second, over]
+        assert store.rentals(RentalQuery(since=later(90))) == [second]
+
+    def test_the_ledger_forgets_what_ended_or_was_last_seen_long_ago(self, store: Store) -> None:
+        seen = rental("i-seen", last_seen_at=later(60))
+        ended = rental("i-ended", ended_at=later(50), last_seen_at=later(50))
+        store.keep_rentals([rental("i-lost"), ended, seen])
+        store.forget_rentals(later(50))
+        assert {one.id for one in store.rentals(RentalQuery())} == {"i-ended", "i-seen"}
+        store.forget_rentals(later(51))
+        assert store.rentals(RentalQuery()) == [seen]
 
     def test_lanes_are_those_in_which_something_may_start(self, store: Store) -> None:
         task = make(store, project="p").id
