@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from cluster.labels import GENERATION_TAG, GROUP_LABEL
+from cluster.labels import EC2_PROVIDER, GENERATION_TAG, GROUP_LABEL
 
 Market = Literal["on-demand", "spot"]
 

@@ -19,6 +19,7 @@ from serve import (
     outputs,
     problems,
     projects,
+    rentals,
     shelf,
     submissions,
     sweep_events,
@@ -57,6 +58,7 @@ _TOPICS = (
     projects,
     groups,
     machines,
+    rentals,
     health,
 )
 

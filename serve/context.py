@@ -41,6 +41,8 @@ class Context:
     """The file of what was refreshed of the machine types since the release."""
     cluster: ClusterFile | None = None
     """The autoscaler's file of a cluster that can start machines."""
+    has_cloud: bool = False
+    """Whether the machines are a cloud's that is asked for them."""
     clock: Callable[[], datetime] = _now
     """Gives the time, with its zone."""
     url_seconds: int = 6 * 3600

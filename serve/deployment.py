@@ -13,12 +13,14 @@ import ray
 from ray import serve as ray_serve
 
 from cluster.bare_worker import leave_arrow_out
-from cluster.cluster_file import cluster_of
+from cluster.cluster_file import ClusterFile, cluster_of
+from cluster.errors import ClusterFileBroken
 from cluster.machine_types import catalogue_file
+from cluster.provider import provider_of
 from serve.face import Face
 from storage.objects import open_store
 from storage.rooms import check_rooms
-from storage.settings import load_settings
+from storage.settings import Settings, load_settings
 from tasks.dispatcher import start_dispatcher
 from tasks.ray_live import RayDispatcher, RayLive
 from tasks.reporting import NAMESPACE
@@ -49,8 +51,20 @@ def build() -> FastAPI:
             secret=load_secret(settings),
             machine_types=catalogue_file(settings.data_dir),
             cluster=cluster_of(settings),
+            has_cloud=_has_cloud(settings),
         )
     )
+
+
+def _has_cloud(settings: Settings) -> bool:
+    """Say whether the dispatcher asks a cloud for its machines."""
+    if settings.cluster_file is None:
+        return False
+    try:
+        document = ClusterFile(settings.cluster_file, settings.kept_cluster_file).live()
+    except ClusterFileBroken:
+        return False
+    return provider_of(document) is not None
 
 
 class Replica:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from simyard.project import Project as Project
     from simyard.reason import Reason as Reason
     from simyard.reason import ReasonCode as ReasonCode
+    from simyard.rental import GroupCost as GroupCost
+    from simyard.rental import RentedMachine as RentedMachine
     from simyard.resources import Limits as Limits
     from simyard.resources import Resources as Resources
     from simyard.retry import Retry as Retry
@@ -76,6 +78,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Explanation",
+    "GroupCost",
     "IfDependencyFails",
     "InputFile",
     "InputFrom",
@@ -94,6 +97,7 @@ __all__ = [
     "Project",
     "Reason",
     "ReasonCode",
+    "RentedMachine",
     "Resources",
     "Retry",
     "RuntimeName",
@@ -150,6 +154,7 @@ _HOMES = {
     "simyard.progress": ("Stage", "Transferred"),
     "simyard.project": ("Project",),
     "simyard.reason": ("Reason", "ReasonCode"),
+    "simyard.rental": ("GroupCost", "RentedMachine"),
     "simyard.resources": ("Limits", "Resources"),
     "simyard.retry": ("Retry",),
     "simyard.simulator": ("Command", "Parameter", "RuntimeName", "SimulatorInfo"),

@@ -22,7 +22,7 @@ from simyard.files import InputFile
 from simyard.folder import hash_files, scan
 from simyard.groups import Groups
 from simyard.handle import Task
-from simyard.listings import Projects, Simulators, Tasks
+from simyard.listings import Machines, Projects, Simulators, Tasks
 from simyard.machine_type import MachineType
 from simyard.parameter_table import Grid, Table, gathered
 from simyard.profile import Profile, load_profile, normal_url
@@ -79,6 +79,7 @@ class Client:
         self.sweeps = Sweeps(self._connection)
         self.simulators = Simulators(self._connection)
         self.groups = Groups(self._connection)
+        self.machines = Machines(self._connection)
         self.projects = Projects(self._connection)
 
     def machine_types(self) -> tuple[MachineType, ...]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
 from simyard.connection import Connection
+from simyard.errors import InvalidInput
 from simyard.group import GroupChange, GroupEnd, GroupSpec, MachineGroup, Market
 from simyard.project import Pausing
+from simyard.rental import GroupCost
 from simyard.submission import refusal_of
 from simyard.words import Word
 
@@ -97,6 +99,22 @@ class Groups:
             Forbidden: it is another user's.
         """
         return self._send("POST", f"{_path(name)}:end", GroupEnd(now=now))
+
+    def cost(self, name: str, since: datetime | timedelta | None = None) -> GroupCost:
+        """Return what a group's machines have cost together, all in all or since a moment, or in the time until now.
+
+        Raises:
+            NotFound: there is no such group, and there was none.
+            InvalidInput: the moment lies in the future, or has no zone.
+        """
+        try:
+            moment = datetime.now(UTC) - since if isinstance(since, timedelta) else since
+        except OverflowError:
+            raise InvalidInput("is longer than time.", field="since", fix="Leave it out for all.") from None
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidInput("has no zone.", field="since", fix="Give for example datetime.now(UTC).")
+        params = {} if moment is None else {"since": moment.isoformat()}
+        return self._connection.ask(GroupCost, "GET", f"{_path(name)}/cost", params=params)
 
     def pause(self, name: str) -> None:
         """Let none of your tasks start in a group until `resume()`; what runs goes on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from simyard import errors
 from simyard.connection import Connection
 from simyard.handle import Task
 from simyard.project import Pausing, Project
+from simyard.rental import GroupCost, RentedMachine, RentedMachines
 from simyard.simulator import SimulatorInfo
 from simyard.status import Status
 from simyard.task import Task as TaskInfo
@@ -151,6 +153,22 @@ class Simulators:
     def list(self) -> tuple[SimulatorInfo, ...]:
         """Return every simulator of the catalogue."""
         return self._connection.ask(_Simulators, "GET", "/v1/simulators").simulators
+
+
+class Machines:
+    """The machines that a cloud has for this server, or had."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def page(self, *, ended: bool = False, group: str | None = None, limit: int = 200) -> RentedMachines:
+        """Return up to so many machines, those launched last first, and whether there are more."""
+        params = {"ended": ended, "limit": limit} | ({} if group is None else {"group": group})
+        return self._connection.ask(RentedMachines, "GET", "/v1/machines", params=params)
+
+    def list(self, *, ended: bool = False, group: str | None = None, limit: int = 200) -> tuple[RentedMachine, ...]:
+        """Return the machines that are there, or those that have ended, each with its price and its cost so far."""
+        return self.page(ended=ended, group=group, limit=limit).machines
 
 
 class Projects:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simyard.cli import group_changes, session
 from simyard.cli.failures import say
+from simyard.cli.machines import NO_PRICES
 from simyard.cli.options import Json
-from simyard.cli.show import say_json, say_table
+from simyard.cli.show import say_json, say_pairs, say_table
 from simyard.cli.text import moment, size
+from simyard.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simyard.group import Machine, MachineGroup
@@ -63,6 +66,40 @@ def _standing(group: MachineGroup) -> str:
     sizes = f"{group.min}" if group.min == group.max else f"{group.min} to {group.max}"
     ending = ", ending" if group.state == "ending" else ""
     return f"({len(group.machines)} {group.machine_type}, {sizes}{ending})"
+
+
+@commands.command("cost")
+def group_cost(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")],
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only the last so long, such as 30d or 12h.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Sum up what a group's machines have cost, in US dollars: an estimate from hours and known prices."""
+    with session.connect() as client:
+        found = client.groups.cost(name, since=None if since is None else _time(since))
+    if json_:
+        say_json(found)
+        return
+    if not found.has_cloud:
+        say(NO_PRICES)
+        return
+    told = [("group", found.group), ("machines", str(found.machines)), ("hours", f"{found.hours:.2f}")]
+    told.append(("cost", "no price is known" if found.cost is None else f"{found.cost:.2f} USD"))
+    if found.unpriced:
+        of = "this price" if found.unpriced == 1 else "these prices"
+        told.append(("without", f"{found.unpriced} of the machines: ask for {of} with simyard admin machine-types"))
+    say_pairs(told)
+
+
+def _time(text: str) -> timedelta:
+    from simyard.resources import parse_duration
+
+    try:
+        return timedelta(seconds=float(parse_duration(text)))
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{error}.", field="--since") from None
 
 
 GroupArgument = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]

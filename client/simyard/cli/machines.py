@@ -1,21 +1,32 @@
-"""`simyard machines`: what clouds sell, and for how much."""
+"""`simyard machines`: what clouds sell and for how much, and what the machines of this server have cost."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simyard.cli import session
+from simyard.cli.failures import say
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
-from simyard.cli.text import size
+from simyard.cli.text import ago, size
 from simyard.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simyard.machine_type import MachineType, Price
+    from simyard.rental import RentedMachine
 
-commands = typer.Typer(help="See the machine types.", no_args_is_help=True, rich_markup_mode=None)
+_GROUP = 10
+"""Characters of a group's name in a row."""
+
+commands = typer.Typer(
+    help="See the machine types, and the cloud's machines with what they cost.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @commands.command("types")
@@ -47,6 +58,76 @@ def list_types(
         fixed=(0, 1, 2, 3, 4, 5, 6, 7, 8),
         right=(1, 2, 4, 5, 6),
     )
+
+
+@commands.command("list")
+def list_machines(
+    ended: Annotated[bool, typer.Option("--ended", help="Those that have ended, and why.")] = False,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this machine group.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="At most so many.")] = 200,
+    json_: Json = False,
+) -> None:
+    """List the cloud's machines with uptime, price an hour and cost so far, in US dollars; the newest first."""
+    with session.connect() as client:
+        found = client.machines.page(ended=ended, group=group, limit=limit)
+    if json_:
+        say_json(found)
+        return
+    if not found.has_cloud:
+        say(NO_PRICES)
+        return
+    if ended:
+        _say_ended(found.machines)
+    else:
+        _say_there(found.machines)
+    if found.more:
+        say(f"These are the {limit} that were launched last; --limit shows more.")
+
+
+NO_PRICES = "No prices are known: this server's machines are no cloud's. `simyard groups list` shows them."
+
+
+def _say_there(machines: Sequence[RentedMachine]) -> None:
+    say_table(
+        ("MACHINE", "GROUP", "TYPE", "SPOT", "HOURS", "USD/H", "USD"),
+        [
+            (
+                one.id,
+                _short(one.group),
+                one.machine_type,
+                "yes" if one.market == "spot" else "no",
+                f"{one.hours:.1f}",
+                _usd(one.price_per_hour),
+                _cost(one),
+            )
+            for one in machines
+        ],
+        fixed=(0, 1, 2, 3, 4, 5, 6),
+        right=(4, 5, 6),
+    )
+
+
+def _say_ended(machines: Sequence[RentedMachine]) -> None:
+    say_table(
+        ("MACHINE", "GROUP", "HOURS", "USD", "ENDED"),
+        [(one.id, _short(one.group), f"{one.hours:.1f}", _cost(one), _end(one)) for one in machines],
+        fixed=(0, 1, 2, 3),
+        right=(2, 3),
+        prose=(4,),
+    )
+
+
+def _cost(one: RentedMachine) -> str:
+    return "?" if one.cost is None else f"{one.cost:.2f}"
+
+
+def _end(one: RentedMachine) -> str:
+    return f"{ago(one.ended_at or one.last_seen_at, datetime.now(UTC))}: {one.why_ended or 'nobody knows why'}"
+
+
+def _short(name: str) -> str:
+    # A row must fit a terminal, and a name may have 63 characters.
+    return name if len(name) <= _GROUP else name[: _GROUP - 1] + "…"
 
 
 def _row(one: MachineType, price: Price) -> tuple[str, ...]:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,8 @@ from tasks.stimulus import End
 from tests.integration.client.conftest import Served
 from tests.integration.serve.server import wait_for
 from tests.unit.client.conftest import WEIRD
+from tests.unit.tasks.samples import NOW, later
+from tests.unit.tasks.store_suite import rental
 
 INPUT = ("-p", "input_file=town.inp")
 
@@ -231,6 +236,43 @@ def test_an_id_that_does_not_exist_is_refused(served: Served, command: str) -> N
         result = served.cli("tasks", command, task)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith("error: ")
+
+
+def test_machines_and_their_cost_fit_a_terminal(served: Served) -> None:
+    there = rental(
+        "i-0123456789abcdef0", group="weather-and-waves", machine_type="c7i.metal-24xl", launched_at=later(-9e6)
+    )
+    gone = replace(
+        there, id="i-0123456789abcdef1", ended_at=NOW, why_ended="it has not joined Ray within 9 min of its launch"
+    )
+    served.face.store.keep_rentals([there, gone, replace(there, id="i-2", group="dear", price_per_hour=None)])
+    for arguments in (("machines", "list"), ("machines", "list", "--ended")):
+        said = served.cli(*arguments).stdout
+        assert "i-0123456789abcdef" in said
+        assert max(len(line) for line in said.splitlines()) <= 80, said
+    why = " ".join(line[46:].strip() for line in served.cli("machines", "list", "--ended").stdout.splitlines())
+    assert "ago: it has not joined Ray within 9 min of its launch" in why
+    assert "i-2" not in served.cli("machines", "list", "--group", "weather-and-waves").stdout
+    assert "--limit" in served.cli("machines", "list", "--limit", "1").stderr
+    assert [one["id"] for one in _json(served, "machines", "list", "--ended")["machines"]] == [gone.id]
+    cost: Any = _json(served, "groups", "cost", "weather-and-waves")
+    assert cost["machines"] == 2
+    assert cost["cost"] == pytest.approx(cost["hours"] * 0.5)
+    said = served.cli("groups", "cost", "weather-and-waves", "--since", "20000d").stdout
+    assert re.search(r"^cost +[0-9.]+ USD$", said, re.MULTILINE), said
+    assert "no price is known" in served.cli("groups", "cost", "dear").stdout
+    for text in ("soon", "9" * 400):
+        refused = served.cli("groups", "cost", "dear", "--since", text)
+        assert (refused.exit_code, "since" in refused.stderr) == (2, True)
+
+
+def test_without_a_cloud_no_cost_is_shown(served: Served) -> None:
+    for arguments in (("machines", "list"), ("machines", "list", "--ended"), ("groups", "cost", "local")):
+        said = served.cli(*arguments).stderr
+        assert said.startswith("No prices are known: ")
+        assert max(len(line) for line in said.splitlines()) <= 110
+    assert _json(served, "groups", "cost", "local")["cost"] is None
+    assert served.cli("groups", "cost", "nowhere").exit_code == 2
 
 
 def test_catalogue_and_groups(served: Served) -> None:

@@ -38,6 +38,8 @@ CLOSED = [
     ("PATCH", "/v1/groups/local"),
     ("POST", "/v1/groups/local:end"),
     ("GET", "/v1/machine-types"),
+    ("GET", "/v1/machines"),
+    ("GET", "/v1/groups/local/cost"),
     ("POST", "/v1/groups/local:pause"),
     ("POST", "/v1/groups/local:resume"),
     ("GET", "/v1/projects"),
