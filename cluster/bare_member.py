@@ -24,7 +24,8 @@ from ray._private.services import get_node_ip_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no types here
 from ray.core.generated import autoscaler_pb2
 
-from cluster.labels import CARRIER, LET_GO
+from cluster.carriers import carriers_of
+from cluster.labels import LET_GO
 
 _TICK = 0.5
 
@@ -73,11 +74,13 @@ def _heed_notices(node: Node, gcs_address: str) -> None:
         ends_ms = int((time.time() + float(line)) * 1000)
         reason = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION  # type: ignore[attr-defined]  # likewise
         # First nothing more is placed here; then what carries a run saves it and gives it back.
-        GcsClient(address=gcs_address).drain_node(node.node_id, reason, "The machine is taken away.", ends_ms)
-        for process in psutil.Process().children(recursive=True):
+        try:
+            GcsClient(address=gcs_address).drain_node(node.node_id, reason, "The machine is taken away.", ends_ms)
+        except Exception as error:  # noqa: BLE001 - Ray raises whatever its C++ does, and the runs are saved all the same
+            print(f"the head does not hear of it: {error}", file=sys.stderr, flush=True)  # noqa: T201 - likewise
+        for process in carriers_of(psutil.Process()):
             with suppress(psutil.Error):
-                if process.name().startswith(CARRIER) or process.cmdline()[0].startswith(CARRIER):
-                    process.terminate()
+                process.terminate()
 
 
 if __name__ == "__main__":

@@ -226,10 +226,19 @@ def live_document(
         plan = {"head": head, "group": name, "type": one.name, "memory": one.shape.memory, "cpus": one.shape.cpus}
         if (ends := options.get(GROUPS, {}).get(name, {}).get("ends_at")) is not None:
             plan["ends_at"] = ends
+        if "lost_seconds" in options:
+            plan["lost_seconds"] = _seconds(options["lost_seconds"])
         node_type["node_config"]["UserData"] = user_data(
             plan, environment, python=options.get("python", _PYTHON), setup=tuple(options.get("worker_setup", ()))
         )
     return made
+
+
+def _seconds(said: object) -> float:
+    if isinstance(said, bool) or not isinstance(said, int | float) or not said > 0:
+        field, fix = "metadata.simyard.lost_seconds", "Write a number of seconds, such as 600."
+        raise InvalidInput(f"{said!r} is no time.", field=field, fix=fix)
+    return float(said)
 
 
 def _tagged(node_config: Mapping[str, Any], tags: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 `python -m cluster.join` reads what to do from its standard input: a JSON object with the `plan` that the head made and
 the `environment` of all of the machine's processes. It is the last line of a machine's UserData. When the head has not
-been heard of for some minutes the machine is switched off, so that nobody pays for one that was forgotten.
+been heard of for some minutes, or when the plan's `ends_at` has come, the machine is switched off, so that nobody pays
+for one that was forgotten. Before that its runs keep their restart files in the storage.
 """
 
 from __future__ import annotations
@@ -18,16 +19,23 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+import psutil
+
 from cluster import instance
+from cluster.carriers import carriers_of
 from cluster.labels import GROUP_LABEL, LET_GO
 from simyard.resources import MIB
 
 log = logging.getLogger("simyard.join")
 
 LOST_SECONDS = 600.0
-"""How long the head may not answer before the machine is switched off."""
+"""How long the head may not answer before the machine is switched off, where the plan has no `lost_seconds`."""
+_SAVE_SECONDS = 30.0
+"""How long the runs of a machine that is about to be switched off may take to keep what can be kept."""
 _LET_GO_SECONDS = 120.0
 """How long a machine that Ray has let go waits to be ended, before it joins again."""
 _TICK = 1.0
@@ -48,6 +56,7 @@ def main() -> int:
     environment |= instance.identity(plan["type"])
     os.environ.update(environment)
     member = _Member(plan)
+    watchdog = Watchdog.of(plan)
     tries, heard, let_go = 0, time.monotonic(), 0.0
     notices = instance.Notices()
     while not leaving.is_set():
@@ -55,8 +64,15 @@ def main() -> int:
             log.warning("this machine is taken away in %.0f s", seconds)
             member.leave(seconds)
             let_go = time.monotonic() + seconds + _LET_GO_SECONDS
-        if _answers(plan["head"]):
-            heard = time.monotonic()
+        answers = _answers(plan["head"])
+        heard = time.monotonic() if answers else heard
+        if (why := watchdog.why_off(datetime.now(UTC), time.monotonic() - heard)) is not None:
+            log.error("switching this machine off: %s", why)
+            member.save(_SAVE_SECONDS, is_heard=answers)
+            member.stop()
+            instance.switch_off()
+            return 1
+        if answers:
             if member.is_alive():
                 tries = 0
             elif member.was_let_go():
@@ -68,14 +84,37 @@ def main() -> int:
                     leaving.wait(_PAUSES[min(tries, len(_PAUSES)) - 1])
                 tries += 1
                 member.start()
-        elif time.monotonic() - heard > LOST_SECONDS:
-            log.error("%s has not answered for %.0f s: switching this machine off", plan["head"], LOST_SECONDS)
-            member.stop()
-            instance.switch_off()
-            return 1
         leaving.wait(_TICK)
     member.stop()
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watchdog:
+    """When a machine switches itself off, whoever lives or not."""
+
+    lost_seconds: float = LOST_SECONDS
+    """For so long the head may not answer."""
+    ends_at: datetime | None = None
+    """Never later than this, even where the head answers; None: no such moment was given."""
+
+    @classmethod
+    def of(cls, plan: Mapping[str, Any]) -> Watchdog:
+        """Return what a plan says.
+
+        Raises:
+            ValueError: its `ends_at` is no moment with a zone.
+        """
+        ends_at = None if plan.get("ends_at") is None else datetime.fromisoformat(plan["ends_at"])
+        if ends_at is not None and ends_at.tzinfo is None:
+            raise ValueError(f"ends_at is {plan['ends_at']}, which has no zone")
+        return cls(lost_seconds=float(plan.get("lost_seconds", LOST_SECONDS)), ends_at=ends_at)
+
+    def why_off(self, now: datetime, silent: float) -> str | None:
+        """Return why the machine is to be switched off now, where the head was last heard so many seconds ago."""
+        if self.ends_at is not None and now >= self.ends_at:
+            return f"its time is over since {self.ends_at.isoformat()}"
+        return f"the head has not answered for {silent:.0f} s" if silent > self.lost_seconds else None
 
 
 def _answers(head: str) -> bool:
@@ -121,6 +160,22 @@ class _Member:
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 print(seconds, file=self._process.stdin, flush=True)
+
+    def save(self, seconds: float, *, is_heard: bool) -> None:
+        """Let what carries runs keep what can be kept; returns when it has ended, or after so many seconds."""
+        if self._process is None:
+            return
+        with suppress(psutil.Error):
+            carriers = carriers_of(psutil.Process(self._process.pid))
+            if is_heard:
+                # The head hears that they are given back, and places nothing more here.
+                self.leave(seconds)
+            else:
+                for carrier in carriers:
+                    with suppress(psutil.Error):
+                        carrier.terminate()
+            _, left = psutil.wait_procs(carriers, timeout=seconds)
+            log.info("%d runs were told to end, %d have not", len(carriers), len(left))
 
     def was_let_go(self) -> bool:
         """Say once whether they have ended since Ray wanted it so, and not by an accident."""

@@ -110,8 +110,10 @@ class AttemptRun:
     def take_last_snapshot(self, patience: float) -> None:
         """Keep the restart files, where there are some, before this process ends; takes at most `patience` seconds."""
         ends = time.monotonic() + patience
-        with suppress(NoSnapshot):
-            self.checkpoint(patience)
+        # The head may be lost, and this machine with it: then nobody can say that the attempt is still the current one.
+        if self._checkpoints is not None and not self._is_superseded:
+            with suppress(NoSnapshot):
+                self._checkpoints.take(patience, last=True)
         self._reports.flush(max(0.0, ends - time.monotonic()))
 
     def carry(self) -> None:

@@ -88,7 +88,7 @@ class Checkpoints:
         self._confirm, self._tell = confirm, tell
         self._number: int | None = None
         self._last: tuple[Stamps, Snapshot] | None = None
-        self._was_trouble = False
+        self._was_trouble = self._is_last = False
         self._asked = self._answered = 0
         self._answer: Snapshot | SimyardError = NoSnapshot()
         self._closed = False
@@ -100,8 +100,11 @@ class Checkpoints:
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
 
-    def take(self, patience: float) -> Snapshot:
+    def take(self, patience: float, *, last: bool = False) -> Snapshot:
         """Return a snapshot of the restart files as they are now, or the newest one where they are still the same.
+
+        The `last` one is kept also where the lease does not hold: it bears its attempt's number, so that the snapshots
+        of another attempt that may have taken over count as newer.
 
         Raises:
             NoSnapshot: the commands do not run, there are no restart files, or there is none within `patience` seconds.
@@ -109,6 +112,7 @@ class Checkpoints:
         with self._changed:
             if self._thread is None or self._closed:
                 raise NoSnapshot("The commands of the task do not run now.", fix="Ask while it is running.")
+            self._is_last = self._is_last or last
             self._asked += 1
             ticket = self._asked
             self._changed.notify_all()
@@ -178,8 +182,7 @@ class Checkpoints:
             self._copy,
             stopped=lambda: self._closed,
             retries=_RETRIES,
-            # A process that was frozen for longer than its lease has been replaced.
-            confirm=lambda: self._confirm(lambda: self._closed),
+            confirm=self._confirmed,
         )
         remove_tree(self._copy)
         self._last = stamps, snapshot
@@ -190,6 +193,11 @@ class Checkpoints:
         except StorageUnavailable as error:
             log.warning("older snapshots of %s are left: %s", work.box, error)
         return snapshot
+
+    def _confirmed(self) -> None:
+        # A process that was frozen for longer than its lease has been replaced.
+        if not self._is_last:
+            self._confirm(lambda: self._closed or self._is_last)
 
     def _copied(self) -> Stamps:
         for number in range(_TRIES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Cluster:
         return [one for one, kind in types if kind is not None and node_type in (None, kind)]
 
 
-def _overridden(cloud: Cloud, environments: Path, limit: int | None) -> dict[str, Any]:
+def _overridden(cloud: Cloud, environments: Path, limit: int | None, lost_seconds: float | None) -> dict[str, Any]:
     """Return our cluster file with what an operator changes, and with machines that fit into this one."""
     text = (ROOT / "cluster.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
     document: dict[str, Any] = yaml.safe_load(text)
@@ -47,6 +47,8 @@ def _overridden(cloud: Cloud, environments: Path, limit: int | None) -> dict[str
     document["idle_timeout_minutes"] = 0.1
     setup = ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
     document["metadata"]["simyard"]["worker_setup"] = setup
+    if lost_seconds is not None:
+        document["metadata"]["simyard"]["lost_seconds"] = lost_seconds
     for node_type in document["available_node_types"].values():
         changed = {"ImageId": cloud.image, "SubnetIds": [cloud.subnet], "KeyName": "key", "InstanceType": "c7i.large"}
         if limit is not None and "labels" in node_type:
@@ -58,10 +60,13 @@ def _overridden(cloud: Cloud, environments: Path, limit: int | None) -> dict[str
 
 
 @contextmanager
-def running_cluster(folder: Path, *, boot_seconds: float = 1.0, limit: int | None = None) -> Iterator[Cluster]:
+def running_cluster(
+    folder: Path, *, boot_seconds: float = 1.0, limit: int | None = None, lost_seconds: float | None = None
+) -> Iterator[Cluster]:
     """Launch the cluster from the user's own machine, and take it down again; nothing of it is left then.
 
-    `limit` is the most machines of a group, by default those of the file.
+    `limit` is the most machines of a group, by default those of the file; after `lost_seconds` without the head a
+    machine switches itself off.
     """
     environments, place = folder / "environments", folder / "cloud"
     place.mkdir()
@@ -70,15 +75,15 @@ def running_cluster(folder: Path, *, boot_seconds: float = 1.0, limit: int | Non
     prepare_environment(environments, spec.name, spec.versions[0], lambda: False)
     with (
         running_cloud(place, boot_seconds, shown=[environments]) as cloud,
-        _launched(cloud, environments, limit) as cluster,
+        _launched(cloud, _overridden(cloud, environments, limit, lost_seconds)) as cluster,
     ):
         yield cluster
 
 
 @contextmanager
-def _launched(cloud: Cloud, environments: Path, limit: int | None) -> Iterator[Cluster]:
+def _launched(cloud: Cloud, document: Mapping[str, Any]) -> Iterator[Cluster]:
     home = cloud.desk.home
-    (home / "cluster.yaml").write_text(yaml.safe_dump(_overridden(cloud, environments, limit)))
+    (home / "cluster.yaml").write_text(yaml.safe_dump(document))
     (home / "key.pem").write_bytes(cloud.key.read_bytes())
     (home / "key.pem").chmod(0o600)
     cloud.client("s3").create_bucket(Bucket="my-bucket", CreateBucketConfiguration={"LocationConstraint": cloud.region})

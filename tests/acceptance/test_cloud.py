@@ -33,6 +33,30 @@ def test_a_group_follows_its_tasks_from_none_and_back(tmp_path: Path) -> None:
         head_killed(cluster, case)
 
 
+def test_a_machine_whose_head_is_dead_keeps_what_its_run_has_and_ends_itself(tmp_path: Path) -> None:
+    with running_cluster(tmp_path, lost_seconds=15) as cluster:
+        case = ROOT / "simulators" / "swmm" / "example"
+        script = "echo half > part; sleep 600"
+        checkpoint = {"files": ["part"], "every": "1h"}
+        task = cluster.client.run("swmm", case, commands=[["sh", "-c", script]], checkpoint=checkpoint)
+        until(lambda: task.refresh().status.value == "running", 300, what="its start")
+        until(lambda: "part" in {file.path for file in task.files()}, 60, what="its restart file")
+        [machine] = cluster.machines("local")
+        [head] = cluster.machines("head")
+        objects = cluster.cloud.client("s3")
+
+        def kept() -> list[str]:
+            told = objects.list_objects_v2(Bucket="my-bucket", Prefix=f"simyard/tasks/{task.id}/")
+            return [one["Key"] for one in told.get("Contents", ()) if "snapshot" in one["Key"]]
+
+        assert kept() == []
+        cluster.cloud.kill(head.id)
+        until(lambda: cluster.cloud.instances("pending", "running") == [], 200, what="the end of the machine")
+        told = cluster.cloud.ec2.describe_instances(InstanceIds=[machine.id])["Reservations"][0]["Instances"][0]
+        assert told["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+        assert any(key.endswith(".parquet") for key in kept()), kept()
+
+
 def head_killed(cluster: Cluster, case: Path) -> None:
     """Kill Ray's head under a task: the server comes back, the machine joins again, and the task just goes on."""
     script = "echo begun; while [ ! -e /root/go ]; do sleep 0.2; done; echo over"

@@ -177,6 +177,8 @@ class Keeper:
         with self._api.lock:
             known = {instance.id: instance for instance in self._instances()}
             for name, place in self._places.items():
+                if place.machine.is_off() and known[name].state == "running":
+                    _switch_off(known[name])
                 if place.ends_at is not None and now >= place.ends_at and known[name].state == "running":
                     _take_away(known[name])
             # An instance elsewhere than in the cloud's network is told as running, and is nothing.
@@ -235,6 +237,16 @@ def _take_away(instance: Any) -> None:
         else ("Server.InternalError", "Internal error on launch")
     )
     instance.state_reason.code, instance.state_reason.message = code, f"{code}: {text}"
+
+
+def _switch_off(instance: Any) -> None:
+    """Let the emulator say that a machine has switched itself off; it is ended where it was launched to be."""
+    if instance.instance_initiated_shutdown_behavior == "terminate":
+        instance.terminate()
+    else:
+        instance.stop()
+    text = "Client.InstanceInitiatedShutdown"
+    instance.state_reason.code, instance.state_reason.message = text, f"{text}: Instance initiated shutdown"
 
 
 def main(folder: Path, region: str, boot_seconds: float, environment: dict[str, str], image: list[str]) -> None:

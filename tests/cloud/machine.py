@@ -19,7 +19,7 @@ _INIT = Path(__file__).with_name("machine.sh")
 _PROJECT = Path(__file__).parents[2]
 _SEEN = sorted({str(_PROJECT), sys.prefix, sys.base_prefix})
 """What a machine sees of the host even where its own folders would cover it."""
-_PATH = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH = f"/run/bin:{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Machine:
@@ -35,7 +35,8 @@ class Machine:
         self._pid = 0
         for folder in ("root/.ssh", "run/sshd", "run/lock", "tmp"):
             (disk / folder).mkdir(parents=True, exist_ok=True)
-        (disk / "run/booted").unlink(missing_ok=True)
+        for mark in ("booted", "off"):
+            (disk / "run" / mark).unlink(missing_ok=True)
         (disk / "root/.ssh/authorized_keys").write_text(key)
         shutil.copy(host_key, disk / "run/host-key")
         switch.connect(self.network, address, public)
@@ -72,6 +73,10 @@ class Machine:
             [init] = psutil.Process(self._process.pid).children()
             self._pid = init.pid
         return self._pid
+
+    def is_off(self) -> bool:
+        """Say whether it was switched off from within."""
+        return self._process is not None and self._process.poll() is not None and (self.disk / "run/off").exists()
 
     def kill(self) -> None:
         """Kill all processes of the machine at once, and wait until they are gone."""

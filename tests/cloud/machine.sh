@@ -47,6 +47,15 @@ runroot = "/run/containers/storage"
 additionalimagestores = [$([ ! -d /run/images ] || echo '"/run/images"')]
 END
 
+# Whoever switches it off ends its first process, and all others with it.
+mkdir -p /run/bin
+cat >/run/bin/shutdown <<'END'
+#!/bin/bash
+touch /run/off
+kill -TERM 1
+END
+chmod +x /run/bin/shutdown
+
 cd /root
 if [ -e /run/user-data ]; then /run/user-data & fi
 touch /run/booted

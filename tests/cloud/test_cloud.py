@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
+from cluster.aws import AwsProvider
+from cluster.cluster_file import user_data
+from cluster.errors import ProviderFailed
+from cluster.provider import Kind
 from tests.cloud.cloud import Cloud, need_cloud, running_cloud
 from tests.cloud.faults import Fault
 from tests.leftovers import left_of_cloud, nothing_left_of_cloud
@@ -212,6 +216,77 @@ def test_a_preempted_machine_has_notice_and_is_then_taken_away(cloud: Cloud) -> 
     until(lambda: cloud.instance(name).state == "terminated", what="the end of the preempted machine")
     assert time.monotonic() - begun >= 6
     assert cloud.instance(name).pid == 0
+
+
+def test_a_cluster_s_machines_are_listed_whole_or_not_at_all_and_their_end_may_be_asked_for_twice(cloud: Cloud) -> None:
+    tags = {"ray-cluster-name": "ours", "ray-node-type": "worker", "ray-user-node-type": "t", "simyard-group": "g"}
+    [name, _other] = cloud.launch(2)
+    cloud.ec2.create_tags(Resources=[name], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    provider = AwsProvider("ours", cloud.region, client=_hasty(cloud))
+    [one] = provider.list()
+    assert (one.id, one.kind, one.group, one.machine_type, one.market) == (
+        name,
+        Kind.WORKER,
+        "g",
+        "m5.large",
+        "on-demand",
+    )
+    assert (one.address, one.zone, one.is_ending) == (cloud.instance(name).address, f"{cloud.region}a", False)
+    assert abs(datetime.now(UTC) - one.launched_at) < timedelta(minutes=5)
+    for fault in (Fault.THROTTLED, Fault.BROKEN, Fault.NOT_ALLOWED, Fault.ANSWER_LOST):
+        cloud.inject(fault, action="DescribeInstances")
+        with pytest.raises(ProviderFailed):
+            provider.list()
+    cloud.inject(Fault.LIST_EMPTY)
+    assert provider.list() == ()
+    cloud.inject(Fault.ANSWER_LOST, action="TerminateInstances")
+    with pytest.raises(ProviderFailed):
+        provider.end([name])
+    provider.end([name])
+    [over] = provider.list()
+    assert (over.is_ending, over.why_ended) == (True, "the autoscaler or an operator ended it")
+    assert over.ended_at is not None
+    provider.end([name, "i-00000000000000000"])
+
+
+def _launched_to_end(cloud: Cloud, plan: dict[str, Any], *, behaviour: str = "terminate") -> str:
+    """Launch a machine that joins a cluster as ours do, and return its id."""
+    told = cloud.ec2.run_instances(
+        ImageId=cloud.image,
+        InstanceType="m5.large",
+        SubnetId=cloud.subnet,
+        MinCount=1,
+        MaxCount=1,
+        InstanceInitiatedShutdownBehavior=behaviour,
+        UserData=user_data({"group": "g", "type": "t", "cpus": 1, "memory": 2**30} | plan, {}, python=sys.executable),
+    )
+    return str(told["Instances"][0]["InstanceId"])
+
+
+def _end_of(cloud: Cloud, name: str) -> tuple[str, str]:
+    """Return state and reason of an instance that has ended."""
+    until(lambda: cloud.instance(name).state not in ("pending", "running"), 90, what=f"its end: {cloud.console(name)}")
+    [told] = cloud.ec2.describe_instances(InstanceIds=[name])["Reservations"][0]["Instances"]
+    return told["State"]["Name"], told["StateReason"]["Code"]
+
+
+@pytest.mark.parametrize(("behaviour", "state"), [("terminate", "terminated"), ("stop", "stopped")])
+def test_a_machine_whose_head_is_dead_ends_itself(cloud: Cloud, behaviour: str, state: str) -> None:
+    nobody = cloud.desk.address + ":6379"
+    name = _launched_to_end(cloud, {"head": nobody, "lost_seconds": 4}, behaviour=behaviour)
+    assert _end_of(cloud, name) == (state, "Client.InstanceInitiatedShutdown")
+    assert "the head has not answered" in cloud.console(name)
+    assert cloud.instances("pending", "running") == []
+
+
+def test_a_machine_ends_itself_when_its_time_is_over_though_its_head_answers(cloud: Cloud) -> None:
+    answering = cloud.environment["AWS_ENDPOINT_URL"].removeprefix("http://")
+    ends_at = datetime.now(UTC) + timedelta(seconds=12)
+    name = _launched_to_end(cloud, {"head": answering, "ends_at": ends_at.isoformat()})
+    assert _end_of(cloud, name) == ("terminated", "Client.InstanceInitiatedShutdown")
+    assert datetime.now(UTC) >= ends_at
+    assert "its time is over" in cloud.console(name)
+    assert cloud.instances("pending", "running") == []
 
 
 @pytest.mark.parametrize("fault", [Fault.NO_CAPACITY, Fault.NO_QUOTA, Fault.NO_SPOT_QUOTA, Fault.NOT_ALLOWED])

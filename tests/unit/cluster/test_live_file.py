@@ -62,6 +62,18 @@ def test_machines_are_tagged_with_group_and_server_beside_the_operator_s_own_tag
     assert unnamed == [{"ResourceType": "instance", "Tags": [{"Key": GROUP_LABEL, "Value": "gpu"}]}]
 
 
+def test_how_long_a_machine_waits_for_its_head_is_what_the_operator_says() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["metadata"]["simyard"]["lost_seconds"] = 20
+    made = live_document(document, {}, "10.0.0.1:6379", {})["available_node_types"]["local"]["node_config"]
+    assert told(made["UserData"])["plan"]["lost_seconds"] == 20.0
+    assert "lost_seconds" not in told(live({})["available_node_types"]["local"]["node_config"]["UserData"])["plan"]
+    for wrong in ("soon", 0, -1, True, None, float("nan")):
+        document["metadata"]["simyard"]["lost_seconds"] = wrong
+        with pytest.raises(InvalidInput, match="no time"):
+            live_document(document, {}, "10.0.0.1:6379", {})
+
+
 def test_the_live_file_is_read_as_it_is(tmp_path: Path) -> None:
     found = file(tmp_path)
     found.write(live_document(found.read(), {"local": 3}, "10.0.0.1:6379", {}))
