@@ -23,6 +23,7 @@ from cluster.fleet import Room, offered_memory
 from cluster.group_record import GROUPS, OPTIONS
 from cluster.labels import EC2_PROVIDER, GENERATION_TAG, GROUP_LABEL, LAUNCHES
 from cluster.machine_types import find_type, list_types
+from simyard.errors import InvalidInput
 from simyard.group import Market
 from storage.settings import Settings
 

@@ -2,7 +2,7 @@
 
 `python -m cluster.join` reads what to do from its standard input: a JSON object with the `plan` that the head made and
 the `environment` of all of the machine's processes. It is the last line of a machine's UserData. When the head has not
-been heard of for some minutes, or when the plan's `ends_at` has come, the machine is switched off, so that nobody pays
+been heard of for some minutes, or for one after the plan's `ends_at`, the machine is switched off, so that nobody pays
 for one that was forgotten. Before that its runs keep their restart files in the storage.
 """
 
@@ -36,6 +36,8 @@ LOST_SECONDS = 600.0
 """How long the head may not answer before the machine is switched off, where the plan has no `lost_seconds`."""
 _SAVE_SECONDS = 30.0
 """How long the runs of a machine that is about to be switched off may take to keep what can be kept."""
+OVER_SECONDS = 60.0
+"""How long it may not answer after the moment at which the machine is to end."""
 _LET_GO_SECONDS = 120.0
 """How long a machine that Ray has let go waits to be ended, before it joins again."""
 _TICK = 1.0
@@ -68,7 +70,7 @@ def main() -> int:
         heard = time.monotonic() if answers else heard
         if (why := watchdog.why_off(datetime.now(UTC), time.monotonic() - heard)) is not None:
             log.error("switching this machine off: %s", why)
-            member.save(_SAVE_SECONDS, is_heard=answers)
+            member.save(_SAVE_SECONDS)
             member.stop()
             instance.switch_off()
             return 1
@@ -91,12 +93,12 @@ def main() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Watchdog:
-    """When a machine switches itself off, whoever lives or not."""
+    """When a machine switches itself off."""
 
     lost_seconds: float = LOST_SECONDS
     """For so long the head may not answer."""
     ends_at: datetime | None = None
-    """Never later than this, even where the head answers; None: no such moment was given."""
+    """After this a short silence is enough; a head that answers ends its machines itself, maybe later."""
 
     @classmethod
     def of(cls, plan: Mapping[str, Any]) -> Watchdog:
@@ -112,9 +114,11 @@ class Watchdog:
 
     def why_off(self, now: datetime, silent: float) -> str | None:
         """Return why the machine is to be switched off now, where the head was last heard so many seconds ago."""
-        if self.ends_at is not None and now >= self.ends_at:
-            return f"its time is over since {self.ends_at.isoformat()}"
-        return f"the head has not answered for {silent:.0f} s" if silent > self.lost_seconds else None
+        if silent > self.lost_seconds:
+            return f"the head has not answered for {silent:.0f} s"
+        if self.ends_at is not None and now >= self.ends_at and silent > OVER_SECONDS:
+            return f"its time is over since {self.ends_at.isoformat()}, and the head does not answer"
+        return None
 
 
 def _answers(head: str) -> bool:
@@ -161,19 +165,15 @@ class _Member:
             with suppress(BrokenPipeError):
                 print(seconds, file=self._process.stdin, flush=True)
 
-    def save(self, seconds: float, *, is_heard: bool) -> None:
+    def save(self, seconds: float) -> None:
         """Let what carries runs keep what can be kept; returns when it has ended, or after so many seconds."""
         if self._process is None:
             return
         with suppress(psutil.Error):
             carriers = carriers_of(psutil.Process(self._process.pid))
-            if is_heard:
-                # The head hears that they are given back, and places nothing more here.
-                self.leave(seconds)
-            else:
-                for carrier in carriers:
-                    with suppress(psutil.Error):
-                        carrier.terminate()
+            for carrier in carriers:
+                with suppress(psutil.Error):
+                    carrier.terminate()
             _, left = psutil.wait_procs(carriers, timeout=seconds)
             log.info("%d runs were told to end, %d have not", len(carriers), len(left))
 

@@ -21,7 +21,7 @@ from serve.machines import GroupMemory, memory_of
 from serve.problems import PROBLEMS
 from serve.projects import OneGroup
 from serve.streams import json_answer
-from simyard.errors import Conflict, Forbidden, InvalidInput, NotFound
+from simyard.errors import Conflict, InvalidInput, NotFound, NotYours
 from simyard.group import GroupChange, GroupEnd, GroupSpec, MachineGroup
 from simyard.words import Word
 from tasks.rules import Pause
@@ -190,7 +190,7 @@ def _own(context: Context, name: str, user: str) -> GroupRecord:
         fix = "Change the cluster file and run `ray up` again." if context.cluster is not None else None
         raise Conflict(f"The group {name} was not made by a command.", field="group", fix=fix)
     if found[0].user != user:
-        raise Forbidden(f"The group {name} is {found[0].user}'s.", field="group", fix=f"Ask {found[0].user}.")
+        raise NotYours(f"The group {name} is {found[0].user}'s.", field="group", fix=f"Ask {found[0].user}.")
     return found[0]
 
 

@@ -9,7 +9,7 @@ The tree::
     ├── NotFound                      no such task, simulator, file or table
     ├── Conflict                      the request contradicts what is already stored
     ├── Unauthorized                  the API key is missing, wrong or expired
-    ├── Forbidden                     it is another user's
+    ├── NotYours                      it is another user's
     ├── TooLarge                      a body or a file is over its limit
     ├── Unavailable                   the server, the store or the storage cannot be reached at present
     ├── Damaged                       bytes that arrived are not those that were sent
@@ -81,11 +81,11 @@ class Unauthorized(SimyardError):  # noqa: N818
     kind = "unauthorized"
 
 
-class Forbidden(SimyardError):  # noqa: N818
+class NotYours(SimyardError):  # noqa: N818
     """It belongs to another user."""
 
     status = 403
-    kind = "forbidden"
+    kind = "not-yours"
 
 
 class TooLarge(SimyardError):  # noqa: N818

@@ -84,7 +84,7 @@ class Groups:
         Raises:
             InvalidInput: a field is wrong.
             Conflict: it stands in the cluster file, or is ending.
-            Forbidden: it is another user's.
+            NotYours: it is another user's.
         """
         given = {"count": count, "min": min, "max": max, "idle": idle, "ends_at": ends_at}
         return self._send("PATCH", _path(name), _checked(GroupChange, given))
@@ -96,7 +96,7 @@ class Groups:
 
         Raises:
             Conflict: it stands in the cluster file.
-            Forbidden: it is another user's.
+            NotYours: it is another user's.
         """
         return self._send("POST", f"{_path(name)}:end", GroupEnd(now=now))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -13,7 +12,7 @@ from simyard import errors
 from simyard.connection import Connection
 from simyard.handle import Task
 from simyard.project import Pausing, Project
-from simyard.rental import GroupCost, RentedMachine, RentedMachines
+from simyard.rental import RentedMachine, RentedMachines
 from simyard.simulator import SimulatorInfo
 from simyard.status import Status
 from simyard.task import Task as TaskInfo

@@ -48,7 +48,7 @@ def error_of(problem: Problem) -> errors.SimyardError:
         errors.NotFound,
         errors.Conflict,
         errors.Unauthorized,
-        errors.Forbidden,
+        errors.NotYours,
         errors.TooLarge,
         errors.Unavailable,
     ):

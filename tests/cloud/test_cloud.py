@@ -279,16 +279,6 @@ def test_a_machine_whose_head_is_dead_ends_itself(cloud: Cloud, behaviour: str, 
     assert cloud.instances("pending", "running") == []
 
 
-def test_a_machine_ends_itself_when_its_time_is_over_though_its_head_answers(cloud: Cloud) -> None:
-    answering = cloud.environment["AWS_ENDPOINT_URL"].removeprefix("http://")
-    ends_at = datetime.now(UTC) + timedelta(seconds=12)
-    name = _launched_to_end(cloud, {"head": answering, "ends_at": ends_at.isoformat()})
-    assert _end_of(cloud, name) == ("terminated", "Client.InstanceInitiatedShutdown")
-    assert datetime.now(UTC) >= ends_at
-    assert "its time is over" in cloud.console(name)
-    assert cloud.instances("pending", "running") == []
-
-
 @pytest.mark.parametrize("fault", [Fault.NO_CAPACITY, Fault.NO_QUOTA, Fault.NO_SPOT_QUOTA, Fault.NOT_ALLOWED])
 def test_a_refused_launch_launches_nothing(cloud: Cloud, fault: Fault) -> None:
     before = len(cloud.instances())

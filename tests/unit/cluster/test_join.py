@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cluster.join import LOST_SECONDS, Watchdog
+from cluster.join import LOST_SECONDS, OVER_SECONDS, Watchdog
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -24,11 +24,13 @@ def test_the_plan_says_how_long_the_head_may_be_silent() -> None:
     assert dog.why_off(NOW, 5.5) is not None
 
 
-def test_it_ends_at_the_moment_that_the_plan_says_in_whatever_zone() -> None:
+def test_after_the_moment_that_the_plan_says_a_short_silence_is_enough() -> None:
     dog = Watchdog.of({"ends_at": "2026-03-01T13:00:00+01:00"})
-    assert dog.why_off(NOW - timedelta(seconds=1), 0) is None
-    assert dog.why_off(NOW, 0) == "its time is over since 2026-03-01T13:00:00+01:00"
-    assert Watchdog.of({"ends_at": None}).why_off(NOW, 0) is None
+    assert dog.why_off(NOW - timedelta(seconds=1), OVER_SECONDS + 1) is None
+    assert dog.why_off(NOW, OVER_SECONDS) is None, "the head may have moved its end"
+    told = dog.why_off(NOW, OVER_SECONDS + 1)
+    assert told == "its time is over since 2026-03-01T13:00:00+01:00, and the head does not answer"
+    assert Watchdog.of({"ends_at": None}).why_off(NOW, OVER_SECONDS + 1) is None
 
 
 @pytest.mark.parametrize("ends_at", ["soon", "2026-03-01T13:00:00"])

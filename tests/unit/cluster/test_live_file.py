@@ -22,6 +22,8 @@ from simyard.resources import GIB
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[3] / "cluster.yaml").read_text())
 
+LAUNCHES = Path("/launches.json")
+
 
 def file(folder: Path, document: dict[str, Any] = DOCUMENT) -> ClusterFile:
     (folder / "live.yaml").write_text(yaml.safe_dump(document))
@@ -29,7 +31,7 @@ def file(folder: Path, document: dict[str, Any] = DOCUMENT) -> ClusterFile:
 
 
 def live(sizes: dict[str, int]) -> dict[str, Any]:
-    return live_document(DOCUMENT, sizes, "10.0.0.1:6379", {"RAY_AUTH_TOKEN": "abc"}, Path("/launches.json"))
+    return live_document(DOCUMENT, sizes, "10.0.0.1:6379", {"RAY_AUTH_TOKEN": "abc"}, LAUNCHES)
 
 
 def told(script: str) -> Any:
@@ -54,7 +56,7 @@ def test_machines_are_tagged_with_group_and_server_beside_the_operator_s_own_tag
     disks = {"ResourceType": "volume", "Tags": [own]}
     said = [{"ResourceType": "instance", "Tags": [own, old]}, disks]
     document["available_node_types"]["local"]["node_config"] |= {"TagSpecifications": said}
-    made = live_document(document, {}, "10.0.0.1:6379", {"SIMYARD_SERVER": "s1"})
+    made = live_document(document, {}, "10.0.0.1:6379", {"SIMYARD_SERVER": "s1"}, LAUNCHES)
     tags = [{"Key": GROUP_LABEL, "Value": "local"}, {"Key": GENERATION_TAG, "Value": "s1"}]
     found = made["available_node_types"]["local"]["node_config"]["TagSpecifications"]
     assert found == [disks, {"ResourceType": "instance", "Tags": [own, *tags]}]
@@ -65,18 +67,18 @@ def test_machines_are_tagged_with_group_and_server_beside_the_operator_s_own_tag
 def test_how_long_a_machine_waits_for_its_head_is_what_the_operator_says() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["metadata"]["simyard"]["lost_seconds"] = 20
-    made = live_document(document, {}, "10.0.0.1:6379", {})["available_node_types"]["local"]["node_config"]
+    made = live_document(document, {}, "10.0.0.1:6379", {}, LAUNCHES)["available_node_types"]["local"]["node_config"]
     assert told(made["UserData"])["plan"]["lost_seconds"] == 20.0
     assert "lost_seconds" not in told(live({})["available_node_types"]["local"]["node_config"]["UserData"])["plan"]
     for wrong in ("soon", 0, -1, True, None, float("nan")):
         document["metadata"]["simyard"]["lost_seconds"] = wrong
         with pytest.raises(InvalidInput, match="no time"):
-            live_document(document, {}, "10.0.0.1:6379", {})
+            live_document(document, {}, "10.0.0.1:6379", {}, LAUNCHES)
 
 
 def test_the_live_file_is_read_as_it_is(tmp_path: Path) -> None:
     found = file(tmp_path)
-    found.write(live_document(found.read(), {"local": 3}, "10.0.0.1:6379", {}))
+    found.write(live_document(found.read(), {"local": 3}, "10.0.0.1:6379", {}, LAUNCHES))
     assert found.live()["available_node_types"]["local"]["min_workers"] == 3
     for text in ("[", "- 1"):
         (tmp_path / "live.yaml").write_text(text)
@@ -104,9 +106,7 @@ def test_ray_accepts_what_is_written_and_machines_join_by_themselves() -> None:
 def test_more_than_the_cluster_may_have_is_not_asked_for() -> None:
     """Ray's autoscaler would refuse the whole file, and scale nothing."""
     small = DOCUMENT | {"max_workers": 25}
-    made = live_document(
-        small, dict.fromkeys(("local", "memory", "gpu"), 10**6), "10.0.0.1:6379", {}, Path("/launches.json")
-    )
+    made = live_document(small, dict.fromkeys(("local", "memory", "gpu"), 10**6), "10.0.0.1:6379", {}, LAUNCHES)
     types = made["available_node_types"]
     assert [types[name]["min_workers"] for name in ("local", "memory", "gpu")] == [20, 5, 0]
     validate_config(fillout_defaults(copy.deepcopy(made)))
