@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from cluster.errors import ProviderFailed
 from cluster.provider import Instance, Kind
@@ -88,6 +88,8 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError, KeyError, ValueError) as error:
         fix = "The head's IAM profile must allow ec2:DescribeInstances and ec2:TerminateInstances."
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            fix = "Give the head an instance profile: IamInstanceProfile of the head's node type in cluster.yaml."
         raise ProviderFailed(f"AWS did not {what}: {error}", fix=fix) from error
 
 

@@ -28,6 +28,8 @@ from simyard.group import Market
 from storage.settings import Settings
 
 _PYTHON = "/opt/simyard/.venv/bin/python"
+_IDLE_MINUTES = 5
+"""What Ray takes where the file says nothing."""
 _MARK = "written_by_simyard"
 _SERVER = "SIMYARD_SERVER"
 _FOR_MACHINES = (
@@ -63,6 +65,8 @@ class Group:
     types: tuple[GroupType, ...]
     least: int
     most: int
+    idle: float
+    """Seconds for which an idle machine is kept."""
 
     @property
     def shape(self) -> Room:
@@ -157,6 +161,8 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
     """
     types: dict[str, list[GroupType]] = {}
     least: dict[str, int] = {}
+    idle: dict[str, float] = {}
+    usual = float(document.get("idle_timeout_minutes", _IDLE_MINUTES)) * 60
     for name, node_type in document.get("available_node_types", {}).items():
         group = (node_type.get("labels") or {}).get(GROUP_LABEL)
         if group is None or name == document.get("head_node_type"):
@@ -172,6 +178,7 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
             shape=_shape(name, kind, node_type.get("resources") or {}),
         )
         types.setdefault(group, []).append(one)
+        idle.setdefault(group, float(node_type.get("idle_timeout_s") or usual))
         least[group] = least.get(group, 0) + node_type.get("min_workers", 0)
     limits = document.get("metadata", {}).get(OPTIONS, {}).get(GROUPS, {})
     return tuple(
@@ -180,6 +187,7 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
             types=tuple(found),
             least=limits.get(group, {}).get("min", least[group]),
             most=limits.get(group, {}).get("max", sum(one.most for one in found)),
+            idle=idle[group],
         )
         for group, found in types.items()
     )

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from serve import (
     batches,
+    cluster_status,
     events,
     groups,
     health,
@@ -59,6 +60,7 @@ _TOPICS = (
     groups,
     machines,
     rentals,
+    cluster_status,
     health,
 )
 

@@ -11,6 +11,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from cluster.cluster_file import ClusterFile
+from simyard.cluster import CloudState
 from simyard.group import MachineGroup
 from storage.objects import ObjectStore
 from tasks.live import Live, Waker
@@ -19,6 +20,10 @@ from tasks.store import Store
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+async def _no_cloud() -> CloudState | None:
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class Context:
     """The file of what was refreshed of the machine types since the release."""
     cluster: ClusterFile | None = None
     """The autoscaler's file of a cluster that can start machines."""
+    cloud: Callable[[], Awaitable[CloudState | None]] = _no_cloud
+    """Gives what is known of the cluster's cloud."""
     has_cloud: bool = False
     """Whether the machines are a cloud's that is asked for them."""
     clock: Callable[[], datetime] = _now

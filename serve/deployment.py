@@ -51,6 +51,7 @@ def build() -> FastAPI:
             secret=load_secret(settings),
             machine_types=catalogue_file(settings.data_dir),
             cluster=cluster_of(settings),
+            cloud=dispatcher.cloud,
             has_cloud=_has_cloud(settings),
         )
     )

@@ -43,7 +43,7 @@ class Groups(Word):
 @router.get("/v1/groups", summary="List machine groups", responses=PROBLEMS)
 async def list_groups(context: HasContext, _user: User) -> Groups:
     """Return every machine group with its machines, what is free on them, and how many tasks run and wait."""
-    return Groups(groups=await _counted(context, await context.groups()))
+    return Groups(groups=await counted(context, await context.groups()))
 
 
 @router.post(
@@ -125,10 +125,12 @@ async def _one(context: Context, name: str) -> MachineGroup:
     if not found:
         fix = "`simyard groups list` shows all."
         raise NotFound(f"There is no machine group {name!r}.", field="group", fix=fix)
-    return (await _counted(context, found))[0]
+    return (await counted(context, found))[0]
 
 
-async def _counted(context: Context, groups: Sequence[MachineGroup]) -> tuple[MachineGroup, ...]:
+async def counted(context: Context, groups: Sequence[MachineGroup]) -> tuple[MachineGroup, ...]:
+    """Return the groups with how many tasks run and wait in each."""
+
     def look() -> tuple[MachineGroup, ...]:
         running = Counter(record.task.group for record in context.store.active())
         queued = context.store.queued()

@@ -73,6 +73,15 @@ async def group_cost(
     return await to_thread.run_sync(look)
 
 
+def costs_since(context: Context, since: datetime) -> dict[str, float]:
+    """Return what each group's machines have cost since a moment, in US dollars, where prices are known."""
+    rentals: dict[str, list[Rental]] = {}
+    for one in context.store.rentals(RentalQuery(since=since)):
+        rentals.setdefault(one.group, []).append(one)
+    costs = {group: cost_of(found, context.clock(), since).usd for group, found in rentals.items()}
+    return {group: round(usd, _MONEY) for group, usd in costs.items() if usd is not None}
+
+
 def _cost(context: Context, group: str, since: datetime | None, now: datetime, names: list[str] | None) -> GroupCost:
     found = context.store.rentals(RentalQuery(group=group, since=since))
     has_ledger = bool(found) or bool(context.store.rentals(RentalQuery(group=group, limit=1)))

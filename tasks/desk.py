@@ -128,6 +128,8 @@ class Desk:
         self._returning: dict[tuple[str, int], float] = {}
         """Attempts whose machine was not there when this dispatcher began, and how long it may still come back."""
         self._leaving: dict[str, float] = {}
+        self._idle: dict[str, datetime] = {}
+        """Since when machines carry no task, by their ids."""
         """Machines by name, and when they were last seen to be leaving."""
         self._silent: set[tuple[str, int]] = set()
         """Attempts that an actor was told to take over, and of which nothing has been heard since."""
@@ -437,6 +439,9 @@ class Desk:
         What is lost with one of these is not charged.
         """
         found, now = self._holders.machines(), self._monotonic()
+        with self._lock:
+            busy = {held.holder.host for held in self._held.values() if held.holder.idle_since is None}
+        self._idle = {host.id: self._idle.get(host.id, self._now()) for host in found if host.id not in busy}
         self._machines, self._machines_at = found, now
         seen = {name: at for name, at in self._leaving.items() if now - at < _LEAVING_SECONDS}
         self._leaving = seen | {host.name: now for host in found if host.is_leaving}
@@ -559,6 +564,7 @@ class Desk:
                     cpus_free=max(0.0, host.cpus - sum(r.cpus for r in taken)),
                     memory_free=max(0, host.memory - sum(r.memory for r in taken)),
                     gpus_free=max(0, host.gpus - sum(r.gpus for r in taken)),
+                    idle_since=self._idle.get(host.id),
                     set_aside_until=aside.get(host.name),
                     is_leaving=host.is_leaving,
                 )

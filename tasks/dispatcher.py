@@ -22,6 +22,7 @@ from cluster.machine_types import catalogue_file
 from cluster.members import list_members
 from simulators.outcome import Outcome
 from simulators.work import News, Report, Stall
+from simyard.cluster import CloudState
 from simyard.errors import SimyardError
 from simyard.group import MachineGroup
 from simyard.status import Status
@@ -66,6 +67,7 @@ class DispatcherActor:
             storage=settings.storage_uri,
         )
         self._fleet: Fleet | None = None
+        self._inventory: Inventory | None = None
         self._led_at = float("-inf")
         if (file := cluster_of(settings)) is not None:
             self._fleet = Fleet(file, self._store, head_address(), machine_environment(os.environ))
@@ -75,7 +77,8 @@ class DispatcherActor:
                 server=server_name(),
                 types=catalogue_file(settings.data_dir),
             )
-            Inventory(self._store, around, self._may_end).start()
+            self._inventory = Inventory(self._store, around, self._may_end)
+            self._inventory.start()
         self._fleet_at = -_FLEET_EVERY
         self._swept_at = time.monotonic()
         self._turned_at = time.monotonic()
@@ -99,6 +102,11 @@ class DispatcherActor:
         """Return the groups with their machines and what is free on them."""
         found = self._desk.groups()
         return found if self._fleet is None else self._fleet.groups(found)
+
+    @ray.method(concurrency_group="control")
+    def cloud(self) -> CloudState | None:
+        """Return what is known of the cluster's cloud."""
+        return None if self._inventory is None else self._inventory.state
 
     @ray.method(concurrency_group="reports")
     def renew(self, task: str, attempt: int) -> Verdict:

@@ -144,6 +144,7 @@ def _described(
         min=group.least,
         max=group.most,
         offers=Offer(cpus=shape.cpus, memory=shape.memory, gpus=shape.gpus),
+        idle=group.idle,
         wanted=total,
         troubles=tuple(
             _told(trouble, one.machine_type, one.market)
@@ -154,7 +155,7 @@ def _described(
     if record is None:
         return made
     spec = record.spec
-    said = {"user": record.user, "market": spec.market, "idle": spec.idle, "ends_at": spec.ends_at, "disk": spec.disk}
+    said = {"user": record.user, "market": spec.market, "ends_at": spec.ends_at, "disk": spec.disk}
     state = GroupState.READY if record.ending_since is None else GroupState.ENDING
     return made.model_copy(update=said | {"state": state})
 

@@ -20,6 +20,7 @@ from cluster.ledger import KEPT, Ledger, entered
 from cluster.machine_types import list_types
 from cluster.provider import Instance, Market, Provider, provider_of
 from cluster.reconciler import Asked, End, Look, Members, Memory, Rules, reconcile
+from simyard.cluster import CloudState
 from simyard.errors import SimyardError
 from tasks.ledger import RentalQuery
 from tasks.store import Store
@@ -72,6 +73,8 @@ class Inventory:
         self._provider: tuple[object, Provider | None] = (None, None)
         self._forgot_at = float("-inf")
         self._closed = threading.Event()
+        self.state: CloudState | None = None
+        """What is known of the cloud; None before the first look, or where there is none."""
 
     def start(self) -> None:
         """Look from now on again and again, in a thread, until it is closed."""
@@ -103,7 +106,7 @@ class Inventory:
         provider = self._provider_of(document)
         if provider is None:
             return ()
-        listed = _listed(provider)
+        listed = self._listed(provider, document)
         # After the cloud, or a machine that joins between seems unknown to Ray.
         members = self._members()
         look = Look(now=self._around.now(), clock=self._around.clock(), listed=listed, members=members)
@@ -131,6 +134,23 @@ class Inventory:
         except RaySilent as error:
             log.warning("no machine is ended: %s", error)
             return None
+
+    def _listed(self, provider: Provider, document: Mapping[str, Any]) -> tuple[Instance, ...] | None:
+        told = document["provider"]
+        kind = "aws" if told["type"] == "external" else str(told["type"])
+        state = CloudState(provider=kind, region=str(told.get("region", "")), cluster=str(document["cluster_name"]))
+        if self.state is not None:
+            known = {"answered_at": self.state.answered_at, "machines": self.state.machines}
+            state = state.model_copy(update=known)
+        try:
+            listed = provider.list()
+        except ProviderFailed as error:
+            log.warning("no machine is ended: %s", error)
+            self.state = state.model_copy(update={"error": error.reason, "fix": error.fix})
+            return None
+        there = sum(not one.is_ending for one in listed)
+        self.state = state.model_copy(update={"answered_at": self._around.now(), "machines": there})
+        return listed
 
     def _end(self, provider: Provider, ends: tuple[End, ...]) -> None:
         for end in ends:
@@ -173,11 +193,3 @@ class Inventory:
             return price.spot if market == "spot" else price.on_demand
 
         return price_of
-
-
-def _listed(provider: Provider) -> tuple[Instance, ...] | None:
-    try:
-        return provider.list()
-    except ProviderFailed as error:
-        log.warning("no machine is ended: %s", error)
-        return None

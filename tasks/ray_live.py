@@ -11,6 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from simulators.work import NoSnapshot, Superseded
 from simyard.checkpoint import Snapshot
+from simyard.cluster import CloudState
 from simyard.errors import NotFound, Unavailable
 from simyard.event import LogStream, Sample
 from simyard.group import MachineGroup
@@ -117,6 +118,15 @@ class RayDispatcher:
             Unavailable: the dispatcher does not answer.
         """
         found: tuple[MachineGroup, ...] = await self._ask("groups")
+        return found
+
+    async def cloud(self) -> CloudState | None:
+        """Return what is known of the cluster's cloud.
+
+        Raises:
+            Unavailable: the dispatcher does not answer.
+        """
+        found: CloudState | None = await self._ask("cloud")
         return found
 
     async def health(self) -> float:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 from simyard.backoff import Patience
 from simyard.batch import submit_many
 from simyard.checkpoint import Checkpoint
+from simyard.cluster import ClusterStatus
 from simyard.collection import Sweep
 from simyard.commands import parse_template
 from simyard.connection import Connection
@@ -85,6 +86,10 @@ class Client:
     def machine_types(self) -> tuple[MachineType, ...]:
         """Return what clouds sell, with prices by region."""
         return self._connection.ask(_MachineTypes, "GET", "/v1/machine-types").machine_types
+
+    def cluster(self) -> ClusterStatus:
+        """Return what the server's tasks run on: its cloud, its groups, and what they have cost."""
+        return self._connection.ask(ClusterStatus, "GET", "/v1/cluster")
 
     def __enter__(self) -> Self:
         return self

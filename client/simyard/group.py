@@ -141,6 +141,8 @@ class Machine(Word):
     cpus_free: float
     memory_free: int
     gpus_free: int
+    idle_since: Moment | None = None
+    """Since when it carries no task; None where it does, or that is not known."""
     set_aside_until: Moment | None = None
     """It gets no tasks until then, since several failed there at once; None where it does."""
     is_leaving: bool = False
@@ -175,7 +177,7 @@ class MachineGroup(Word):
     """In the order in which they are taken."""
     market: Market | None = None
     idle: float | None = None
-    """Seconds for which an idle machine is kept, where it has a time of its own."""
+    """Seconds for which an idle machine is kept."""
     ends_at: Moment | None = None
     disk: int | None = None
     """Bytes, where it was asked for."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from simyard.cli import groups, login, machines, projects, run, simulators, sweep, sweeps, tasks
+from simyard.cli import cluster, groups, login, machines, projects, run, simulators, sweep, sweeps, tasks
 from simyard.cli.failures import FailureAwareGroup
 from simyard.cli.version import say_version
 
@@ -44,9 +44,10 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     app.add_typer(sweeps.commands, name="sweeps")
     app.add_typer(simulators.commands, name="simulators")
     app.add_typer(groups.commands, name="groups")
+    app.add_typer(cluster.commands, name="cluster")
     app.add_typer(machines.commands, name="machines")
     app.add_typer(projects.commands, name="projects")
-    own = {"login", "run", "sweep", "tasks", "sweeps", "simulators", "groups", "machines", "projects"}
+    own = {"login", "run", "sweep", "tasks", "sweeps", "simulators", "groups", "cluster", "machines", "projects"}
     if next((word for word in arguments if not word.startswith("-")), None) not in own:
         _add_plugins(app)
     return app

@@ -8,17 +8,23 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from cluster.cluster_file import ClusterFile
 from cluster.launches import Trouble
+from cluster.ledger import Rental
+from simyard.cli.cluster import why_kept
+from simyard.cluster import CloudState
 from simyard.errors import Conflict, InvalidInput
+from simyard.group import Machine, MachineGroup
 from simyard.profile import Profile, save_profile
 from tests.integration.client.conftest import Served
 from tests.integration.serve.server import serving
 from tests.unit.serve.face import Face
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILE = Path(__file__).parents[3] / "cluster.yaml"
 
 
@@ -103,3 +109,74 @@ def test_groups_in_python(cluster: Served) -> None:
         assert refused.value.field == "max"
         assert client.groups.resize("crash", max=5).max == 5
         assert client.groups.end("crash").state.value == "ending"
+
+
+def test_the_cluster_at_a_glance(cluster: Served) -> None:
+    face = cluster.face
+    now = datetime.now(UTC)
+    face.cloud = CloudState(provider="aws", region="eu-central-1", cluster="simyard", answered_at=now, machines=1)
+    assert cluster.cli("groups", "create", "crash", "--type", "c7i.4xlarge", "--max", "10", "--spot").exit_code == 0
+    trouble(cluster)
+    face.submit(group="crash")
+    launched = now - timedelta(hours=2)
+    face.store.keep_rentals(
+        [
+            Rental(
+                id="i-1",
+                group="crash",
+                machine_type="c7i.4xlarge",
+                market="spot",
+                zone="eu-central-1a",
+                launched_at=launched,
+                last_seen_at=now,
+                price_per_hour=0.25,
+            )
+        ]
+    )
+    shown = cluster.cli("cluster", "status")
+    assert shown.exit_code == 0, shown.output
+    for text in ("aws eu-central-1, cluster simyard, answered now", "of at most 100", "0.50", "VcpuLimitExceeded"):
+        assert text in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.split("No c7i")[0].splitlines())
+    document = json.loads(cluster.cli("cluster", "status", "--json").stdout)
+    assert document["costs"] == {"crash": pytest.approx(0.5, abs=0.01)}
+    [crash] = [one for one in document["groups"] if one["name"] == "crash"]
+    assert (crash["queued"], crash["idle"]) == (1, 300)
+    fix = "Give the head an instance profile."
+    face.cloud = face.cloud.model_copy(update={"error": "AWS did not list: Unable to locate credentials", "fix": fix})
+    shown = cluster.cli("cluster", "status")
+    assert "DOES NOT ANSWER" in shown.stdout
+    assert fix in shown.stdout
+    explained = json.loads(cluster.cli("cluster", "explain", "--json").stdout)
+    assert explained == {"machines": [{"group": "local", "machine": "m1", "why": ANY}]}
+    assert "m1" in cluster.cli("cluster", "explain").stdout
+
+
+def test_a_server_without_a_cloud_says_so(served: Served) -> None:
+    shown = served.cli("cluster", "status").stdout
+    assert "none: tasks run on machines that are there" in shown
+    with served.client as client:
+        assert client.cluster().max_machines is None
+
+
+MACHINE = Machine(
+    id="1", name="m", group="g", cpus=4, memory=1, gpus=0, cpus_free=4, memory_free=1, gpus_free=0, idle_since=NOON
+)
+
+
+@pytest.mark.parametrize(
+    ("machine", "group", "why"),
+    [
+        ({"idle_since": None, "cpus_free": 1.5}, {}, "It carries tasks: 2.5 of 4 cpus are taken."),
+        ({}, {}, "Idle for 1 min 30 s. It ends when its idle limit of 5 min is over, unless a task comes."),
+        ({}, {"min": 1}, "Idle for 1 min 30 s. g keeps 1 machines always."),
+        ({}, {"state": "ending"}, "Idle for 1 min 30 s. Its group is ending, and so is it."),
+        ({}, {"max": None}, "Idle for 1 min 30 s. Nobody ends it: it is no machine of a cloud."),
+        ({"is_leaving": True}, {}, "Its cloud is taking it away; it gets no tasks any more."),
+    ],
+)
+def test_why_a_machine_is_kept(machine: dict[str, Any], group: dict[str, Any], why: str) -> None:
+    one = MACHINE.model_copy(update=machine)
+    its = MachineGroup.model_validate({"name": "g", "min": 0, "max": 3, "idle": 300} | group)
+    its = its.model_copy(update={"machines": (one,)})
+    assert why_kept(its, one, NOON + timedelta(seconds=90)) == why

@@ -17,6 +17,7 @@ from cluster.cluster_file import ClusterFile
 from serve.api import build_app
 from serve.context import Context
 from simulators.outcome import Outcome
+from simyard.cluster import CloudState
 from simyard.group import Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
 from simyard.simulator import RuntimeName
@@ -85,6 +86,7 @@ class Face:
     clock: Clock = field(default_factory=Clock)
     groups: tuple[MachineGroup, ...] = (MachineGroup(name="local", machines=(machine(),)),)
     cluster: ClusterFile | None = None
+    cloud: CloudState | None = None
     secret: bytes = b"\x07" * 32
 
     def __post_init__(self) -> None:
@@ -98,12 +100,16 @@ class Face:
             secret=self.secret,
             clock=self.clock,
             cluster=self.cluster,
+            cloud=self._cloud,
             url_seconds=600,
             poll_seconds=0.02,
             heartbeat_seconds=0.1,
         )
         self.app: FastAPI = build_app(self.context)
         self._runner = asyncio.Runner()
+
+    async def _cloud(self) -> CloudState | None:
+        return self.cloud
 
     async def _groups(self) -> tuple[MachineGroup, ...]:
         if self.cluster is None:

@@ -37,6 +37,7 @@ CLOSED = [
     ("GET", "/v1/groups/local"),
     ("PATCH", "/v1/groups/local"),
     ("POST", "/v1/groups/local:end"),
+    ("GET", "/v1/cluster"),
     ("GET", "/v1/machine-types"),
     ("GET", "/v1/machines"),
     ("GET", "/v1/groups/local/cost"),
