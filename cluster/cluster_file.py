@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import difflib
 import json
 import shlex
 from collections.abc import Mapping
@@ -151,6 +152,30 @@ class ClusterFile:
             return False
         _replace(self._path, text)
         return True
+
+
+def check_document(document: Mapping[str, Any]) -> None:
+    """Return where Ray takes a cluster file, and every group's machines are known.
+
+    Raises:
+        InvalidInput: a key is unknown or a value is wrong; where it stands is the error's field.
+    """
+    # Late: it takes seconds, and only who starts a cluster's head needs it.
+    from jsonschema import ValidationError  # type: ignore[import-untyped]  # it has no types
+    from ray.autoscaler._private.util import fillout_defaults, validate_config
+
+    try:
+        validate_config(fillout_defaults(copy.deepcopy(dict(document))))
+    except ValidationError as error:
+        field = ".".join(str(part) for part in error.absolute_path) or None
+        known = sorted(error.schema.get("properties", {})) if error.validator == "additionalProperties" else []
+        wrong = [name for name in error.instance if name not in known] if known else []
+        near = difflib.get_close_matches(wrong[0], known, n=1, cutoff=0.5) if wrong else []
+        fix = f"Did you mean {near[0]}?" if near else "docs/how-to/from-laptop-to-cloud.md shows a whole one."
+        raise InvalidInput(f"{error.message}.", field=field, fix=fix) from None
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise InvalidInput(f"Ray refuses it: {error}.", fix="Run `ray up` with it once more.") from error
+    groups_of(document)
 
 
 def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 from pydantic import SecretStr
 
-from cluster.cluster_file import cluster_of, groups_of
+from cluster.cluster_file import check_document, cluster_of
 from cluster.head import MARK
 from serve import admin_commands, image_commands
 from serve.errors import ServerFailed
@@ -76,7 +76,7 @@ def up(
     settings = load_settings()
     if (file := cluster_of(settings)) is not None:
         # What it cannot be is said here, and not by a server that starts and cannot launch a machine.
-        groups_of(file.read())
+        check_document(file.read())
     state = read_state(settings)
     if state is not None and state.is_kept and is_healthy(state.url):
         _tell(settings, state, json_=json_, already=True)

@@ -14,7 +14,7 @@ import yaml
 from ray.autoscaler._private.providers import _get_node_provider_cls
 from ray.autoscaler._private.util import fillout_defaults, validate_config
 
-from cluster.cluster_file import ClusterFile, groups_of, live_document, machine_environment, user_data
+from cluster.cluster_file import ClusterFile, check_document, groups_of, live_document, machine_environment, user_data
 from cluster.errors import ClusterFileBroken
 from cluster.labels import GENERATION_TAG, GROUP_LABEL
 from simyard.errors import InvalidInput
@@ -160,3 +160,27 @@ def test_machines_are_told_what_they_need_and_nothing_else() -> None:
     assert script.startswith("#!/bin/bash\nmount /data\n")
     assert "exec '/opt/a b/python' -m cluster.join" in script
     assert told(script)["plan"] == {"group": 'it\'s "odd"'}
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "field", "fix"),
+    [
+        ((), "max_worker", 3, None, "Did you mean max_workers?"),
+        (("available_node_types", "local"), "min_worker", 2, "available_node_types.local", "Did you mean min_workers?"),
+        ((), "max_workers", "many", "max_workers", "shows a whole one"),
+        (("available_node_types", "gpu", "node_config"), "InstanceType", "g6.4xlarg", None, "g6.4xlarge"),
+    ],
+)
+def test_a_cluster_file_with_a_mistake_is_refused_with_where_it_stands(
+    where: tuple[str, ...], key: str, value: Any, field: str | None, fix: str
+) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    check_document(document)
+    place = document
+    for name in where:
+        place = place[name]
+    place[key] = value
+    with pytest.raises(InvalidInput) as refused:
+        check_document(document)
+    assert fix in str(refused.value.fix)
+    assert field in (None, refused.value.field)
