@@ -30,8 +30,18 @@ from cluster.labels import LET_GO
 _TICK = 0.5
 
 
-def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int, labels: dict[str, str]) -> int:
+def run(
+    *,
+    gcs_address: str,
+    cpus: float,
+    memory: int,
+    object_store_memory: int,
+    labels: dict[str, str],
+    gpus: int | None = None,
+) -> int:
     """Join the head at an address, and return once the raylet has ended: LET_GO where Ray wanted it so, else 1.
+
+    By default the machine offers the GPUs that Ray finds.
 
     Raises:
         Exception: whatever Ray says when it cannot join.
@@ -41,8 +51,9 @@ def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int,
     node = Node(
         RayParams(
             gcs_address=gcs_address,
-            node_ip_address=get_node_ip_address(gcs_address),  # type: ignore[no-untyped-call]  # Ray has no types here
+            node_ip_address=_own_address(gcs_address),
             num_cpus=int(cpus),
+            num_gpus=gpus,
             memory=memory,
             object_store_memory=object_store_memory,
             labels=labels,
@@ -66,6 +77,12 @@ def run(*, gcs_address: str, cpus: float, memory: int, object_store_memory: int,
     print(f"Ray's processes have ended: {told}", file=sys.stderr, flush=True)  # noqa: T201 - the machine's own log
     # A raylet that is drained ends by itself and well; one that has lost its head does not.
     return LET_GO if all(process.returncode == 0 for _, process in dead) else 1
+
+
+def _own_address(gcs_address: str) -> str:
+    """Return this machine's address as its neighbours reach it; beside the head on one host, the head's own."""
+    beside = gcs_address.startswith("127.")
+    return str(get_node_ip_address() if beside else get_node_ip_address(gcs_address))  # type: ignore[no-untyped-call]
 
 
 def _heed_notices(node: Node, gcs_address: str) -> None:

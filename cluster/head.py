@@ -19,6 +19,7 @@ import psutil
 from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
 from cluster.labels import CARRIER, GROUP_LABEL
+from cluster.workers import Share, divide
 from simyard.resources import MIB
 
 MARK = "SIMYARD_SERVER"
@@ -57,11 +58,22 @@ class HeadPlan:
     """Added to this process's environment for all of Ray's processes."""
     cluster_file: Path | None = None
     """Ray's autoscaler file, where other machines carry the tasks and this one is the head alone."""
+    workers: int = 1
+    """As how many machines this one shows, the head among them."""
 
     @property
     def temp_dir(self) -> Path:
         """Ray's folder for sockets and logs."""
         return temp_dir(self.server)
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What the workers have of this machine, the head's first.
+
+        Raises:
+            InvalidInput: it has not cores enough.
+        """
+        return divide(socket.gethostname(), os.cpu_count() or 1, task_memory(), self.workers)
 
 
 def temp_dir(server: str) -> Path:
@@ -109,8 +121,8 @@ def _start_once(plan: HeadPlan) -> str:
     told = {
         "port": port,
         "temp_dir": str(plan.temp_dir),
-        "cpus": os.cpu_count() or 1,
-        "memory": task_memory(),
+        "cpus": plan.shares[0].cpus,
+        "memory": plan.shares[0].memory,
         "object_store_memory": 256 * MIB,
         "agent_port": free_port(),
         "labels": {GROUP_LABEL: plan.group},

@@ -13,22 +13,16 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
 from cluster import instance
-from cluster.carriers import carriers_of
-from cluster.labels import GROUP_LABEL, LET_GO
-from simyard.resources import MIB
+from cluster.member import Member, MemberPlan
 
 log = logging.getLogger("simyard.join")
 
@@ -43,7 +37,6 @@ _LET_GO_SECONDS = 120.0
 _TICK = 1.0
 _PAUSES = (1.0, 2.0, 5.0, 10.0)
 """Seconds between two tries to join, the last one again and again."""
-_OBJECT_STORE = 100 * MIB
 
 
 def main() -> int:
@@ -57,7 +50,7 @@ def main() -> int:
         signal.signal(number, lambda *_: leaving.set())
     environment |= instance.identity(plan["type"])
     os.environ.update(environment)
-    member = _Member(plan)
+    member = Member(_member_plan(plan))
     watchdog = Watchdog.of(plan)
     tries, heard, let_go = 0, time.monotonic(), 0.0
     notices = instance.Notices()
@@ -121,6 +114,10 @@ class Watchdog:
         return None
 
 
+def _member_plan(plan: Mapping[str, Any]) -> MemberPlan:
+    return MemberPlan(head=plan["head"], group=plan["group"], cpus=plan["cpus"], memory=plan["memory"])
+
+
 def _answers(head: str) -> bool:
     host, _, port = head.rpartition(":")
     try:
@@ -128,71 +125,6 @@ def _answers(head: str) -> bool:
     except OSError:
         return False
     return True
-
-
-class _Member:
-    """This machine's Ray processes, in a program of their own that ends with the raylet."""
-
-    def __init__(self, plan: Mapping[str, Any]) -> None:
-        self._plan = plan
-        self._process: subprocess.Popen[str] | None = None
-
-    def is_alive(self) -> bool:
-        """Say whether they run."""
-        return self._process is not None and self._process.poll() is None
-
-    def start(self) -> None:
-        """Start them; whether that succeeds is seen by `is_alive`."""
-        self.stop()
-        host, _, port = str(self._plan["head"]).rpartition(":")
-        told = {
-            "gcs_address": f"{host}:{port}",
-            "cpus": self._plan["cpus"],
-            "memory": self._plan["memory"],
-            "object_store_memory": _OBJECT_STORE,
-            "labels": {GROUP_LABEL: self._plan["group"]},
-        }
-        command = [sys.executable, "-m", "cluster.bare_member"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True, cwd="/")
-        log.info("joining %s as a machine of group %s", self._plan["head"], self._plan["group"])
-        with suppress(BrokenPipeError):
-            assert self._process.stdin is not None
-            print(json.dumps(told), file=self._process.stdin, flush=True)
-
-    def leave(self, seconds: float) -> None:
-        """Take no more work, and give back what goes on: the machine is taken away in so many seconds."""
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(BrokenPipeError):
-                print(seconds, file=self._process.stdin, flush=True)
-
-    def save(self, seconds: float) -> None:
-        """Let what carries runs keep what can be kept; returns when it has ended, or after so many seconds."""
-        if self._process is None:
-            return
-        with suppress(psutil.Error):
-            carriers = carriers_of(psutil.Process(self._process.pid))
-            for carrier in carriers:
-                with suppress(psutil.Error):
-                    carrier.terminate()
-            _, left = psutil.wait_procs(carriers, timeout=seconds)
-            log.info("%d runs were told to end, %d have not", len(carriers), len(left))
-
-    def was_let_go(self) -> bool:
-        """Say once whether they have ended since Ray wanted it so, and not by an accident."""
-        if self._process is None or self._process.poll() != LET_GO:
-            return False
-        self._process = None
-        return True
-
-    def stop(self) -> None:
-        """End them; simulations go on, and another process takes them over."""
-        if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(30)
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ GROUP_LABEL = "simyard-group"
 GENERATION_TAG = "simyard-generation"
 """The tag of a machine in its cloud that names the server which launched it."""
 
+MACHINE_LABEL = "simyard-machine"
+"""Names a machine, where that is not its host's name: several may be on one host."""
+
 CARRIER = "ray::SimulatorActor"
 """How the titles of the processes begin that carry runs."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray._private.state import state
 
-from cluster.labels import GROUP_LABEL
+from cluster.labels import GROUP_LABEL, MACHINE_LABEL
 
 _NODE_TYPE = "ray.io/node-group"
 """The label that Ray gives a machine of itself."""
@@ -46,9 +46,15 @@ def list_machines() -> tuple[RayMachine, ...]:
 def departed_machines() -> frozenset[str]:
     """Return the names of the machines that Ray knows to have died; a head that is new knows of none."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types here
-    alive = {node.get("NodeManagerHostname") for node in nodes if node.get("Alive")}
-    dead = {str(node.get("NodeManagerHostname")) for node in nodes if not node.get("Alive")}
+    alive = {_name(node) for node in nodes if node.get("Alive")}
+    dead = {_name(node) for node in nodes if not node.get("Alive")}
     return frozenset(dead - alive)
+
+
+def _name(node: dict[str, Any]) -> str:
+    """Return what a machine is called, which is the same whenever it starts anew."""
+    labels = node.get("Labels") or {}
+    return str(labels.get(MACHINE_LABEL) or node.get("NodeManagerHostname") or node["NodeID"][:12])
 
 
 def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
@@ -61,7 +67,7 @@ def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
     offered = node.get("Resources") or {}
     return RayMachine(
         id=node["NodeID"],
-        name=node.get("NodeManagerHostname") or node["NodeID"][:12],
+        name=_name(node),
         group=group,
         cpus=float(offered.get("CPU", 0.0)),
         memory=int(offered.get("memory", 0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ import typer
 from pydantic import SecretStr
 
 from cluster.cluster_file import check_document, cluster_of
-from cluster.head import MARK
+from cluster.head import MARK, task_memory
+from cluster.workers import divide
 from serve import admin_commands, image_commands
 from serve.errors import ServerFailed
 from serve.secret import load_server_id
@@ -63,6 +65,10 @@ def up(
     cluster: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Be the head of the cluster of this file of Ray's autoscaler.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Show this machine as N that share its cores and memory; by default as one."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the server is ready; it goes on.")] = False,
     json_: Json = False,
 ) -> None:
@@ -70,7 +76,10 @@ def up(
     if store is not None:
         _refuse_password(store)
     cluster_file = None if cluster is None else str(cluster.resolve())
-    given = {"STORAGE": storage, "STORE": store, "HOST": host, "CLUSTER_FILE": cluster_file}
+    if workers is not None:
+        _check_workers(workers, is_head_only=cluster is not None)
+    number = None if workers is None else str(workers)
+    given = {"STORAGE": storage, "STORE": store, "HOST": host, "CLUSTER_FILE": cluster_file, "WORKERS": number}
     os.environ.update({PREFIX + name: value for name, value in given.items() if value is not None})
     load_settings.cache_clear()
     settings = load_settings()
@@ -93,6 +102,14 @@ def up(
         _say("Ctrl-C stops it.")
 
     keep(settings, port, _say, ready)
+
+
+def _check_workers(workers: int, *, is_head_only: bool) -> None:
+    """Return where this machine can show as so many."""
+    if is_head_only:
+        fix = "Leave --workers out, or start a server without --cluster."
+        raise InvalidInput("The head of a cluster carries no tasks itself.", field="--workers", fix=fix)
+    divide(socket.gethostname(), os.cpu_count() or 1, task_memory(), workers)
 
 
 def _refuse_password(store: str) -> None:

@@ -33,6 +33,7 @@ from cluster.head import (
     start_head,
     stop_head,
 )
+from cluster.workers import Workers
 from serve.errors import ServerFailed
 from serve.housekeeping import Housekeeping
 from serve.secret import load_server_id, load_token
@@ -97,8 +98,8 @@ def is_healthy(url: str, path: str = "/v1/health") -> bool:
         return False
 
 
-def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerState:
-    """Start the server and return once it is ready to take tasks.
+def start(settings: Settings, port: int, say: Callable[[str], None], workers: Workers) -> ServerState:
+    """Start the server and return once it is ready to take tasks; `workers` beside the head join a moment later.
 
     Raises:
         ServerFailed: a part of it did not start; the message says which.
@@ -122,6 +123,7 @@ def start(settings: Settings, port: int, say: Callable[[str], None]) -> ServerSt
     say("starting Ray")
     with _deployment(settings, plan, port) as deploy:
         address = start_head(plan)
+        workers.begin(address, plan.group, plan.shares, plan.environment | ray_environment(plan))
         say("starting the dispatcher and the HTTP endpoint")
         deploy(address)
     me = psutil.Process()
@@ -146,10 +148,11 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
     try:
         with FileLock(settings.server_dir / "lock", timeout=0):
             failed = True
+            workers = Workers()
             try:
-                ready(start(settings, port, say))
+                ready(start(settings, port, say, workers))
                 with closing(Housekeeping(settings, _plan(settings).environment)) as housekeeping:
-                    _watch(settings, port, say, stopping, housekeeping)
+                    _watch(settings, port, say, stopping, housekeeping, workers)
                 failed = False
             finally:
                 say("stopping")
@@ -161,7 +164,12 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
 
 
 def _watch(
-    settings: Settings, port: int, say: Callable[[str], None], stopping: Event, housekeeping: Housekeeping
+    settings: Settings,
+    port: int,
+    say: Callable[[str], None],
+    stopping: Event,
+    housekeeping: Housekeeping,
+    workers: Workers,
 ) -> None:
     """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
     url = f"http://{_LOCAL}:{port}"
@@ -172,10 +180,12 @@ def _watch(
         if is_healthy(url):
             answered = time.monotonic()
         if alive and time.monotonic() - answered < _SILENT_SECONDS:
+            for name in workers.look():
+                say(f"the worker {name} has died; starting it again")
             continue
         say("the server has died; starting it again" if not alive else "the server does not answer; starting it again")
         try:
-            start(settings, port, say)
+            start(settings, port, say, workers)
             answered = time.monotonic()
         except SimyardError as error:
             say(f"{error} The next try is in {_RETRY_SECONDS:.0f} s.")
@@ -273,6 +283,7 @@ def _plan(settings: Settings) -> HeadPlan:
         token=load_token(settings),
         environment=environment,
         cluster_file=settings.cluster_file,
+        workers=1 if settings.cluster_file is not None else settings.workers,
     )
 
 

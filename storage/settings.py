@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """Address on which the HTTP endpoint listens; 0.0.0.0 for all of this machine's."""
     cluster_file: Path | None = None
     """Ray's autoscaler file, where this machine is the head of a cluster; by default tasks run on this machine."""
+    workers: int = Field(default=1, ge=1)
+    """As how many machines the server's own shows; they share its cores and its memory evenly."""
     lease_seconds: float = Field(default=30.0, ge=1)
     """How long an attempt may go without renewing its lease before it counts as lost."""
     warm_seconds: float = Field(default=60.0, ge=0)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster import machines
-from cluster.labels import GROUP_LABEL
+from cluster.labels import GROUP_LABEL, MACHINE_LABEL
 
 
 def node(name: str, *, alive: bool = True, reason: int = 0, group: str | None = "local") -> dict[str, Any]:
@@ -38,3 +38,14 @@ def test_machines_of_groups_are_listed_with_those_that_leave_and_those_that_were
     found = [(one.id, one.is_leaving, one.is_alive) for one in machines.list_machines()]
     assert found == [("a", False, True), ("b", True, True), ("taken", True, False)]
     assert machines.list_machines()[0].name == "host of a"
+
+
+def test_a_machine_is_called_by_its_own_name_where_several_are_on_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, gone = node("a"), node("b", alive=False)
+    for one, name in ((here, "vm"), (gone, "vm-2")):
+        one["NodeManagerHostname"] = "vm"
+        one["Labels"][MACHINE_LABEL] = name
+    monkeypatch.setattr(machines.ray, "nodes", lambda: [here, gone])
+    monkeypatch.setattr(machines.state, "get_draining_nodes", dict)
+    assert [one.name for one in machines.list_machines()] == ["vm"]
+    assert machines.departed_machines() == {"vm-2"}, "its neighbour on the host lives"
