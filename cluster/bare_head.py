@@ -38,10 +38,12 @@ def start(
     agent_port: int,
     labels: dict[str, str],
     cluster_file: str | None = None,
+    address: str | None = None,
 ) -> None:
     """Start the head and return once it takes drivers; it goes on without this process.
 
-    With a cluster file it also starts Ray's autoscaler, which reads it.
+    With a cluster file it also starts Ray's autoscaler, which reads it. `address` is where other machines reach this
+    one, by default what Ray finds.
 
     Raises:
         Exception: whatever Ray says when it does not start.
@@ -50,7 +52,7 @@ def start(
     utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
     BareHead(
         RayParams(
-            node_ip_address=get_node_ip_address(),  # type: ignore[no-untyped-call]  # Ray has no types here
+            node_ip_address=address or get_node_ip_address(),  # type: ignore[no-untyped-call]  # Ray has no types here
             gcs_server_port=port,
             temp_dir=temp_dir,
             num_cpus=cpus,

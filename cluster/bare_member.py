@@ -1,8 +1,9 @@
 """The program that holds a machine's Ray processes: what the head's are, without those that a head has.
 
 `python -m cluster.bare_member` reads the keyword arguments of :func:`run`, a JSON object, from the first line of its
-standard input, and from each later one in how many seconds the machine will be taken away. It ends when the raylet
-does, and ends the raylet when it is told to end.
+standard input. Each later one says in how many seconds the machine will be taken away: `drain SECONDS` lets what runs
+go on, `leave SECONDS` has it saved and given back. The program ends when the raylet does, and ends the raylet when it
+is told to end.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ def run(
     object_store_memory: int,
     labels: dict[str, str],
     gpus: int | None = None,
+    temp_dir: str | None = None,
 ) -> int:
     """Join the head at an address, and return once the raylet has ended: LET_GO where Ray wanted it so, else 1.
 
-    By default the machine offers the GPUs that Ray finds.
+    By default the machine offers the GPUs that Ray finds, and has its sockets and logs where the head has its own.
 
     Raises:
         Exception: whatever Ray says when it cannot join.
@@ -57,6 +59,7 @@ def run(
             memory=memory,
             object_store_memory=object_store_memory,
             labels=labels,
+            temp_dir=temp_dir,
             worker_path=str(Path(__file__).with_name("bare_worker.py")),
             include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
         ),
@@ -64,6 +67,8 @@ def run(
         shutdown_at_exit=True,
         spawn_reaper=False,
     )
+
+    print(f"{gcs_address} has taken this machine", file=sys.stderr, flush=True)  # noqa: T201 - the machine's own log
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         sys.exit(0)
@@ -86,15 +91,18 @@ def _own_address(gcs_address: str) -> str:
 
 
 def _heed_notices(node: Node, gcs_address: str) -> None:
-    """Leave in time whenever a line says in how many seconds the machine is taken away."""
+    """Do what each line says, in time before the machine is taken away."""
     for line in sys.stdin:
-        ends_ms = int((time.time() + float(line)) * 1000)
+        word, seconds = line.split()
+        ends_ms = int((time.time() + float(seconds)) * 1000)
         reason = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION  # type: ignore[attr-defined]  # likewise
         # First nothing more is placed here; then what carries a run saves it and gives it back.
         try:
             GcsClient(address=gcs_address).drain_node(node.node_id, reason, "The machine is taken away.", ends_ms)
         except Exception as error:  # noqa: BLE001 - Ray raises whatever its C++ does, and the runs are saved all the same
             print(f"the head does not hear of it: {error}", file=sys.stderr, flush=True)  # noqa: T201 - likewise
+        if word == "drain":
+            continue
         for process in carriers_of(psutil.Process()):
             with suppress(psutil.Error):
                 process.terminate()

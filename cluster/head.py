@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -58,6 +59,8 @@ class HeadPlan:
     """Added to this process's environment for all of Ray's processes."""
     cluster_file: Path | None = None
     """Ray's autoscaler file, where other machines carry the tasks and this one is the head alone."""
+    address: str | None = None
+    """This machine's address at which others reach it; by default the one that Ray finds."""
     workers: int = 1
     """As how many machines this one shows, the head among them."""
 
@@ -85,6 +88,14 @@ def temp_dir(server: str) -> Path:
 def server_name() -> str:
     """Return the id of the server that this process belongs to; on a cluster that has none, the machine's name."""
     return os.environ.get(MARK) or socket.gethostname()
+
+
+def mark_of(server: str, machine: str) -> str:
+    """Return the mark of the processes of a machine that has joined a server by a command, which end with that.
+
+    It is another one than the server's: both may be on one host.
+    """
+    return f"{server}-{hashlib.sha256(machine.encode()).hexdigest()[:8]}"
 
 
 def free_port() -> int:
@@ -120,6 +131,7 @@ def _start_once(plan: HeadPlan) -> str:
     plan.temp_dir.mkdir(mode=0o700, exist_ok=True)
     told = {
         "port": port,
+        "address": plan.address,
         "temp_dir": str(plan.temp_dir),
         "cpus": plan.shares[0].cpus,
         "memory": plan.shares[0].memory,
@@ -147,7 +159,7 @@ def _start_once(plan: HeadPlan) -> str:
     if done.returncode != 0:
         last = (done.stdout + done.stderr).strip().splitlines()[-10:]
         raise HeadFailed("Ray did not start: " + " | ".join(last), fix=_look(plan))
-    return f"127.0.0.1:{port}"
+    return f"{plan.address or '127.0.0.1'}:{port}"
 
 
 def ray_environment(plan: HeadPlan) -> dict[str, str]:

@@ -38,6 +38,8 @@ class MemberPlan:
     """By default those that Ray finds."""
     name: str | None = None
     """What the machine is called; by default its host name."""
+    temp_dir: str | None = None
+    """Ray's folder for sockets and logs; by default where the head has its own."""
 
 
 class Member:
@@ -69,6 +71,7 @@ class Member:
             "gpus": plan.gpus,
             "object_store_memory": _OBJECT_STORE,
             "labels": {GROUP_LABEL: plan.group} | named,
+            "temp_dir": plan.temp_dir,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cluster.bare_member"],
@@ -83,11 +86,18 @@ class Member:
             assert self._process.stdin is not None
             print(json.dumps(told), file=self._process.stdin, flush=True)
 
+    def drain(self, seconds: float) -> None:
+        """Take no more work; what goes on has so many seconds."""
+        self._tell(f"drain {seconds}")
+
     def leave(self, seconds: float) -> None:
         """Take no more work, and give back what goes on: the machine is taken away in so many seconds."""
+        self._tell(f"leave {seconds}")
+
+    def _tell(self, line: str) -> None:
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):
-                print(seconds, file=self._process.stdin, flush=True)
+                print(line, file=self._process.stdin, flush=True)
 
     def save(self, seconds: float) -> None:
         """Let what carries runs keep what can be kept; returns when it has ended, or after so many seconds."""

@@ -12,7 +12,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from cluster.head import server_processes
-from serve import machine_type_commands, retention_commands, sharing_commands
+from serve import join_commands, machine_type_commands, retention_commands, sharing_commands
 from serve.administration import answer, bar
 from serve.secret import load_server_id
 from simyard.cli.options import Json
@@ -35,6 +35,7 @@ commands = typer.Typer(
 sharing_commands.register(commands)
 commands.add_typer(retention_commands.commands, name="retention")
 commands.add_typer(machine_type_commands.commands, name="machine-types")
+commands.add_typer(join_commands.commands, name="join-token")
 
 _PAGE = 500
 

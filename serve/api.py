@@ -13,6 +13,7 @@ from serve import (
     groups,
     health,
     inputs,
+    joining,
     listing,
     logs,
     machines,
@@ -61,6 +62,7 @@ _TOPICS = (
     machines,
     rentals,
     cluster_status,
+    joining,
     health,
 )
 

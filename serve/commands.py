@@ -1,4 +1,4 @@
-"""The server's commands of the `simyard` program: `up`, `down`, `admin` and `images`."""
+"""The server's commands of the `simyard` program: `up`, `down`, `join`, `admin` and `images`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from cluster.cluster_file import check_document, cluster_of
 from cluster.head import MARK, task_memory
 from cluster.workers import divide
-from serve import admin_commands, image_commands
+from serve import admin_commands, image_commands, join_commands
 from serve.errors import ServerFailed
 from serve.secret import load_server_id
 from serve.server import ServerState, is_healthy, keep, read_state
@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
     """Add the server's commands to the program."""
     app.command("up")(up)
     app.command("down")(down)
+    app.command("join")(join_commands.join)
     app.add_typer(admin_commands.commands, name="admin")
     app.add_typer(image_commands.commands, name="images")
 

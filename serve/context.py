@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, cast
@@ -11,6 +11,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from cluster.cluster_file import ClusterFile
+from serve.join_tokens import JoinTokens
 from simyard.cluster import CloudState
 from simyard.group import MachineGroup
 from storage.objects import ObjectStore
@@ -24,6 +25,16 @@ def _now() -> datetime:
 
 async def _no_cloud() -> CloudState | None:
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """What the server knows for machines that join."""
+
+    server: str
+    head: str
+    environment: dict[str, str] = field(repr=False)
+    tokens: JoinTokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +61,8 @@ class Context:
     """Gives what is known of the cluster's cloud."""
     has_cloud: bool = False
     """Whether the machines are a cloud's that is asked for them."""
+    door: Door | None = None
+    """What machines need to know that join; None where there is no Ray."""
     clock: Callable[[], datetime] = _now
     """Gives the time, with its zone."""
     url_seconds: int = 6 * 3600

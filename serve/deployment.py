@@ -6,6 +6,7 @@ Serve on it, and returns once both are asked for; they go on without it.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ import ray
 from ray import serve as ray_serve
 
 from cluster.bare_worker import leave_arrow_out
-from cluster.cluster_file import ClusterFile, cluster_of
+from cluster.cluster_file import ClusterFile, cluster_of, machine_environment
 from cluster.errors import ClusterFileBroken
+from cluster.head import server_name
 from cluster.machine_types import catalogue_file
 from cluster.provider import provider_of
 from serve.face import Face
@@ -34,8 +36,9 @@ def build() -> FastAPI:
     """Return the application of a replica, over the store and the storage that the settings name."""
     from serve.api import build_app
     from serve.collector import calm
-    from serve.context import Context
-    from serve.secret import load_secret
+    from serve.context import Context, Door
+    from serve.join_tokens import JoinTokens
+    from serve.secret import join_tokens_file, load_secret
 
     check_rooms()
     settings = load_settings()
@@ -53,6 +56,12 @@ def build() -> FastAPI:
             cluster=cluster_of(settings),
             cloud=dispatcher.cloud,
             has_cloud=_has_cloud(settings),
+            door=Door(
+                server=server_name(),
+                head=ray.get_runtime_context().gcs_address,
+                environment=machine_environment(os.environ),
+                tokens=JoinTokens(join_tokens_file(settings)),
+            ),
         )
     )
 

@@ -39,3 +39,8 @@ GROUP: dict[str, Any] = {
 }
 GROUP_CHANGE: dict[str, Any] = {"max": 20, "ends_at": "2099-12-24T18:00:00Z"}
 GROUP_END: dict[str, Any] = {"now": True}
+JOINING: dict[str, Any] = {
+    "name": "workstation",
+    "group": "bench",
+    "versions": {"python": "3.11.7", "ray": "2.60.0", "simyard": "0.1.0"},
+}

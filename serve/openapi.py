@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from serve.batches import Batch
 from serve.inputs import Negotiation
+from serve.membership import Joining
 from serve.uploads import Completion
 from simyard.group import GroupChange, GroupEnd, GroupSpec
 from simyard.sweep import SweepSpec
@@ -26,6 +27,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     GroupSpec,
     GroupChange,
     GroupEnd,
+    Joining,
 )
 """The types of the JSON bodies."""
 

@@ -41,3 +41,8 @@ def _load(path: Path, size: int) -> str:
     finally:
         fresh.unlink()
     return path.read_text().strip()
+
+
+def join_tokens_file(settings: Settings) -> Path:
+    """Return the file with the hashes of the server's join tokens."""
+    return settings.server_dir / "join-tokens.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -39,7 +40,7 @@ from serve.housekeeping import Housekeeping
 from serve.secret import load_server_id, load_token
 from simulators.scratch import sweep
 from simulators.work import box_of
-from simyard.errors import Conflict, SimyardError
+from simyard.errors import Conflict, InvalidInput, SimyardError
 from simyard.reason import Reason, ReasonCode
 from simyard.task import LOCAL_GROUP
 from storage.objects import open_store
@@ -49,7 +50,6 @@ from tasks.store import Contested, StoreUnavailable
 from tasks.store import open_store as open_task_store
 
 _LOCAL = "127.0.0.1"
-"""Where the keeper asks, whatever other addresses the endpoint listens on."""
 _READY_SECONDS = 180.0
 _RETRY_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
@@ -106,7 +106,7 @@ def start(settings: Settings, port: int, say: Callable[[str], None], workers: Wo
         Conflict: the port is taken, or the data folder belongs to another storage.
     """
     plan = _plan(settings)
-    url = f"http://{_LOCAL}:{port}"
+    url = _own_url(settings, port)
     _keep_storage(settings)
     if server_processes(plan.server):
         say("ending what an earlier server left behind")
@@ -172,7 +172,7 @@ def _watch(
     workers: Workers,
 ) -> None:
     """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
-    url = f"http://{_LOCAL}:{port}"
+    url = _own_url(settings, port)
     answered = time.monotonic()
     while not stopping.wait(_WATCH_SECONDS):
         housekeeping.look()
@@ -283,8 +283,28 @@ def _plan(settings: Settings) -> HeadPlan:
         token=load_token(settings),
         environment=environment,
         cluster_file=settings.cluster_file,
+        address=_outward(settings.host),
         workers=1 if settings.cluster_file is not None else settings.workers,
     )
+
+
+def _outward(host: str) -> str | None:
+    """Return the one address on which the endpoint listens, where that is not this machine's loopback.
+
+    Raises:
+        InvalidInput: it is no address.
+    """
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        fix = "Give an IPv4 address of this machine, or 0.0.0.0 for all."
+        raise InvalidInput(f"{host!r} is no address.", field="--host", fix=fix) from None
+    return None if address.is_loopback or address.is_unspecified else host
+
+
+def _own_url(settings: Settings, port: int) -> str:
+    """Return where this machine itself finds the endpoint."""
+    return f"http://{_outward(settings.host) or _LOCAL}:{port}"
 
 
 def _keep_storage(settings: Settings) -> None:
@@ -343,7 +363,7 @@ def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Calla
                     )
                 time.sleep(0.1)
 
-        url = f"http://{_LOCAL}:{port}"
+        url = _own_url(settings, port)
         try:
             yield deploy
         finally:

@@ -25,6 +25,11 @@ class Paths:
         return ("inputs", "uploads", "tasks", "tables")
 
     @staticmethod
+    def identity() -> str:
+        """Return the key of the storage's own name."""
+        return "storage-id"
+
+    @staticmethod
     def input(sha256: str) -> str:
         """Return the key of an input file."""
         return f"inputs/{_hash(sha256)}"
