@@ -19,10 +19,11 @@ from typing import Any
 
 import yaml
 
+from cluster.boot import cloud_of
 from cluster.errors import ClusterFileBroken
 from cluster.fleet import Room, offered_memory
 from cluster.group_record import GROUPS, OPTIONS
-from cluster.labels import EC2_PROVIDER, GENERATION_TAG, GROUP_LABEL, LAUNCHES
+from cluster.labels import AZURE_PROVIDER, EC2_PROVIDER, GENERATION_TAG, GROUP_LABEL, LAUNCHES
 from cluster.machine_types import find_type, list_types
 from simyard.errors import InvalidInput
 from simyard.group import Market
@@ -31,6 +32,8 @@ from storage.settings import Settings
 _PYTHON = "/opt/simyard/.venv/bin/python"
 _IDLE_MINUTES = 5
 """What Ray takes where the file says nothing."""
+_PROVIDERS = {"aws": EC2_PROVIDER, "azure": AZURE_PROVIDER}
+"""By way of which provider of ours the autoscaler calls that of Ray's."""
 _MARK = "written_by_simyard"
 _SERVER = "SIMYARD_SERVER"
 _FOR_MACHINES = (
@@ -193,12 +196,12 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
         if group is None or name == document.get("head_node_type"):
             continue
         config = node_type.get("node_config", {})
-        kind = str(config.get("InstanceType", ""))
-        is_spot = (config.get("InstanceMarketOptions") or {}).get("MarketType") == "spot"
+        _, cloud = cloud_of(name, config)
+        kind = cloud.machine_type(config)
         one = GroupType(
             name=name,
             machine_type=kind,
-            market=Market.SPOT if is_spot else Market.ON_DEMAND,
+            market=cloud.market(config),
             most=node_type.get("max_workers", document.get("max_workers", 0)),
             shape=_shape(name, kind, node_type.get("resources") or {}),
         )
@@ -240,8 +243,8 @@ def live_document(
     made = {"cluster_synced_files": []} | copy.deepcopy(dict(document))
     # The updaters over SSH cannot start machines of a type that was added later.
     made["provider"] = dict(made["provider"]) | {"disable_node_updaters": True}
-    if made["provider"]["type"] == "aws":
-        made["provider"] |= {"type": "external", "module": EC2_PROVIDER, LAUNCHES: str(launches)}
+    if (ours := _PROVIDERS.get(made["provider"]["type"])) is not None:
+        made["provider"] |= {"type": "external", "module": ours, LAUNCHES: str(launches)}
     options = made.get("metadata", {}).get(OPTIONS, {})
     left = document.get("max_workers", 0)
     for name, one in [(group.name, one) for group in groups_of(document) for one in group.types]:
@@ -253,18 +256,27 @@ def live_document(
         node_type["resources"] = {"CPU": int(one.shape.cpus), "memory": one.shape.memory} | (
             {"GPU": one.shape.gpus} if one.shape.gpus else {}
         )
-        tags = {GROUP_LABEL: name}
-        if _SERVER in environment:
-            tags[GENERATION_TAG] = environment[_SERVER]
-        node_type["node_config"]["TagSpecifications"] = _tagged(node_type["node_config"], tags)
-        plan = {"head": head, "group": name, "type": one.name, "memory": one.shape.memory, "cpus": one.shape.cpus}
+        config = node_type["node_config"]
+        cloud, node_config = cloud_of(one.name, config)
+        if cloud == "aws":
+            tags = {GROUP_LABEL: name} | ({GENERATION_TAG: environment[_SERVER]} if _SERVER in environment else {})
+            config["TagSpecifications"] = _tagged(config, tags)
+        plan = {
+            "head": head,
+            "group": name,
+            "type": one.name,
+            "memory": one.shape.memory,
+            "cpus": one.shape.cpus,
+            "cloud": cloud,
+        }
         if (ends := options.get(GROUPS, {}).get(name, {}).get("ends_at")) is not None:
             plan["ends_at"] = ends
         if "lost_seconds" in options:
             plan["lost_seconds"] = _seconds(options["lost_seconds"])
-        node_type["node_config"]["UserData"] = user_data(
+        script = boot_script(
             plan, environment, python=options.get("python", _PYTHON), setup=tuple(options.get("worker_setup", ()))
         )
+        node_type["node_config"] = node_config.with_script(config, script)
     return made
 
 
@@ -291,7 +303,7 @@ def machine_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return kept | {"RAY_gcs_rpc_server_reconnect_timeout_s": "900"}
 
 
-def user_data(
+def boot_script(
     plan: Mapping[str, Any], environment: Mapping[str, str], *, python: str, setup: tuple[str, ...] = ()
 ) -> str:
     """Return the script that a machine runs when it boots: the operator's lines, then the program that joins."""

@@ -84,7 +84,10 @@ def check_spec(
     provider = str(document.get("provider", {}).get("type", ""))
     for i, name in enumerate(spec.machine_types):
         field = f"machine_types.{i}"
-        known = find_type(name, [one for one in types if one.provider == provider] or types, field=field)
+        if not (sold := [one for one in types if one.provider == provider]):
+            fix = "Put a node type with its resources into the cluster file, and run `ray up` again."
+            raise InvalidInput(f"The catalogue has no machine types of {provider}.", field=field, fix=fix)
+        known = find_type(name, sold, field=field)
         if Market.SPOT in markets_of(spec.market) and not known.has_spot:
             raise InvalidInput(f"{name} is not sold as spot.", field=field, fix="Ask for it on demand.")
     check_size(spec, document, now)

@@ -20,6 +20,7 @@ import psutil
 from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
 from cluster.labels import CARRIER, GROUP_LABEL
+from cluster.own_size import own_cores, own_memory
 from cluster.workers import Share, divide
 from simyard.resources import MIB
 
@@ -76,7 +77,7 @@ class HeadPlan:
         Raises:
             InvalidInput: it has not cores enough.
         """
-        return divide(socket.gethostname(), os.cpu_count() or 1, task_memory(), self.workers)
+        return divide(socket.gethostname(), own_cores(), task_memory(), self.workers)
 
 
 def temp_dir(server: str) -> Path:
@@ -180,7 +181,7 @@ def _look(plan: HeadPlan) -> str:
 
 def task_memory() -> int:
     """Return the bytes of this machine's memory that tasks may take together."""
-    return offered_memory(psutil.virtual_memory().total)
+    return offered_memory(own_memory())
 
 
 def server_processes(server: str) -> list[psutil.Process]:

@@ -1,7 +1,7 @@
 """The program that a machine of a cluster runs: it joins Ray, and joins again whenever Ray has let it go.
 
 `python -m cluster.join` reads what to do from its standard input: a JSON object with the `plan` that the head made and
-the `environment` of all of the machine's processes. It is the last line of a machine's UserData. When the head has not
+the `environment` of all of the machine's processes. It is the last line of the script that a machine boots with. When the head has not
 been heard of for some minutes, or for one after the plan's `ends_at`, the machine is switched off, so that nobody pays
 for one that was forgotten. Before that its runs keep their restart files in the storage.
 """
@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster import instance
+from cluster.clouds import cloud_named
 from cluster.member import Member, MemberPlan
 
 log = logging.getLogger("simyard.join")
@@ -48,12 +49,14 @@ def main() -> int:
     leaving = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: leaving.set())
-    environment |= instance.identity(plan["type"])
+    # The head of the release before knew one cloud only.
+    cloud = cloud_named(plan.get("cloud", "aws"))
+    environment |= instance.identity(cloud, plan["type"])
     os.environ.update(environment)
     member = Member(_member_plan(plan))
     watchdog = Watchdog.of(plan)
     tries, heard, let_go = 0, time.monotonic(), 0.0
-    notices = instance.Notices()
+    notices = instance.Notices(cloud)
     while not leaving.is_set():
         if (seconds := notices.look()) is not None:
             log.warning("this machine is taken away in %.0f s", seconds)

@@ -12,6 +12,9 @@ MACHINE_LABEL = "simyard-machine"
 CARRIER = "ray::SimulatorActor"
 """How the titles of the processes begin that carry runs."""
 
+AZURE_PROVIDER = "cluster.azure.Azure"
+"""How the autoscaler's file names our provider of Azure."""
+
 EC2_PROVIDER = "cluster.ec2.Ec2"
 """How the autoscaler's file names our provider of EC2."""
 

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from cluster.cluster_file import check_document, cluster_of
 from cluster.head import MARK, task_memory
+from cluster.own_size import own_cores
 from cluster.workers import divide
 from serve import admin_commands, image_commands, join_commands
 from serve.errors import ServerFailed
@@ -110,7 +111,7 @@ def _check_workers(workers: int, *, is_head_only: bool) -> None:
     if is_head_only:
         fix = "Leave --workers out, or start a server without --cluster."
         raise InvalidInput("The head of a cluster carries no tasks itself.", field="--workers", fix=fix)
-    divide(socket.gethostname(), os.cpu_count() or 1, task_memory(), workers)
+    divide(socket.gethostname(), own_cores(), task_memory(), workers)
 
 
 def _refuse_password(store: str) -> None:

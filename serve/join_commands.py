@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import sys
@@ -55,10 +54,11 @@ def join(
     the queue, and no task is charged for it.
     """
     from cluster.head import task_memory
+    from cluster.own_size import own_cores
     from serve.guest import Stopping, forget_settings, lend
     from serve.invitation import Loan
 
-    cores, most, folder = os.cpu_count() or 1, task_memory(), load_settings().data_dir.resolve() / "joined"
+    cores, most, folder = own_cores(), task_memory(), load_settings().data_dir.resolve() / "joined"
     loan = Loan(
         url=normal_url(url),
         token=_token(token_file),

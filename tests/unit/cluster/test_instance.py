@@ -1,65 +1,62 @@
-"""What a machine hears of its cloud."""
+"""What a machine does about what it hears of its cloud."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
 
 import pytest
 
 from cluster import instance
 
 
-class Service:
-    """The metadata service, as far as it is asked."""
+class Told:
+    """A cloud that says what a test lets it say."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **told: str) -> None:
-        self.told = {name.replace("_", "-"): value for name, value in told.items()}
-        self.seconds = 100.0
-        self.asked: list[str] = []
-        monkeypatch.setattr(instance, "_metadata", self.answer)
-        monkeypatch.setattr(instance.time, "monotonic", lambda: self.seconds)
+    def __init__(self, machine: str | None = "i-1", *, watched: bool = True) -> None:
+        self.machine, self.watched = machine, watched
+        self.left: float | None = None
+        self.asked = 0
 
-    def answer(self, path: str) -> str | None:
-        self.asked.append(path)
-        return self.told.get(path)
+    def machine_id(self) -> str | None:
+        return self.machine
 
-    def give_notice(self, time: str) -> None:
-        self.told["spot/instance-action"] = f'{{"action": "terminate", "time": "{time}"}}'
+    def is_watched(self) -> bool:
+        return self.watched
 
-
-def test_a_machine_knows_who_it_is_for_the_autoscaler(monkeypatch: pytest.MonkeyPatch) -> None:
-    Service(monkeypatch, instance_id="i-1")
-    assert instance.identity("local") == {"RAY_CLOUD_INSTANCE_ID": "i-1", "RAY_NODE_TYPE_NAME": "local"}
-    Service(monkeypatch)
-    assert instance.identity("local") == {}, "a machine of no cloud joins all the same"
+    def notice(self) -> float | None:
+        self.asked += 1
+        return self.left
 
 
-def test_a_notice_is_heard_once_with_the_seconds_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = Service(monkeypatch, instance_life_cycle="spot")
-    notices = instance.Notices()
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_machine_knows_who_it_is_for_the_autoscaler() -> None:
+    expected = {"RAY_CLOUD_INSTANCE_ID": "i-1", "RAY_NODE_TYPE_NAME": "local"}
+    assert instance.identity(Told(), "local") == expected
+    assert instance.identity(Told(None), "local") == {}, "a machine of no cloud joins all the same"
+
+
+def test_a_notice_is_heard_once_and_asked_for_every_few_seconds(seconds: list[float]) -> None:
+    cloud = Told()
+    notices = instance.Notices(cloud)
     assert notices.look() is None
-    service.give_notice((datetime.now(UTC) + timedelta(seconds=90)).isoformat().replace("+00:00", "Z"))
+    cloud.left = 90.0
     assert notices.look() is None, "it was asked a moment ago"
-    service.seconds += 5
-    left = notices.look()
-    assert left is not None
-    assert 60 < left <= 90
-    service.seconds += 5
+    seconds[0] += 5
+    assert notices.look() == 90.0
+    seconds[0] += 5
     assert notices.look() is None
+    assert cloud.asked == 2
 
 
-@pytest.mark.parametrize("time", ["soon", "2020-01-01T00:00:00Z"])
-def test_a_notice_that_is_not_understood_or_late_counts_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, time: str
-) -> None:
-    service = Service(monkeypatch, instance_life_cycle="spot")
-    service.give_notice(time)
-    assert instance.Notices().look() == (120.0 if time == "soon" else 0.0)
-
-
-def test_a_machine_that_is_not_taken_away_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = Service(monkeypatch, instance_life_cycle="on-demand")
-    notices = instance.Notices()
-    service.seconds += 5
+def test_a_machine_that_is_not_taken_away_is_not_asked_about(seconds: list[float]) -> None:
+    cloud = Told(watched=False)
+    notices = instance.Notices(cloud)
+    seconds[0] += 5
     assert notices.look() is None
-    assert service.asked == ["instance-life-cycle"]
+    assert cloud.asked == 0

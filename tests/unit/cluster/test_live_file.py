@@ -14,7 +14,7 @@ import yaml
 from ray.autoscaler._private.providers import _get_node_provider_cls
 from ray.autoscaler._private.util import fillout_defaults, validate_config
 
-from cluster.cluster_file import ClusterFile, check_document, groups_of, live_document, machine_environment, user_data
+from cluster.cluster_file import ClusterFile, boot_script, check_document, groups_of, live_document, machine_environment
 from cluster.errors import ClusterFileBroken
 from cluster.labels import GENERATION_TAG, GROUP_LABEL
 from simyard.errors import InvalidInput
@@ -156,7 +156,7 @@ def test_an_unknown_machine_type_is_refused_with_near_names() -> None:
 def test_machines_are_told_what_they_need_and_nothing_else() -> None:
     environment = {"RAY_AUTH_TOKEN": "t", "SIMYARD_STORE": "postgresql://ada:secret@db/yard", "HOME": "/home/ada"}
     assert machine_environment(environment).keys() == {"RAY_AUTH_TOKEN", "RAY_gcs_rpc_server_reconnect_timeout_s"}
-    script = user_data({"group": 'it\'s "odd"'}, environment, python="/opt/a b/python", setup=("mount /data",))
+    script = boot_script({"group": 'it\'s "odd"'}, environment, python="/opt/a b/python", setup=("mount /data",))
     assert script.startswith("#!/bin/bash\nmount /data\n")
     assert "exec '/opt/a b/python' -m cluster.join" in script
     assert told(script)["plan"] == {"group": 'it\'s "odd"'}

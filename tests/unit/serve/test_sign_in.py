@@ -41,6 +41,7 @@ CLOSED = [
     ("GET", "/v1/machine-types"),
     ("GET", "/v1/machines"),
     ("GET", "/v1/groups/local/cost"),
+    ("POST", "/v1/machines:join"),
     ("POST", "/v1/groups/local:pause"),
     ("POST", "/v1/groups/local:resume"),
     ("GET", "/v1/projects"),
