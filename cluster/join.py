@@ -1,9 +1,9 @@
 """The program that a machine of a cluster runs: it joins Ray, and joins again whenever Ray has let it go.
 
 `python -m cluster.join` reads what to do from its standard input: a JSON object with the `plan` that the head made and
-the `environment` of all of the machine's processes. It is the last line of the script that a machine boots with. When the head has not
-been heard of for some minutes, or for one after the plan's `ends_at`, the machine is switched off, so that nobody pays
-for one that was forgotten. Before that its runs keep their restart files in the storage.
+the `environment` of all of the machine's processes. It is the last line of the script that a machine boots with. When
+the head has not been heard of for some minutes, or for one after the plan's `ends_at`, the machine is switched off, so
+that nobody pays for one that was forgotten. Before that its runs keep their restart files in the storage.
 """
 
 from __future__ import annotations

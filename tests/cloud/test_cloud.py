@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from cluster.aws import AwsProvider
-from cluster.cluster_file import user_data
+from cluster.cluster_file import boot_script
 from cluster.errors import ProviderFailed
 from cluster.provider import Kind
 from tests.cloud.cloud import Cloud, need_cloud, running_cloud
@@ -258,7 +258,7 @@ def _launched_to_end(cloud: Cloud, plan: dict[str, Any], *, behaviour: str = "te
         MinCount=1,
         MaxCount=1,
         InstanceInitiatedShutdownBehavior=behaviour,
-        UserData=user_data({"group": "g", "type": "t", "cpus": 1, "memory": 2**30} | plan, {}, python=sys.executable),
+        UserData=boot_script({"group": "g", "type": "t", "cpus": 1, "memory": 2**30} | plan, {}, python=sys.executable),
     )
     return str(told["Instances"][0]["InstanceId"])
 
