@@ -81,6 +81,11 @@ class Provider(Protocol):
         ...
 
 
+def has_provider(document: Mapping[str, Any]) -> bool:
+    """Say whether the cloud of a cluster file can be asked for its machines."""
+    return (document.get("provider") or {}).get("type") == "aws"
+
+
 def provider_of(document: Mapping[str, Any]) -> Provider | None:
     """Return the cloud of a cluster file; None where there is no way to ask it."""
     provider = document.get("provider") or {}

@@ -18,7 +18,7 @@ from cluster.cluster_file import ClusterFile, cluster_of, machine_environment
 from cluster.errors import ClusterFileBroken
 from cluster.head import server_name
 from cluster.machine_types import catalogue_file
-from cluster.provider import provider_of
+from cluster.provider import has_provider
 from serve.face import Face
 from storage.objects import open_store
 from storage.rooms import check_rooms
@@ -74,7 +74,7 @@ def _has_cloud(settings: Settings) -> bool:
         document = ClusterFile(settings.cluster_file, settings.kept_cluster_file).live()
     except ClusterFileBroken:
         return False
-    return provider_of(document) is not None
+    return has_provider(document)
 
 
 class Replica:

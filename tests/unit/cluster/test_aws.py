@@ -14,7 +14,7 @@ from ray.autoscaler import tags
 from cluster import aws
 from cluster.aws import AwsProvider
 from cluster.errors import ProviderFailed
-from cluster.provider import Kind, provider_of
+from cluster.provider import Kind, has_provider, provider_of
 
 LAUNCHED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FILTERS = [{"Name": "tag:ray-cluster-name", "Values": ["ours"]}]
@@ -109,7 +109,9 @@ def test_the_tags_are_those_of_ray_s_autoscaler() -> None:
 
 
 def test_only_a_cloud_that_can_be_asked_is_a_provider() -> None:
-    assert provider_of({"cluster_name": "c", "provider": {"type": "local"}}) is None
-    assert provider_of({}) is None
-    found = provider_of({"cluster_name": "c", "provider": {"type": "aws", "region": "eu-central-1"}})
+    for none in ({"cluster_name": "c", "provider": {"type": "local"}}, {}):
+        assert (provider_of(none), has_provider(none)) == (None, False)
+    document = {"cluster_name": "c", "provider": {"type": "aws", "region": "eu-central-1"}}
+    assert has_provider(document)
+    found = provider_of(document)
     assert isinstance(found, AwsProvider)
