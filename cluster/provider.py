@@ -83,15 +83,15 @@ class Provider(Protocol):
 
 def has_provider(document: Mapping[str, Any]) -> bool:
     """Say whether the cloud of a cluster file can be asked for its machines."""
-    return (document.get("provider") or {}).get("type") == "aws"
+    provider = document.get("provider") or {}
+    return provider.get("type") == "aws" or provider.get("module") == EC2_PROVIDER
 
 
 def provider_of(document: Mapping[str, Any]) -> Provider | None:
     """Return the cloud of a cluster file; None where there is no way to ask it."""
-    provider = document.get("provider") or {}
-    if provider.get("type") == "aws" or provider.get("module") == EC2_PROVIDER:
-        # Late, so that only a head on AWS pays for its client.
-        from cluster.aws import AwsProvider
+    if not has_provider(document):
+        return None
+    # Late, so that only a head on AWS pays for its client.
+    from cluster.aws import AwsProvider
 
-        return AwsProvider(str(document["cluster_name"]), str(provider["region"]))
-    return None
+    return AwsProvider(str(document["cluster_name"]), str(document["provider"]["region"]))

@@ -59,8 +59,6 @@ class Context:
     """The autoscaler's file of a cluster that can start machines."""
     cloud: Callable[[], Awaitable[CloudState | None]] = _no_cloud
     """Gives what is known of the cluster's cloud."""
-    has_cloud: bool = False
-    """Whether the machines are a cloud's that is asked for them."""
     door: Door | None = None
     """What machines need to know that join; None where there is no Ray."""
     clock: Callable[[], datetime] = _now

@@ -14,15 +14,13 @@ import ray
 from ray import serve as ray_serve
 
 from cluster.bare_worker import leave_arrow_out
-from cluster.cluster_file import ClusterFile, cluster_of, machine_environment
-from cluster.errors import ClusterFileBroken
+from cluster.cluster_file import cluster_of, machine_environment
 from cluster.head import server_name
 from cluster.machine_types import catalogue_file
-from cluster.provider import has_provider
 from serve.face import Face
 from storage.objects import open_store
 from storage.rooms import check_rooms
-from storage.settings import Settings, load_settings
+from storage.settings import load_settings
 from tasks.dispatcher import start_dispatcher
 from tasks.ray_live import RayDispatcher, RayLive
 from tasks.reporting import NAMESPACE
@@ -55,7 +53,6 @@ def build() -> FastAPI:
             machine_types=catalogue_file(settings.data_dir),
             cluster=cluster_of(settings),
             cloud=dispatcher.cloud,
-            has_cloud=_has_cloud(settings),
             door=Door(
                 server=server_name(),
                 head=ray.get_runtime_context().gcs_address,
@@ -64,17 +61,6 @@ def build() -> FastAPI:
             ),
         )
     )
-
-
-def _has_cloud(settings: Settings) -> bool:
-    """Say whether the dispatcher asks a cloud for its machines."""
-    if settings.cluster_file is None:
-        return False
-    try:
-        document = ClusterFile(settings.cluster_file, settings.kept_cluster_file).live()
-    except ClusterFileBroken:
-        return False
-    return has_provider(document)
 
 
 class Replica:

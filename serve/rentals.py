@@ -10,7 +10,9 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime
 
 from cluster.cost import cost_of, hours_of
+from cluster.errors import ClusterFileBroken
 from cluster.ledger import Rental
+from cluster.provider import has_provider
 from serve.auth import User
 from serve.context import Context, HasContext
 from serve.machines import GroupMemory, memory_of
@@ -44,7 +46,7 @@ async def list_rented(
         now = context.clock()
         machines = tuple(_machine(one, now) for one in found[:limit])
         return json_answer(
-            RentedMachines(machines=machines, more=len(found) > limit, has_cloud=context.has_cloud or bool(found))
+            RentedMachines(machines=machines, more=len(found) > limit, has_cloud=bool(found) or _has_cloud(context))
         )
 
     return await to_thread.run_sync(look)
@@ -88,7 +90,7 @@ def _cost(context: Context, group: str, since: datetime | None, now: datetime, n
     if not has_ledger and names is not None and group not in names:
         fix = f"Known: {', '.join(names) or 'none'}."
         raise NotFound(f"There is no machine group {group[:100]!r}.", field="group", fix=fix)
-    has_cloud = context.has_cloud or has_ledger
+    has_cloud = has_ledger or _has_cloud(context)
     cost = cost_of(found, now, since)
     return GroupCost(
         group=group,
@@ -99,6 +101,14 @@ def _cost(context: Context, group: str, since: datetime | None, now: datetime, n
         unpriced=cost.unpriced,
         has_cloud=has_cloud,
     )
+
+
+def _has_cloud(context: Context) -> bool:
+    """Say whether the machines are a cloud's that is asked for them."""
+    try:
+        return context.cluster is not None and has_provider(context.cluster.read())
+    except ClusterFileBroken:
+        return False
 
 
 def _machine(one: Rental, now: datetime) -> RentedMachine:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.cluster_file import ClusterFile
 from cluster.ledger import Rental
 from serve.api import build_app
 from simyard.errors import Unavailable
 from tests.unit.serve.face import START, Face, problem
 from tests.unit.tasks.store_suite import rental
+
+FILE = Path(__file__).parents[3] / "cluster.yaml"
 
 
 def at(hours: float) -> Any:
@@ -82,12 +87,14 @@ def test_the_cost_of_a_group_is_the_sum_over_its_machines(face: Face) -> None:
 
 
 def test_a_group_without_a_cloud_has_no_known_cost_and_one_of_a_cloud_that_had_no_machine_has_cost_nothing(
-    face: Face,
+    face: Face, tmp_path: Path
 ) -> None:
     told = face.get("/v1/groups/local/cost").json()
     assert (told["cost"], told["machines"], told["has_cloud"]) == (None, 0, False)
     assert face.get("/v1/machines").json() == {"machines": [], "more": False, "has_cloud": False}
-    face.app = build_app(replace(face.context, has_cloud=True))
+    shutil.copy(FILE, tmp_path / "live.yaml")
+    cluster = ClusterFile(tmp_path / "live.yaml", tmp_path / "kept.yaml")
+    face.app = build_app(replace(face.context, cluster=cluster))
     assert face.get("/v1/groups/local/cost").json()["cost"] == 0.0
     assert face.get("/v1/machines").json()["has_cloud"] is True
 
