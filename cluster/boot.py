@@ -7,11 +7,14 @@ here and one line in the register; what a machine hears of it is a file in `clus
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from cluster.disk import offered_disk
 from simyard.errors import InvalidInput
 from simyard.group import Market
+from simyard.resources import GIB
 
 Config = Mapping[str, Any]
 """A node type's `node_config`."""
@@ -26,6 +29,10 @@ class NodeConfig(Protocol):
 
     def market(self, config: Config) -> Market:
         """Say whether the machine may be taken away."""
+        ...
+
+    def disk(self, config: Config) -> float:
+        """Return the bytes that a machine can offer of the disk ordered for it; infinite where none is named."""
         ...
 
     def with_script(self, config: Config, script: str) -> dict[str, Any]:
@@ -44,6 +51,11 @@ class Aws:
         """See NodeConfig."""
         options = config.get("InstanceMarketOptions") or {}
         return Market.SPOT if options.get("MarketType") == "spot" else Market.ON_DEMAND
+
+    def disk(self, config: Config) -> float:
+        """See NodeConfig."""
+        mappings = config.get("BlockDeviceMappings") or [{}]
+        return _offered((mappings[0].get("Ebs") or {}).get("VolumeSize"))
 
     def with_script(self, config: Config, script: str) -> dict[str, Any]:
         """See NodeConfig."""
@@ -64,6 +76,11 @@ class Gcp:
         is_spot = scheduling.get("provisioningModel") == "SPOT" or scheduling.get("preemptible") is True
         return Market.SPOT if is_spot else Market.ON_DEMAND
 
+    def disk(self, config: Config) -> float:
+        """See NodeConfig."""
+        disks = config.get("disks") or [{}]
+        return _offered((disks[0].get("initializeParams") or {}).get("diskSizeGb"))
+
     def with_script(self, config: Config, script: str) -> dict[str, Any]:
         """See NodeConfig."""
         metadata = dict(config.get("metadata") or {})
@@ -82,11 +99,19 @@ class Azure:
         """See NodeConfig."""
         return Market.SPOT if config["azure_arm_parameters"].get("priority") == "Spot" else Market.ON_DEMAND
 
+    def disk(self, config: Config) -> float:
+        """See NodeConfig."""
+        return _offered(config["azure_arm_parameters"].get("osDiskSizeGb"))
+
     def with_script(self, config: Config, script: str) -> dict[str, Any]:
         """See NodeConfig."""
         encoded = base64.b64encode(script.encode()).decode()
         parameters = dict(config["azure_arm_parameters"]) | {"customData": encoded}
         return dict(config) | {"azure_arm_parameters": parameters}
+
+
+def _offered(ordered_gib: object) -> float:
+    return math.inf if ordered_gib is None else offered_disk(int(str(ordered_gib)) * GIB, int(str(ordered_gib)) * GIB)
 
 
 _CLOUDS: dict[str, tuple[str, NodeConfig]] = {

@@ -80,6 +80,7 @@ class Group:
             cpus=min(shape.cpus for shape in shapes),
             memory=min(shape.memory for shape in shapes),
             gpus=min(shape.gpus for shape in shapes),
+            disk=min(shape.disk for shape in shapes),
         )
 
 
@@ -203,7 +204,7 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
             machine_type=kind,
             market=cloud.market(config),
             most=node_type.get("max_workers", document.get("max_workers", 0)),
-            shape=_shape(name, kind, node_type.get("resources") or {}),
+            shape=_shape(name, kind, node_type.get("resources") or {}, cloud.disk(config)),
         )
         types.setdefault(group, []).append(one)
         idle.setdefault(group, float(node_type.get("idle_timeout_s") or usual))
@@ -221,13 +222,13 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
     )
 
 
-def _shape(name: str, kind: str, said: Mapping[str, Any]) -> Room:
+def _shape(name: str, kind: str, said: Mapping[str, Any], disk: float) -> Room:
     """Return what a machine offers to tasks: as the file says it, or as its machine type has it."""
     if {"CPU", "memory"} <= said.keys():
-        return Room(cpus=said["CPU"], memory=said["memory"], gpus=said.get("GPU", 0))
+        return Room(cpus=said["CPU"], memory=said["memory"], gpus=said.get("GPU", 0), disk=disk)
     known = find_type(kind, list_types(), field=f"available_node_types.{name}.node_config.InstanceType")
-    memory = offered_memory(known.memory)
-    return Room(cpus=said.get("CPU", known.cpus), memory=said.get("memory", memory), gpus=said.get("GPU", known.gpus))
+    memory = said.get("memory", offered_memory(known.memory))
+    return Room(cpus=said.get("CPU", known.cpus), memory=memory, gpus=said.get("GPU", known.gpus), disk=disk)
 
 
 def live_document(

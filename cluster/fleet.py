@@ -17,6 +17,8 @@ class Room:
     memory: int
     """Bytes."""
     gpus: int = 0
+    disk: float = math.inf
+    """Bytes; infinite where it is not known."""
     is_busy: bool = False
     """Whether it carries a task."""
 
@@ -33,6 +35,8 @@ class Demand:
     """How many of them there are in all."""
     there: Mapping[str, int] = field(default_factory=dict)
     """The machines that are there, by node type."""
+    disk: float | None = None
+    """The bytes of the largest disk that one of its machines offers; None where none is there."""
 
 
 def offered_memory(total: int) -> int:
@@ -46,36 +50,30 @@ def wanted(demand: Demand, shape: Room, least: int, most: int) -> int:
     Tasks fill machines first fit, those that are busy before idle ones. Where only a part of the queue is known, the
     rest is taken to be like it. `shape` is what a new machine offers.
     """
-    rooms = [[room.cpus, room.memory, room.gpus] for room in sorted(demand.rooms, key=lambda room: not room.is_busy)]
+    rooms = [_Space(room) for room in sorted(demand.rooms, key=lambda room: not room.is_busy)]
     used = sum(room.is_busy for room in demand.rooms)
     there, placed, known = len(rooms), 0, 0
-    first_open = 0
+    first: dict[tuple[float, int, int, int, bool], int] = {}
+    new = _Space(shape)
     for need in demand.waiting:
-        if need.cpus > shape.cpus + 1e-6 or need.memory > shape.memory or need.gpus > shape.gpus:
+        if not new.fits(need):
             continue  # no machine of this group is large enough
         known += 1
-        for i in range(first_open, len(rooms)):
-            if _fits(need, rooms[i]):
-                break
-        else:
-            i = len(rooms)
-            rooms.append([shape.cpus, shape.memory, shape.gpus])
-        rooms[i][0] -= need.cpus
-        rooms[i][1] -= need.memory
-        rooms[i][2] -= need.gpus
+        like = (need.cpus, need.memory, need.gpus, need.reserved_disk, need.whole_machine)
+        # Where a task did not fit, one like it does not either, or equal tasks would cost the square of their number.
+        i = first.get(like, 0)
+        while i < len(rooms) and not rooms[i].fits(need):
+            i += 1
+        if i == len(rooms):
+            rooms.append(_Space(shape))
+        rooms[i].take(need)
+        first[like] = i
         used = max(used, i + 1)
         placed += i < there
-        # A machine that is full is not looked at again, or equal tasks would cost the square of their number.
-        while first_open < len(rooms) and rooms[first_open][0] < 1e-6:
-            first_open += 1
     left = demand.waiting_count - len(demand.waiting)
     if left > 0 and known > placed:
         used += math.ceil(left * (len(rooms) - there) / (known - placed))
     return max(least, min(most, used))
-
-
-def _fits(need: Resources, room: list[float]) -> bool:
-    return need.cpus <= room[0] + 1e-6 and need.memory <= room[1] and need.gpus <= room[2]
 
 
 def split(
@@ -97,3 +95,30 @@ def split(
         sizes[name] += more
         left -= more
     return sizes
+
+
+class _Space:
+    """What is left of a machine while tasks are counted."""
+
+    __slots__ = ("cpus", "disk", "gpus", "is_used", "memory")
+
+    def __init__(self, room: Room) -> None:
+        self.cpus, self.memory, self.gpus, self.disk = room.cpus, room.memory, room.gpus, room.disk
+        self.is_used = room.is_busy
+
+    def fits(self, need: Resources) -> bool:
+        if need.whole_machine:
+            return not self.is_used and need.reserved_disk <= self.disk
+        return (
+            need.cpus <= self.cpus + 1e-6
+            and need.memory <= self.memory
+            and need.gpus <= self.gpus
+            and need.reserved_disk <= self.disk
+        )
+
+    def take(self, need: Resources) -> None:
+        self.is_used = True
+        self.cpus = 0.0 if need.whole_machine else self.cpus - need.cpus
+        self.memory -= need.memory
+        self.gpus -= need.gpus
+        self.disk -= need.reserved_disk

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import psutil
 
+from cluster.disk import task_disk
 from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
-from cluster.labels import CARRIER, GROUP_LABEL
+from cluster.labels import CARRIER, DISK_LABEL, GROUP_LABEL
 from cluster.own_size import own_cores, own_memory
 from cluster.workers import Share, divide
 from simyard.resources import MIB
@@ -56,6 +57,8 @@ class HeadPlan:
     """What a process must know to speak to this Ray; Ray listens on the machine's address, not only on loopback."""
     group: str
     """The group that this machine belongs to."""
+    scratch: Path
+    """The folder in which tasks run on this machine."""
     environment: dict[str, str]
     """Added to this process's environment for all of Ray's processes."""
     cluster_file: Path | None = None
@@ -77,7 +80,7 @@ class HeadPlan:
         Raises:
             InvalidInput: it has not cores enough.
         """
-        return divide(socket.gethostname(), own_cores(), task_memory(), self.workers)
+        return divide(socket.gethostname(), own_cores(), task_memory(), task_disk(self.scratch), self.workers)
 
 
 def temp_dir(server: str) -> Path:
@@ -138,7 +141,7 @@ def _start_once(plan: HeadPlan) -> str:
         "memory": plan.shares[0].memory,
         "object_store_memory": 256 * MIB,
         "agent_port": free_port(),
-        "labels": {GROUP_LABEL: plan.group},
+        "labels": {GROUP_LABEL: plan.group, DISK_LABEL: str(plan.shares[0].disk)},
     }
     if plan.cluster_file is not None:
         told |= {"cpus": 0, "labels": {}, "cluster_file": str(plan.cluster_file)}

@@ -23,7 +23,9 @@ from typing import Any
 
 from cluster import instance
 from cluster.clouds import cloud_named
+from cluster.disk import task_disk
 from cluster.member import Member, MemberPlan
+from storage.settings import load_settings
 
 log = logging.getLogger("simyard.join")
 
@@ -118,7 +120,9 @@ class Watchdog:
 
 
 def _member_plan(plan: Mapping[str, Any]) -> MemberPlan:
-    return MemberPlan(head=plan["head"], group=plan["group"], cpus=plan["cpus"], memory=plan["memory"])
+    # Measured once: what runs here when it joins again has its part of the disk already.
+    disk = task_disk(load_settings().scratch)
+    return MemberPlan(head=plan["head"], group=plan["group"], cpus=plan["cpus"], memory=plan["memory"], disk=disk)
 
 
 def _answers(head: str) -> bool:

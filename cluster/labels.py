@@ -9,6 +9,9 @@ GENERATION_TAG = "simyard-generation"
 MACHINE_LABEL = "simyard-machine"
 """Names a machine, where that is not its host's name: several may be on one host."""
 
+DISK_LABEL = "simyard-disk"
+"""Says how many bytes of a machine's disk tasks may reserve together."""
+
 CARRIER = "ray::SimulatorActor"
 """How the titles of the processes begin that carry runs."""
 

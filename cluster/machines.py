@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray._private.state import state
 
-from cluster.labels import GROUP_LABEL, MACHINE_LABEL
+from cluster.labels import DISK_LABEL, GROUP_LABEL, MACHINE_LABEL
 
 _NODE_TYPE = "ray.io/node-group"
 """The label that Ray gives a machine of itself."""
@@ -29,6 +30,8 @@ class RayMachine:
     gpus: int
     node_type: str = ""
     """Of the cluster file; empty where it is in none."""
+    disk: float = math.inf
+    """Bytes that tasks may reserve together; infinite where the machine has not said."""
     is_leaving: bool = False
     """It is being taken away, and gets no tasks any more."""
     is_alive: bool = True
@@ -73,6 +76,7 @@ def _machine(node: dict[str, Any], *, is_leaving: bool) -> RayMachine | None:
         memory=int(offered.get("memory", 0)),
         gpus=int(offered.get("GPU", 0)),
         node_type=labels.get(_NODE_TYPE, ""),
+        disk=int(said) if (said := labels.get(DISK_LABEL)) else math.inf,
         is_leaving=is_leaving or was_taken,
         is_alive=is_alive,
     )

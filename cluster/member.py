@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import psutil
 
 from cluster.carriers import carriers_of
-from cluster.labels import GROUP_LABEL, LET_GO, MACHINE_LABEL
+from cluster.labels import DISK_LABEL, GROUP_LABEL, LET_GO, MACHINE_LABEL
 from simyard.resources import MIB
 
 log = logging.getLogger("simyard.join")
@@ -34,6 +34,8 @@ class MemberPlan:
     cpus: float
     memory: int
     """Bytes that tasks may take together."""
+    disk: int
+    """Bytes of the disk with the tasks' folders that they may reserve together."""
     gpus: int | None = None
     """By default those that Ray finds."""
     name: str | None = None
@@ -70,7 +72,7 @@ class Member:
             "memory": plan.memory,
             "gpus": plan.gpus,
             "object_store_memory": _OBJECT_STORE,
-            "labels": {GROUP_LABEL: plan.group} | named,
+            "labels": {GROUP_LABEL: plan.group, DISK_LABEL: str(plan.disk)} | named,
             "temp_dir": plan.temp_dir,
         }
         self._process = subprocess.Popen(

@@ -24,9 +24,11 @@ class Share:
     cpus: int
     memory: int
     """Bytes that tasks may take together."""
+    disk: int
+    """Bytes that tasks may reserve together."""
 
 
-def divide(host: str, cpus: int, memory: int, workers: int) -> tuple[Share, ...]:
+def divide(host: str, cpus: int, memory: int, disk: int, workers: int) -> tuple[Share, ...]:
     """Return even shares of a machine; the first is the head's and has the host's name.
 
     Cores that are left over go one each to the first ones, so that no worker is larger than the head.
@@ -43,6 +45,7 @@ def divide(host: str, cpus: int, memory: int, workers: int) -> tuple[Share, ...]
             name=host if number == 0 else f"{host}-{number + 1}",
             cpus=each + (number < left),
             memory=memory // workers,
+            disk=disk // workers,
         )
         for number in range(workers)
     )
@@ -60,7 +63,7 @@ class Workers:
             _Kept(
                 Member(
                     # The machine's GPUs are the head's.
-                    MemberPlan(head=head, group=group, cpus=s.cpus, memory=s.memory, gpus=0, name=s.name),
+                    MemberPlan(head=head, group=group, cpus=s.cpus, memory=s.memory, gpus=0, name=s.name, disk=s.disk),
                     environment,
                 )
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from simulators.spec import SimulatorSpec
 from simyard.dependency import Dependency, InputFrom
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import GroupState, Machine, MachineGroup, Offer
+from simyard.resources import Resources
 from simyard.task import LOCAL_GROUP, TaskSpec
 from simyard.words import new_task_id
 from storage.objects import ObjectStore
@@ -23,6 +25,7 @@ from storage.parallel import each
 from storage.paths import Paths
 from tasks.dependencies import unknown_task
 from tasks.record import Draft
+from tasks.rooms import fits_empty
 from tasks.store import Store
 
 _SHOWN = 5
@@ -92,6 +95,8 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
     paths |= {path for path in named if any(one.gives(path) for one in spec.inputs_from)}
     commands = catalogue.commands(simulator, version, spec.parameters, spec.commands, paths, runtime)
     checkpoint = catalogue.checkpoint(simulator, spec.checkpoint, spec.parameters, spec.commands, paths, runtime)
+    if spec.resources.whole_machine:
+        _check_whole_machine(spec)
     if groups is not None:
         _check_group(spec, groups)
     return spec.model_copy(
@@ -176,9 +181,23 @@ def _check_group(spec: TaskSpec, groups: Sequence[MachineGroup]) -> None:
     if named[spec.group].state is GroupState.ENDING:
         raise InvalidInput(f"the machine group {spec.group} is ending.", field="group", fix="Choose another group.")
     machines = named[spec.group].places
-    if machines and not any(_fits(spec, machine) for machine in machines):
+    if machines and not any(fits_empty(spec.resources, machine) for machine in machines):
         raise _too_large(spec, machines)
     _check_retry_memory(spec, machines)
+
+
+def _check_whole_machine(spec: TaskSpec) -> None:
+    """Refuse a task that wants a machine for itself and says what it takes of it, which may be another thing."""
+    plain, need = Resources(), spec.resources
+    for name, unit in (("cpus", "cores"), ("memory", "bytes of memory"), ("gpus", "GPUs")):
+        if (asked := getattr(need, name)) != getattr(plain, name):
+            reason = f"{asked:.15g} {unit} are asked for beside a whole machine, which gives all that it has."
+            fix = f"Leave {name} out and choose a group of such machines, or leave whole_machine out."
+            raise InvalidInput(reason, field=f"resources.{name}", fix=fix)
+    if spec.retry.memory is not None:
+        reason = "a whole machine has no more memory to give when the task is tried again."
+        fix = "Leave it out, and choose a group of larger machines."
+        raise InvalidInput(reason, field="retry.memory", fix=fix)
 
 
 def _check_retry_memory(spec: TaskSpec, machines: Sequence[Machine | Offer]) -> None:
@@ -189,19 +208,19 @@ def _check_retry_memory(spec: TaskSpec, machines: Sequence[Machine | Offer]) -> 
         raise InvalidInput(reason, field="retry.memory", fix="Ask for less, or choose another group.")
 
 
-def _fits(spec: TaskSpec, machine: Machine | Offer) -> bool:
-    need = spec.resources
-    return need.cpus <= machine.cpus and need.memory <= machine.memory and need.gpus <= machine.gpus
-
-
 def _too_large(spec: TaskSpec, machines: Sequence[Machine | Offer]) -> InvalidInput:
     where = f"the largest machine of group {spec.group}"
+    disk = max(math.inf if machine.disk is None else machine.disk for machine in machines)
+    if spec.resources.reserved_disk > disk:
+        reason = f"{spec.resources.disk} bytes of disk are more than {where} can keep for one task: {disk:.15g}."
+        fix = "Ask for less, or choose another group. Without it a task may use what is free, up to 20 GiB."
+        raise InvalidInput(reason, field="resources.disk", fix=fix)
     for name, unit in (("cpus", "cores"), ("memory", "bytes of memory"), ("gpus", "GPUs")):
         need, most = getattr(spec.resources, name), max(getattr(machine, name) for machine in machines)
         if need > most:
             reason = f"{need:.15g} {unit} are more than {where} has: {most:.15g}."
             return InvalidInput(reason, field=f"resources.{name}", fix="Ask for less, or choose another group.")
-    reason = f"no single machine of group {spec.group} has all of these cpus, memory and GPUs together."
+    reason = f"no single machine of group {spec.group} has all of these cpus, memory, GPUs and disk together."
     return InvalidInput(reason, field="resources", fix="Ask for less, or choose another group.")
 
 

@@ -111,7 +111,7 @@ def _check_workers(workers: int, *, is_head_only: bool) -> None:
     if is_head_only:
         fix = "Leave --workers out, or start a server without --cluster."
         raise InvalidInput("The head of a cluster carries no tasks itself.", field="--workers", fix=fix)
-    divide(socket.gethostname(), own_cores(), task_memory(), workers)
+    divide(socket.gethostname(), own_cores(), task_memory(), 0, workers)
 
 
 def _refuse_password(store: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cluster.disk import task_disk
 from cluster.head import MARK, mark_of, stop_head, temp_dir
 from cluster.member import Member, MemberPlan
 from serve.invitation import Loan, answers, ask, check_head, check_storage
@@ -148,6 +149,7 @@ class _Guest:
             group=loan.group,
             cpus=loan.cpus,
             memory=loan.memory,
+            disk=task_disk(self._scratch),
             name=loan.name,
             temp_dir=str(folder),
         )

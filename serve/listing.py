@@ -31,6 +31,7 @@ from simyard.words import Word
 from tasks.explain import explain
 from tasks.forecast import RUNS, forecast
 from tasks.record import TaskQuery, TaskRecord
+from tasks.rooms import sized
 from tasks.rules import loads_of
 from tasks.shares import barrier
 from tasks.stimulus import Cancel, Hold, Release
@@ -152,7 +153,8 @@ async def explain_task(
         store, events = context.store, all_events(context.store, record.id)
         current, why = store.get(record.id), None
         if current.status is Status.QUEUED:
-            why = barrier(current, store.rules(), loads_of(store.active()))
+            largest = {one.name: max(one.places, key=lambda m: m.cpus) for one in known or () if one.places}
+            why = barrier(sized(current, largest), store.rules(), loads_of(store.active()))
         position = None if why else store.position(record.id)
         runs = [] if position is None else store.runs(record.task.simulator, RUNS)
         expected = forecast(current, position, known or (), runs, context.clock())

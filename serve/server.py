@@ -281,6 +281,7 @@ def _plan(settings: Settings) -> HeadPlan:
         server=load_server_id(settings),
         group=LOCAL_GROUP,
         token=load_token(settings),
+        scratch=settings.scratch,
         environment=environment,
         cluster_file=settings.cluster_file,
         address=_outward(settings.host),

@@ -21,14 +21,16 @@ _COMMANDS = TypeAdapter(tuple[Command, ...])
 
 
 def fingerprint_of(spec: TaskSpec) -> str | None:
-    """Return the hash of all that decides the result of an admitted task; None where it takes outputs of other tasks.
+    """Return the hash of all that decides the result of an admitted task; None where that is not known beforehand.
+
+    It is not where the task takes outputs of other tasks, or whatever cores a machine has that it wants for itself.
 
     That is the simulator as its folder has it now, the version and the runtime, the commands, the parameters that
     tables are read with, the input files with their paths and modes, and the cores and GPUs, of which the commands are
     told. Memory, disk, limits and checkpoints decide whether there is a result, and not which. The project is in it
     too: a result is not carried from one to another.
     """
-    if spec.inputs_from:
+    if spec.inputs_from or spec.resources.whole_machine:
         return None
     known = catalogue.find(spec.simulator).parameters
     files = spec.files

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cluster.fleet import Demand, Room
 from simyard.resources import Resources
 from tasks.placement import Holder, Host
+from tasks.rooms import carried, sized
 from tasks.shares import Line, Shares
 from tasks.store import Store
 
@@ -17,32 +18,36 @@ _LOOKED_AT = 1000
 
 
 def demands(
-    store: Store, hosts: Sequence[Host], holders: Iterable[Holder], shares: Shares, now: datetime
+    store: Store,
+    hosts: Sequence[Host],
+    holders: Iterable[Holder],
+    shares: Shares,
+    now: datetime,
+    largest: Mapping[str, Host] | None = None,
 ) -> dict[str, Demand]:
     """Return what each group is asked for that has a machine or a queued task.
 
-    Tasks that a pause or a quota keeps back ask for nothing.
+    Tasks that a pause or a quota keeps back ask for nothing. `largest` is the largest machine that each group had.
     """
     rooms: dict[str, list[Room]] = {}
     there: dict[str, Counter[str]] = {}
-    carried: dict[str, list[Resources]] = {}
-    for holder in holders:
-        # An idle actor makes room when a task needs it.
-        if holder.idle_since is None:
-            carried.setdefault(holder.host, []).append(holder.kind.resources)
+    disks: dict[str, float] = {}
+    on_host = carried(holders)
     for host in hosts:
-        taken = carried.get(host.id, [])
+        taken = on_host.get(host.id, [])
+        disks[host.group] = max(host.disk, disks.get(host.group, 0.0))
         room = Room(
             cpus=host.cpus - sum(need.cpus for need in taken),
             memory=host.memory - sum(need.memory for need in taken),
             gpus=host.gpus - sum(need.gpus for need in taken),
+            disk=host.disk - sum(need.reserved_disk for need in taken),
             is_busy=bool(taken),
         )
         rooms.setdefault(host.group, []).append(room)
         there.setdefault(host.group, Counter())[host.node_type] += 1
     queue = store.queue(now, _LOOKED_AT)
     waiting: dict[str, list[Resources]] = {}
-    line = Line(queue, shares, store.rules())
+    line = Line([sized(record, largest or {}) for record in queue], shares, store.rules())
     for record in line:
         line.started(record)
         waiting.setdefault(record.task.group, []).append(record.task.resources)
@@ -55,6 +60,7 @@ def demands(
             waiting=tuple(waiting.get(group, ())),
             waiting_count=max(counts.get(group, 0), len(waiting.get(group, ()))),
             there=there.get(group, {}),
+            disk=disks.get(group),
         )
         for group in rooms.keys() | waiting.keys()
     }

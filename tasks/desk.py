@@ -20,21 +20,24 @@ from simulators.outcome import Outcome
 from simulators.work import News, Report, Stall, Taken, Work
 from simyard.dependency import InputFrom
 from simyard.errors import NotFound, SimyardError
-from simyard.group import Machine, MachineGroup
+from simyard.group import MachineGroup
 from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
 from storage.errors import StorageUnavailable
 from storage.objects import ObjectStore
+from tasks.crew import Crew, Held
 from tasks.demand import demands
 from tasks.errors import Refused, StoreUnavailable
 from tasks.holders import Broken, Gone, Holders, HolderState, Left, Unreachable, Verdict
+from tasks.in_place import InPlace
 from tasks.leases import Leases
 from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Tell, Undelivered
 from tasks.machine_watch import MachineWatch
-from tasks.placement import Action, Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
+from tasks.placement import Action, Candidate, Holder, Host, Kind, Retire, Reuse, Start, free_places, placed, plan
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
 from tasks.reuse import take_results
+from tasks.rooms import groups_of, sized
 from tasks.rules import Rules
 from tasks.shares import Line, Shares
 from tasks.spent import SpentSnapshots
@@ -49,7 +52,7 @@ RETURN_SECONDS = 120.0
 LOOK_AHEAD = 1000
 """How many queued tasks one turn considers."""
 _GLANCE = 50
-"""How many it considers first."""
+"""How many it considers first, at least."""
 _SETTLE_STEPS = 10
 """How often one turn tells so many tasks of the ends that they wait for, so that the rest is not kept waiting."""
 _HOSTS_EVERY = 2.0
@@ -66,16 +69,6 @@ class Clock:
     """The time of day; somebody may set it forwards and back."""
     monotonic: Callable[[], float]
     """Seconds that only ever grow."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Held:
-    """A Simulator actor that this dispatcher knows."""
-
-    holder: Holder
-    carries: tuple[str, int] | None
-    watched: bool = True
-    """Whether we are told when it does not carry that any more."""
 
 
 _Said = Progress | Renew | End | Undelivered | Stalled | Tell
@@ -116,9 +109,14 @@ class Desk:
         self._lease_seconds = lease
         self._warm = warm
         self._storage = storage
-        self._held: dict[str, _Held] = {}
+        self._crew = Crew()
         self._lock = threading.RLock()
         self._machines: tuple[Host, ...] = ()
+        self._names: dict[str, str] = {}
+        """What people call each machine."""
+        self._largest: dict[str, Host] = {}
+        """The largest machine that each group had of late."""
+        self._in_place = InPlace()
         self._machines_at = -_HOSTS_EVERY
         self._watch = MachineWatch(store)
         self._shares = Shares()
@@ -170,6 +168,7 @@ class Desk:
         try:
             after = self._store.apply(task, stimulus, at or self._now(), earlier=earlier)
             self._watch.saw(after, self._now())
+            self._saw(after)
             self._spent.see(after)
             self._set_busy(after)
         except Refused as refused:
@@ -177,6 +176,11 @@ class Desk:
         except NotFound:
             return Verdict.SUPERSEDED
         return Verdict.TAKEN
+
+    def _saw(self, record: TaskRecord) -> None:
+        """Take note of what is in place on a machine, now that the task runs there."""
+        with self._lock:
+            self._in_place = self._in_place.after(record)
 
     def _lease(self, more: float = 0.0) -> datetime:
         return self._now() + timedelta(seconds=self._lease_seconds + more)
@@ -197,14 +201,17 @@ class Desk:
             if self._store.settle(self._now(), LOOK_AHEAD) < LOOK_AHEAD:
                 break
         with self._lock:
-            holders = [held.holder for held in self._held.values()]
+            holders = [held.holder for held in self._crew]
         aside = self._watch.set_aside(self._machines, self._now())
-        hosts = [replace(host, is_set_aside=host.name in aside) for host in self._machines]
+        hosts = [
+            replace(host, is_set_aside=host.name in aside, environments=self._in_place.on(host.name))
+            for host in self._machines
+        ]
         # Whoever waits for a machine that is full need not be read at every turn; mostly the first few take all room.
-        for depth in (_GLANCE, LOOK_AHEAD) if has_room(hosts, holders) else (0,):
+        for depth in _depths(free_places(hosts, holders), len(hosts)):
             found = self._store.queue(self._now(), depth) if depth else []
             queue = take_results(self._store, self._objects, found, self._now())
-            records = {record.task.id: record for record in queue}
+            records = {record.task.id: sized(record, self._largest) for record in queue}
             line, actions = self._plan(records, hosts, holders, now)
             # What took a result leaves its place to what stands behind it.
             if not line.ran_dry and len(queue) == len(found):
@@ -213,7 +220,8 @@ class Desk:
         for action in actions:
             match action:
                 case Reuse():
-                    self._dispatch(records[action.task], self._held[action.holder])
+                    if (held := self._crew.get(action.holder)) is not None:
+                        self._dispatch(records[action.task], held)
                 case Start():
                     self._dispatch(records[action.task], self._start(action.kind, action.host))
                 case Retire():
@@ -251,16 +259,16 @@ class Desk:
     def _watch_again(self) -> None:
         """Ask to be told of the attempts of which nobody else would tell us, also where they are over for the store."""
         with self._lock:
-            unwatched = [held for held in self._held.values() if not held.watched]
+            unwatched = [held for held in self._crew if not held.watched]
             for held in unwatched:
-                self._held[held.holder.name] = replace(held, watched=True)
+                self._crew.put(replace(held, watched=True))
         for held in unwatched:
             if held.carries is not None:
                 name = held.holder.name
                 self._holders.watch(name, *held.carries, partial(self._watched, name, *held.carries))
 
     def _check(self, key: tuple[str, int], record: TaskRecord) -> None:
-        held, now = self._held.get(record.holder or ""), self._monotonic()
+        held, now = self._crew.get(record.holder), self._monotonic()
         if held is None and now < self._returning.get(key, now) and not self._has_machine(record):
             return
         if held is None:
@@ -276,21 +284,21 @@ class Desk:
             self._cancels[key] = now
             self._holders.cancel(held.holder.name, *key)
 
-    def _start(self, kind: Kind, host: str) -> _Held:
+    def _start(self, kind: Kind, host: str) -> Held:
         name = self._holders.start(kind, host)
-        held = _Held(holder=Holder(name=name, host=host, kind=kind, idle_since=None), carries=None)
+        held = Held(holder=Holder(name=name, host=host, kind=kind, idle_since=None), carries=None)
         self._set(held)
         return held
 
-    def _dispatch(self, record: TaskRecord, held: _Held) -> None:
+    def _dispatch(self, record: TaskRecord, held: Held) -> None:
         name = held.holder.name
-        machine = next((host.name for host in self._machines if host.id == held.holder.host), held.holder.host)
         try:
             stimulus = Dispatch(
-                machine=machine,
+                machine=self._names.get(held.holder.host, held.holder.host),
                 holder=name,
                 runtime=held.holder.kind.runtime,
                 lease_until=self._lease(START_GRACE),
+                resources=held.holder.kind.resources,
             )
             after = self._store.apply(record.task.id, stimulus, self._now())
             work = self._work(after)
@@ -338,15 +346,15 @@ class Desk:
         try:
             if isinstance(left, Unreachable):
                 with self._lock:
-                    if name in self._held:
-                        self._held[name] = replace(self._held[name], watched=False)
+                    if (held := self._crew.get(name)) is not None:
+                        self._crew.put(replace(held, watched=False))
             elif isinstance(left, Gone):
                 try:
                     self._gone(task, attempt, name, "The process that carried it ended unexpectedly.")
                 finally:
                     # Not before: its room is for whoever takes over.
                     with self._lock:
-                        self._held.pop(name, None)
+                        self._crew.drop(name)
             else:
                 self._set_idle(task, attempt, name)
                 if isinstance(left, Broken):
@@ -390,15 +398,15 @@ class Desk:
         """Let a new actor take an attempt over on the machine where it runs; says whether there is one."""
         machine = record.task.attempts[-1].machine
         with self._lock:
-            gone = self._held.get(record.holder or "")
+            gone = self._crew.get(record.holder)
             if gone is not None and gone.carries == (record.id, record.attempt):
-                self._held[gone.holder.name] = replace(gone, carries=None)
+                self._crew.put(replace(gone, carries=None))
         # A machine is known again by its name: Ray gives it a new id when it starts anew.
         hosts = [host for host in self._look_at_machines() if host.name == machine and not host.is_leaving]
         hosts.sort(key=lambda host: gone is not None and host.id == gone.holder.host, reverse=True)
         if not hosts:
             return False
-        held = self._start(_kind(record), hosts[0].id)
+        held = self._start(placed(_kind(record), hosts[0]), hosts[0].id)
         stimulus = Adopt(
             attempt=record.attempt,
             holder=held.holder.name,
@@ -415,7 +423,7 @@ class Desk:
         self._let_adopt(after, held)
         return True
 
-    def _let_adopt(self, record: TaskRecord, held: _Held) -> None:
+    def _let_adopt(self, record: TaskRecord, held: Held) -> None:
         """Tell the actor that holds an attempt to take it over from whoever carried it before."""
         name, key = held.holder.name, (record.id, record.attempt)
         self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=key))
@@ -440,9 +448,11 @@ class Desk:
         """
         found, now = self._holders.machines(), self._monotonic()
         with self._lock:
-            busy = {held.holder.host for held in self._held.values() if held.holder.idle_since is None}
+            busy = {held.holder.host for held in self._crew if held.holder.idle_since is None}
         self._idle = {host.id: self._idle.get(host.id, self._now()) for host in found if host.id not in busy}
         self._machines, self._machines_at = found, now
+        self._names = {host.id: host.name for host in found}
+        self._largest |= {host.group: host for host in sorted(found, key=lambda host: host.cpus)}
         seen = {name: at for name, at in self._leaving.items() if now - at < _LEAVING_SECONDS}
         self._leaving = seen | {host.name: now for host in found if host.is_leaving}
         return found
@@ -450,30 +460,29 @@ class Desk:
     def _end(self, name: str | None) -> None:
         """End an actor: it is idle and not needed, frozen, or cut off."""
         with self._lock:
-            held = self._held.pop(name or "", None)
+            held = self._crew.drop(name)
         if held is not None:
             self._holders.end(held.holder.name)
 
     def _set_idle(self, task: str, attempt: int, name: str | None = None) -> None:
         """Take note that the actor which carries the attempt, of that name if it is given, has nothing to do."""
         with self._lock:
-            for held in self._held.values():
-                if held.carries == (task, attempt) and name in {None, held.holder.name}:
-                    idle = replace(held.holder, idle_since=self._monotonic())
-                    self._held[held.holder.name] = replace(held, holder=idle, carries=None)
-                    return
+            held = self._crew.carrier(task, attempt)
+            if held is not None and name in {None, held.holder.name}:
+                idle = replace(held.holder, idle_since=self._monotonic())
+                self._crew.put(replace(held, holder=idle, carries=None))
 
     def _set_busy(self, record: TaskRecord) -> None:
         """Take note that an actor which seemed to have nothing to do reports: the attempt had waited for it."""
         with self._lock:
-            held = self._held.get(record.holder or "")
+            held = self._crew.get(record.holder)
             if held is not None and held.carries is None and record.status.is_active:
                 busy = replace(held.holder, idle_since=None)
-                self._held[busy.name] = _Held(holder=busy, carries=(record.id, record.attempt), watched=False)
+                self._crew.put(Held(holder=busy, carries=(record.id, record.attempt), watched=False))
 
-    def _set(self, held: _Held) -> None:
+    def _set(self, held: Held) -> None:
         with self._lock:
-            self._held[held.holder.name] = held
+            self._crew.put(held)
 
     # After a start.
 
@@ -485,6 +494,7 @@ class Desk:
         self._meet(states, {record.holder or "": record for record in active})
         departed = self._holders.departed()
         for record in active:
+            self._saw(record)
             key = (record.task.id, record.task.attempts[-1].number)
             try:
                 self._take_up(key, record, departed)
@@ -495,7 +505,7 @@ class Desk:
     def _take_up(self, key: tuple[str, int], record: TaskRecord, departed: Container[str]) -> None:
         """Go on with an attempt that an earlier dispatcher had begun."""
         name = record.holder or ""
-        held = self._held.get(name)
+        held = self._crew.get(name)
         machine = record.task.attempts[-1].machine
         if held is None and not self._has_machine(record) and machine not in departed:
             # The head may be back before its machines are, and what runs there goes on.
@@ -521,55 +531,45 @@ class Desk:
         """Get to know the actors; one that does not answer counts as carrying what the store says, until its lease."""
         now = self._monotonic()
         with self._lock:
-            self._held.clear()
+            self._crew.clear()
         for name, state in states.items():
             record = active.get(name)
             if state is not None:
                 holder = Holder(name=name, host=state.host, kind=state.kind, idle_since=None if state.carries else now)
-                self._set(_Held(holder=holder, carries=state.carries, watched=False))
+                self._set(Held(holder=holder, carries=state.carries, watched=False))
             elif record is None:
                 self._holders.end(name)
             else:
                 last = record.task.attempts[-1]
-                host = next((host.id for host in self._machines if host.name == last.machine), last.machine)
+                host = next((host for host, named in self._names.items() if named == last.machine), last.machine)
                 holder = Holder(name=name, host=host, kind=_kind(record), idle_since=None)
-                self._set(_Held(holder=holder, carries=(record.task.id, last.number), watched=False))
+                self._set(Held(holder=holder, carries=(record.task.id, last.number), watched=False))
 
     # What others ask.
 
     def demands(self) -> dict[str, Demand]:
         """Return what the machine groups are asked for."""
         with self._lock:
-            holders = [held.holder for held in self._held.values()]
+            holders = [held.holder for held in self._crew]
         staying = [host for host in self._machines if not host.is_leaving]
-        return demands(self._store, staying, holders, self._shares, self._now())
+        return demands(self._store, staying, holders, self._shares, self._now(), self._largest)
 
     def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines and what is free on them."""
         with self._lock:
-            holders = [held.holder for held in self._held.values()]
+            holders = [held.holder for held in self._crew]
         aside = self._watch.set_aside(self._machines, self._now())
-        groups: dict[str, list[Machine]] = {}
-        for host in self._machines:
-            # An idle actor makes room when a task needs it, so only those that carry one count as taken.
-            taken = [h.kind.resources for h in holders if h.host == host.id and h.idle_since is None]
-            groups.setdefault(host.group, []).append(
-                Machine(
-                    id=host.id,
-                    name=host.name,
-                    group=host.group,
-                    cpus=host.cpus,
-                    memory=host.memory,
-                    gpus=host.gpus,
-                    cpus_free=max(0.0, host.cpus - sum(r.cpus for r in taken)),
-                    memory_free=max(0, host.memory - sum(r.memory for r in taken)),
-                    gpus_free=max(0, host.gpus - sum(r.gpus for r in taken)),
-                    idle_since=self._idle.get(host.id),
-                    set_aside_until=aside.get(host.name),
-                    is_leaving=host.is_leaving,
-                )
-            )
-        return tuple(MachineGroup(name=name, machines=tuple(machines)) for name, machines in sorted(groups.items()))
+        return groups_of(self._machines, holders, aside, self._idle)
+
+
+def _depths(places: int, machines: int) -> tuple[int, ...]:
+    """Return how many queued tasks to consider first, and how many where those are not enough."""
+    if places == 0:
+        return (0,)
+    # Once the places are taken, each machine may be kept for one that waits. Users take turns, so who runs little may
+    # be the next one several times.
+    first = max(_GLANCE, 3 * (places + machines))
+    return (first, LOOK_AHEAD) if first < LOOK_AHEAD else (LOOK_AHEAD,)
 
 
 def _stimulus(attempt: int, report: Report) -> _Said:

@@ -9,11 +9,12 @@ from typing import assert_never
 from simyard.event import Event, EventKind
 from simyard.group import GroupState, Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
-from simyard.resources import GIB, MIB
+from simyard.resources import GIB, MIB, Resources
 from simyard.status import Status
 from simyard.task import Attempt, Explanation, Task
 from tasks.forecast import Forecast
 from tasks.record import TaskRecord
+from tasks.rooms import fits_empty, fits_now
 
 _LINE = 200
 _NAMED = 5
@@ -144,17 +145,19 @@ def _lifted(barrier: Reason) -> str:
 
 def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[MachineGroup]) -> str | None:
     need = task.resources
-    asked = f"{need.cpus:g} cpus, {_bytes(need.memory)}" + (f" and {need.gpus} GPUs" if need.gpus else "")
+    asked = _asked(need)
     if group is None:
         known = ", ".join(sorted(other.name for other in groups)) or "none"
         return f"There is no group {task.group} now (known: {known}). Start its machines, or submit to another group."
     if not group.places:
         return f"Group {group.name} has no machine yet. It starts when one has joined."
-    fitting = [m for m in group.places if m.cpus >= need.cpus and m.memory >= need.memory and m.gpus >= need.gpus]
+    fitting = [machine for machine in group.places if fits_empty(need, machine)]
     if not fitting:
         cpus, memory = max(m.cpus for m in group.places), max(m.memory for m in group.places)
         gpus = max(m.gpus for m in group.places)
-        has = f"{cpus:g} cpus, {_bytes(memory)} and {gpus} GPUs"
+        disks = [m.disk for m in group.places if m.disk is not None]
+        kept = f" and {_bytes(max(disks))} of disk to keep for tasks" if need.reserved_disk and disks else ""
+        has = f"{cpus:g} cpus, {_bytes(memory)} and {gpus} GPUs{kept}"
         return f"It asks for {asked}; the machines of {group.name} have at most {has}. Cancel it and ask for less."
     large = [m for m in fitting if isinstance(m, Machine)]
     aside = [m for m in large if m.set_aside_until is not None]
@@ -163,12 +166,14 @@ def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[Machine
         for m in aside
     )
     free = [m for m in large if m.set_aside_until is None and not m.is_leaving]
-    if any(m.cpus_free >= need.cpus and m.memory_free >= need.memory and m.gpus_free >= need.gpus for m in free):
+    if any(fits_now(need, machine) for machine in free):
         return f"A machine has room for it; it starts when its turn comes.{told}"
     if group.troubles and len(group.machines) < (group.max or 0):
         return f"It asks for {asked}, and no machine of {group.name} can be started: {_trouble(group)}{told}"
     if group.max is not None and len(group.machines) < group.max:
         return f"It asks for {asked}, and a machine of {group.name} is being started.{told}"
+    if need.whole_machine:
+        return f"It asks for {asked}, and every machine of {group.name} has something to do now.{told}"
     return f"It asks for {asked}, and every machine of {group.name} that is large enough is taken now.{told}"
 
 
@@ -179,6 +184,13 @@ def _trouble(group: MachineGroup) -> str:
     ]
     first = min(one.next_try for one in group.troubles)
     return f"{' '.join(told)} The next try is at {_time(first)}."
+
+
+def _asked(need: Resources) -> str:
+    disk = f" and {_bytes(need.disk)} of disk" if need.reserved_disk else ""
+    if need.whole_machine:
+        return f"a whole machine{disk}"
+    return f"{need.cpus:g} cpus, {_bytes(need.memory)}" + (f" and {need.gpus} GPUs" if need.gpus else "") + disk
 
 
 def _after_failure(task: Task) -> str | None:

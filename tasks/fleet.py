@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from cluster.cluster_file import ClusterFile, Group, groups_of, live_document
-from cluster.fleet import Demand, split, wanted
+from cluster.fleet import Demand, Room, split, wanted
 from cluster.group_record import GroupRecord, with_records
 from cluster.launches import Trouble, read_troubles
 from simyard.errors import SimyardError
 from simyard.group import GroupState, LaunchTrouble, MachineGroup, Market, Offer
 from tasks.group_life import gone_on
 from tasks.record import TaskRecord
+from tasks.rooms import known
 from tasks.rules import Pause
 from tasks.stimulus import Cancel
 from tasks.store import Store
@@ -45,11 +47,14 @@ class Fleet:
         self._now = now
         self._written: tuple[object, ...] | None = None
         self._totals: Mapping[str, int] = {}
+        self._disks: dict[str, float] = {}
+        """What the machines of each group were found to offer of their disks."""
 
     def look(self, demands: Callable[[], Mapping[str, Demand]]) -> None:
         """Write what is wanted now, where that has changed; a file that cannot be read is left as it is."""
         try:
             asked = demands()
+            self._disks |= {group: one.disk for group, one in asked.items() if one.disk is not None}
             records = self._go_on({name: len(demand.rooms) for name, demand in asked.items()})
             document = with_records(self._file.read(), records)
             groups, troubles = groups_of(document), read_troubles(self._file.launches)
@@ -59,7 +64,7 @@ class Fleet:
             totals: dict[str, int] = {}
             for group in groups:
                 demand = asked.get(group.name, Demand())
-                total = wanted(demand, group.shape, group.least, group.most)
+                total = wanted(demand, self._shape(group), group.least, group.most)
                 sizes |= split(
                     total,
                     [one.name for one in group.types],
@@ -91,8 +96,13 @@ class Fleet:
             log.warning("the groups of the cluster cannot be told: %s", error)
             return tuple(found)
         troubles = read_troubles(self._file.launches)
-        told = [_described(one, records, self._totals.get(one.name), troubles) for one in declared]
+        told = [_described(one, self._shape(one), records, self._totals.get(one.name), troubles) for one in declared]
         return with_declared(found, told)
+
+    def _shape(self, group: Group) -> Room:
+        """Return what its machines offer; of their disks what they really have, which is less than what was ordered."""
+        shape = group.shape
+        return replace(shape, disk=min(shape.disk, self._disks.get(group.name, shape.disk)))
 
     def _go_on(self, machines: Mapping[str, int]) -> list[GroupRecord]:
         """Return the groups that were made by a command, each a step further where its time has come."""
@@ -131,11 +141,15 @@ class Fleet:
 
 
 def _described(
-    group: Group, records: Collection[GroupRecord], total: int | None, troubles: Mapping[str, Trouble]
+    group: Group,
+    shape: Room,
+    records: Collection[GroupRecord],
+    total: int | None,
+    troubles: Mapping[str, Trouble],
 ) -> MachineGroup:
     """Return what is known of a group besides its machines."""
     record = next((one for one in records if one.spec.name == group.name and one.ended_at is None), None)
-    shape, markets = group.shape, [one.market for one in group.types]
+    markets = [one.market for one in group.types]
     made = MachineGroup(
         name=group.name,
         machine_type=group.types[0].machine_type,
@@ -143,7 +157,7 @@ def _described(
         market=markets[0],
         min=group.least,
         max=group.most,
-        offers=Offer(cpus=shape.cpus, memory=shape.memory, gpus=shape.gpus),
+        offers=Offer(cpus=shape.cpus, memory=shape.memory, gpus=shape.gpus, disk=known(shape.disk)),
         idle=group.idle,
         wanted=total,
         troubles=tuple(
@@ -175,8 +189,8 @@ def _told(trouble: Trouble, machine_type: str, market: Market) -> LaunchTrouble:
 
 def with_declared(groups: Sequence[MachineGroup], declared: Sequence[MachineGroup]) -> tuple[MachineGroup, ...]:
     """Return the groups, those that have no machine now among them, with what is known of each."""
-    known = {one.name: one for one in declared}
+    told = {one.name: one for one in declared}
     for group in groups:
-        one = known.get(group.name)
-        known[group.name] = group if one is None else one.model_copy(update={"machines": group.machines})
-    return tuple(known[name] for name in sorted(known))
+        one = told.get(group.name)
+        told[group.name] = group if one is None else one.model_copy(update={"machines": group.machines})
+    return tuple(told[name] for name in sorted(told))

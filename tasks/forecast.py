@@ -10,6 +10,7 @@ from statistics import median
 from simyard.group import MachineGroup
 from simyard.resources import Resources
 from tasks.record import TaskRecord
+from tasks.rooms import fits_empty, fits_now
 
 RUNS = 20
 """From so many of the newest successes of a simulator it is estimated."""
@@ -40,8 +41,11 @@ def forecast(
         return None
     need = record.task.resources
     machines = [m for m in group.machines if m.set_aside_until is None]
-    places = sum(_places(m.cpus, m.memory, m.gpus, need) for m in machines)
-    free = sum(_places(m.cpus_free, m.memory_free, m.gpus_free, need) for m in machines)
+    places = sum(_places(m.cpus, m.memory, m.gpus, m.disk, need) for m in machines)
+    free = sum(_places(m.cpus_free, m.memory_free, m.gpus_free, m.disk_free, need) for m in machines)
+    if need.whole_machine:
+        places = sum(fits_empty(need, machine) for machine in machines)
+        free = sum(fits_now(need, machine) for machine in machines)
     soonest = max(now, record.ready_at)
     if places == 0:
         return None
@@ -57,10 +61,14 @@ def forecast(
     return Forecast(start=max(now + timedelta(seconds=wait), soonest), basis=basis)
 
 
-def _places(cpus: float, memory: int, gpus: int, need: Resources) -> int:
+def _places(cpus: float, memory: int, gpus: int, disk: int | None, need: Resources) -> int:
     """Return how many tasks with that need fit together."""
     fits = [int(cpus / need.cpus + 1e-6), memory // need.memory]
-    return min([*fits, gpus // need.gpus] if need.gpus else fits)
+    if need.gpus:
+        fits.append(gpus // need.gpus)
+    if need.reserved_disk and disk is not None:
+        fits.append(disk // need.reserved_disk)
+    return min(fits)
 
 
 def _seconds(runs: Iterable[TaskRecord]) -> Iterable[float]:

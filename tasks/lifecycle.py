@@ -220,12 +220,16 @@ def _dispatch(record: TaskRecord, stimulus: Dispatch, now: datetime) -> Step:
     if record.task.held:
         raise Refused("The task is held.")
     attempt = Attempt(number=record.attempt + 1, machine=stimulus.machine, runtime=stimulus.runtime, created_at=now)
+    needed = record.task.resources
+    if needed.whole_machine and stimulus.resources is not None:
+        needed = stimulus.resources
     return _move(
         record,
         Status.PREPARING,
         task={
             "attempts": (*record.task.attempts, attempt)[-KEPT_ATTEMPTS:],
             "runtime": stimulus.runtime,
+            "resources": needed,
             "reason": None,
             "started_at": None,
         },

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
+from simyard.group import Machine, Offer
 from simyard.resources import MIB, Resources
 from simyard.simulator import RuntimeName
+
+
+class Environment(NamedTuple):
+    """What a machine must have before it can run a task: an image, or a private Python environment."""
+
+    simulator: str
+    version: str
+    runtime: RuntimeName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +30,12 @@ class Kind:
     version: str
     runtime: RuntimeName
     resources: Resources
+    """Of a whole machine, once it stands on one: what that machine has."""
+
+    @property
+    def environment(self) -> Environment:
+        """What its machine must have."""
+        return Environment(self.simulator, self.version, self.runtime)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +51,10 @@ class Host:
     gpus: int
     node_type: str = ""
     """Of the cluster file; empty where it is in none."""
+    disk: float = math.inf
+    """Bytes that tasks may reserve together; infinite where the machine has not said."""
+    environments: frozenset[Environment] = frozenset()
+    """What it is known to have in place."""
     is_set_aside: bool = False
     """It gets no tasks for a time."""
     is_leaving: bool = False
@@ -92,7 +115,7 @@ _SMALLEST = Resources(cpus=0.01, memory=16 * MIB)
 """The least that a task may ask for."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Room:
     """What is left on a machine while a plan is made."""
 
@@ -100,28 +123,59 @@ class _Room:
     cpus: float
     memory: int
     gpus: int
-    idle: list[Holder]
-    reserved: bool = False
+    disk: float
+    idle: list[Holder] = field(default_factory=list)
+    is_busy: bool = False
+    """Whether it carries a task."""
+    is_kept: bool = False
+    """Whether it is kept free for a large task."""
+
+    @classmethod
+    def of(cls, host: Host) -> _Room:
+        return cls(host, host.cpus, host.memory, host.gpus, host.disk)
 
     def fits(self, need: Resources) -> bool:
         # Cores may be fractions: a sum of tenths must not fail by a rounding error.
-        return need.cpus <= self.cpus + 1e-6 and need.memory <= self.memory and need.gpus <= self.gpus
+        return (
+            need.cpus <= self.cpus + 1e-6
+            and need.memory <= self.memory
+            and need.gpus <= self.gpus
+            and need.reserved_disk <= self.disk
+        )
 
     def take(self, need: Resources, sign: int = 1) -> None:
         self.cpus -= sign * need.cpus
         self.memory -= sign * need.memory
         self.gpus -= sign * need.gpus
+        self.disk -= sign * need.reserved_disk
 
 
-def has_room(hosts: Sequence[Host], holders: Iterable[Holder]) -> bool:
-    """Say whether any task could start now: on a machine with room left, or in the place of an idle actor."""
-    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, []) for h in hosts if h.takes_tasks}
+def placed(kind: Kind, host: Host) -> Kind:
+    """Return what a task takes of a machine: what it asks for, or all that the machine offers."""
+    if not kind.resources.whole_machine:
+        return kind
+    return replace(kind, resources=whole(kind.resources, host))
+
+
+def whole(need: Resources, machine: Host | Machine | Offer) -> Resources:
+    """Return the resources of a task that has this machine for itself."""
+    return need.model_copy(update={"cpus": machine.cpus, "memory": machine.memory, "gpus": machine.gpus})
+
+
+def free_places(hosts: Sequence[Host], holders: Iterable[Holder]) -> int:
+    """Return about how many tasks of one core could start now: where machines have room left, and for idle actors.
+
+    It is 0 only where no task at all could.
+    """
+    rooms = {host.id: _Room.of(host) for host in hosts if host.takes_tasks}
+    places = 0.0
     for holder in holders:
         if (room := rooms.get(holder.host)) is not None:
-            if holder.idle_since is not None:
-                return True
             room.take(holder.kind.resources)
-    return any(room.fits(_SMALLEST) for room in rooms.values())
+            if holder.idle_since is not None:
+                places += holder.kind.resources.cpus
+    places += sum(room.cpus for room in rooms.values() if room.fits(_SMALLEST))
+    return math.ceil(places)
 
 
 def plan(
@@ -135,12 +189,13 @@ def plan(
 ) -> list[Action]:
     """Return what to do now, in order, for a queue that stands in the order in which tasks may start.
 
-    A task that fits nowhere reserves the machine that could hold it soonest, so that smaller tasks behind it cannot
-    keep it waiting for ever. Idle actors end when their room is needed, after `warm` seconds, and with their machine.
-    Of the queue only as much is taken as can matter; before the next task is asked for, `started` is told of the one
-    that got a place.
+    Warm actors come first, then machines that carry something, so that the others can end; of these the ones that have
+    the task's environment, and then the fullest. A task that fits nowhere reserves the machine that could hold it
+    soonest, so that smaller tasks behind it cannot keep it waiting for ever. Idle actors end when their room is needed,
+    after `warm` seconds, and with their machine. Of the queue only as much is taken as can matter; before the next task
+    is asked for, `started` is told of the one that got a place.
     """
-    rooms = {h.id: _Room(h, h.cpus, h.memory, h.gpus, [], reserved=not h.takes_tasks) for h in hosts}
+    rooms = {host.id: _Room.of(host) for host in hosts}
     actions: list[Action] = []
     for holder in holders:
         room = rooms.get(holder.host)
@@ -151,13 +206,20 @@ def plan(
         room.take(holder.kind.resources)
         if holder.idle_since is not None:
             room.idle.append(holder)
+        else:
+            room.is_busy = True
+    groups: dict[str, _Group] = {}
+    for room in rooms.values():
+        if room.host.takes_tasks:
+            groups.setdefault(room.host.group, _Group()).add(room)
     for candidate in queue:
-        mine = [room for room in rooms.values() if room.host.group == candidate.group and not room.reserved]
-        placed = _place(candidate, mine)
-        if placed:
-            started(candidate.task)
-        actions += placed
-        if all(room.reserved for room in rooms.values()):
+        group = groups.get(candidate.group)
+        if group is not None and group.open:
+            found = group.place(candidate)
+            if found:
+                started(candidate.task)
+            actions += found
+        if not any(group.open for group in groups.values()):
             break
     for room in rooms.values():
         for holder in room.idle:
@@ -166,31 +228,134 @@ def plan(
     return actions
 
 
-def _place(candidate: Candidate, rooms: list[_Room]) -> list[Action]:
-    need = candidate.kind.resources
-    for room in rooms:
+class _Group:
+    """The machines of a group that no large task waits for, while a plan is made.
+
+    Machines only become fuller meanwhile, so what is known of them for a kind of task is kept: a queue of like tasks
+    costs no look at every machine for each.
+    """
+
+    def __init__(self) -> None:
+        self.rooms: dict[str, _Room] = {}
+        self.open: set[str] = set()
+        """Those on which some task could start."""
+        self._warm: dict[Kind, deque[tuple[_Room, Holder]]] = {}
+        self._fitting: dict[Kind, list[_Room]] = {}
+        """Those that had room for a task of this kind when it was first asked for, the best one last."""
+        self._hopeless: set[Kind] = set()
+        """Those for which no machine has room, nor could it be made."""
+        self._able: dict[Kind, list[tuple[float, float, str]]] = {}
+        """A heap of those that could hold one, the one that can soonest first: cores and memory, negative, and id."""
+
+    def add(self, room: _Room) -> None:
+        self.rooms[room.host.id] = room
+        self.open.add(room.host.id)
+        self._look_at(room)
         for holder in room.idle:
-            if holder.kind == candidate.kind:
-                room.idle.remove(holder)
+            warm = self._warm.setdefault(holder.kind, deque())
+            # Those of machines that carry something are taken first.
+            (warm.append if room.is_busy else warm.appendleft)((room, holder))
+
+    def place(self, candidate: Candidate) -> list[Action]:
+        """Return how the task gets a place; nothing where it waits, for a machine that is kept free for it then."""
+        kind = candidate.kind
+        for wanted in self._kinds(kind):
+            if (holder := self._take_warm(wanted)) is not None:
                 return [Reuse(task=candidate.task, holder=holder.name)]
-    fitting = [room for room in rooms if room.fits(need)]
-    if fitting:
-        # The fullest machine that still has room, so that whole machines stay free for large tasks.
-        room = min(fitting, key=lambda r: (r.cpus, r.memory))
-        room.take(need)
-        return [Start(task=candidate.task, host=room.host.id, kind=candidate.kind)]
-    for room in rooms:
-        retired = _make_room(room, need)
-        if retired is not None:
-            room.take(need)
-            return [
-                *(Retire(holder=h.name) for h in retired),
-                Start(task=candidate.task, host=room.host.id, kind=candidate.kind),
+        if kind not in self._hopeless:
+            if (room := self._find(kind)) is not None:
+                return [self._start(candidate, room)]
+            for room in self.rooms.values():
+                retired = _make_room(room, placed(kind, room.host).resources) if room.idle else None
+                if retired is not None:
+                    # More may have become free than is taken now.
+                    self._fitting.clear()
+                    return [*(Retire(holder=holder.name) for holder in retired), self._start(candidate, room)]
+            self._hopeless.add(kind)
+        self._keep_for(kind)
+        return []
+
+    def _kinds(self, kind: Kind) -> Iterable[Kind]:
+        """Return the kinds of warm actors that can take such a task."""
+        if not kind.resources.whole_machine:
+            return (kind,)
+        return [warm for warm in self._warm if _has_whole_machine_for(kind, warm)]
+
+    def _take_warm(self, kind: Kind) -> Holder | None:
+        warm = self._warm.get(kind)
+        while warm:
+            room, holder = warm.pop()
+            # It may end for another task, or its machine be kept for one.
+            if holder in room.idle and not room.is_kept:
+                room.idle.remove(holder)
+                room.is_busy = True
+                self._look_at(room)
+                return holder
+        return None
+
+    def _find(self, kind: Kind) -> _Room | None:
+        fitting = self._fitting.get(kind)
+        if fitting is None:
+            environment = kind.environment
+
+            def order(room: _Room) -> tuple[bool, bool, float, int]:
+                # The fullest one that still has room, so that whole machines stay free for large tasks.
+                return not room.is_busy, environment not in room.host.environments, room.cpus, room.memory
+
+            found = [room for room in self.rooms.values() if room.fits(placed(kind, room.host).resources)]
+            fitting = self._fitting[kind] = sorted(found, key=order)[::-1]
+        while fitting:
+            room = fitting[-1]
+            # Once it has the first one, it is the fullest one until nothing more fits.
+            if not room.is_kept and room.fits(placed(kind, room.host).resources):
+                return room
+            fitting.pop()
+        return None
+
+    def _keep_for(self, kind: Kind) -> None:
+        """Keep the machine free that can hold such a task soonest."""
+        able = self._able.get(kind)
+        if able is None:
+            able = [
+                (*_soonest(room), host)
+                for host, room in self.rooms.items()
+                if _Room.of(room.host).fits(placed(kind, room.host).resources)
             ]
-    able = [room for room in rooms if _could_hold(room.host, need)]
-    if able:
-        max(able, key=lambda r: (r.cpus + sum(h.kind.resources.cpus for h in r.idle), r.memory)).reserved = True
-    return []
+            heapify(able)
+            self._able[kind] = able
+        while able:
+            *known, host = heappop(able)
+            room = self.rooms.get(host)
+            if room is None:
+                continue
+            # What was placed there meanwhile only puts it back.
+            if (now := _soonest(room)) > tuple(known):
+                heappush(able, (*now, host))
+                continue
+            room.is_kept = True
+            del self.rooms[host]
+            self.open.discard(host)
+            return
+
+    def _start(self, candidate: Candidate, room: _Room) -> Start:
+        kind = placed(candidate.kind, room.host)
+        room.take(kind.resources)
+        room.is_busy = True
+        self._look_at(room)
+        return Start(task=candidate.task, host=room.host.id, kind=kind)
+
+    def _look_at(self, room: _Room) -> None:
+        if not room.idle and not room.fits(_SMALLEST):
+            self.open.discard(room.host.id)
+
+
+def _has_whole_machine_for(kind: Kind, warm: Kind) -> bool:
+    has, need = warm.resources, kind.resources
+    return has.whole_machine and has.disk == need.disk and warm.environment == kind.environment
+
+
+def _soonest(room: _Room) -> tuple[float, float]:
+    return -(room.cpus + sum(holder.kind.resources.cpus for holder in room.idle)), -room.memory
 
 
 def _make_room(room: _Room, need: Resources) -> list[Holder] | None:
@@ -208,7 +373,3 @@ def _make_room(room: _Room, need: Resources) -> list[Holder] | None:
                 room.idle.remove(gone)
             return retired
     return None
-
-
-def _could_hold(host: Host, need: Resources) -> bool:
-    return need.cpus <= host.cpus + 1e-6 and need.memory <= host.memory and need.gpus <= host.gpus

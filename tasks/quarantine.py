@@ -77,11 +77,14 @@ class Quarantine:
         if before is not None and started <= before.started and now < before.seen + _SEEN:
             return self
         started = started if before is None else max(started, before.started)
-        well = {name: found for name, found in self.well.items() if now < found.seen + WINDOW}
+        well = self.well
+        if before is None:
+            # Only a new one makes it grow.
+            well = {name: found for name, found in well.items() if now < found.seen + WINDOW}
         aside = self.aside
         if machine in aside and started >= aside[machine].until:
             aside = {name: found for name, found in aside.items() if name != machine}
-        return replace(self, well=well | {machine: Well(started=started, seen=now)}, aside=aside)
+        return replace(self, well={**well, machine: Well(started=started, seen=now)}, aside=aside)
 
     def failed_fast(
         self, machine: str, groups: Mapping[str, str], failure: Failure

@@ -59,6 +59,7 @@ class RayHolders:
                 memory=m.memory,
                 gpus=m.gpus,
                 node_type=m.node_type,
+                disk=m.disk,
                 is_leaving=m.is_leaving,
             )
             for m in found

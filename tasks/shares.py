@@ -10,13 +10,14 @@ from heapq import heapify, heappop, heappush
 from simyard.reason import Reason
 from tasks.lanes import Lane, lane_of, merged
 from tasks.record import TaskRecord
-from tasks.rules import Account, Load, Rules, accounts_of, loads_of, over, paused
+from tasks.rules import Account, Load, Rules, accounts_of, over, paused
 
 HALF_LIFE = 3600.0
 """Seconds after which a core-second that was used counts half."""
 START_SECONDS = 1.0
 """A start counts as so many seconds at once, so that tasks which end between two looks are counted too."""
 _FORGOTTEN = 0.001
+_NOTHING = Load()
 
 Share = tuple[str, ...]
 """A machine group and a user, and with a third part one of the user's projects."""
@@ -36,17 +37,25 @@ class Shares:
 
     def after(self, active: Iterable[TaskRecord], now: float) -> Shares:
         """Return the shares at a later moment, in seconds that only grow, when these tasks hold a machine."""
-        running = list(active)
+        # A thousand tasks run in a few lanes.
+        lanes: dict[Lane, Load] = {}
+        for record in active:
+            lane = lane_of(record)
+            lanes[lane] = lanes.get(lane, _NOTHING).plus(record.task.resources)
         cores: dict[Share, float] = {}
-        for record in running:
-            for share in _shares_of(lane_of(record)):
-                cores[share] = cores.get(share, 0.0) + record.task.resources.cpus
+        loads: dict[Account, Load] = {}
+        for lane, load in lanes.items():
+            for share in _shares_of(lane):
+                cores[share] = cores.get(share, 0.0) + load.cpus
+            for account in (Account(lane.user), Account(lane.user, lane.project)):
+                had = loads.get(account, _NOTHING)
+                loads[account] = Load(had.running + load.running, had.cpus + load.cpus)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         kept = 0.5 ** (passed / HALF_LIFE)
         recent = {share: used * kept for share, used in self.recent.items() if used * kept > _FORGOTTEN}
         for share, used in cores.items():
             recent[share] = recent.get(share, 0.0) + used * passed
-        return Shares(cores=cores, recent=recent, loads=loads_of(running), at=now)
+        return Shares(cores=cores, recent=recent, loads=loads, at=now)
 
 
 class Line:

@@ -25,6 +25,9 @@ from tasks.rules import Account, Pause, Quota, Rules
 class SqlStore(ABC):
     """The part of a Store that needs no more than statements of the same names, one a transaction."""
 
+    _active: Mapping[int, tuple[rows.Row, TaskRecord]] = {}
+    """What was active when it was last asked for: each turn of a dispatcher asks, and few have changed meanwhile."""
+
     @abstractmethod
     def _read(self, name: str, **values: Any) -> builtins.list[rows.Row]:
         """Return the rows of a statement that changes nothing."""
@@ -82,7 +85,12 @@ class SqlStore(ABC):
 
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
-        return [rows.record_of(row) for row in self._read("active")]
+        found: dict[int, tuple[rows.Row, TaskRecord]] = {}
+        for row in self._read("active"):
+            known = self._active.get(row[0])
+            found[row[0]] = known if known is not None and known[0] == row else (row, rows.record_of(row))
+        self._active = found
+        return [record for _, record in found.values()]
 
     def ended(
         self,

@@ -8,6 +8,7 @@ from datetime import datetime
 from simulators.outcome import Outcome
 from simulators.work import News
 from simyard.reason import Reason
+from simyard.resources import Resources
 from simyard.simulator import RuntimeName
 from simyard.status import Status
 
@@ -21,6 +22,8 @@ class Dispatch:
     """Name of the Ray actor that carries the attempt."""
     runtime: RuntimeName
     lease_until: datetime
+    resources: Resources | None = None
+    """What it takes of the machine; only a task that has the machine for itself did not say that."""
 
 
 @dataclass(frozen=True)

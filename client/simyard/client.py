@@ -131,6 +131,7 @@ class Client:
         memory: int | str | None = None,
         gpus: int | None = None,
         disk: int | str | None = None,
+        whole_machine: bool | None = None,
         limits: Limits | Mapping[str, float | str | bool] | None = None,
         time_limit: float | str | None = None,
         group: str = LOCAL_GROUP,
@@ -150,7 +151,8 @@ class Client:
     ) -> Task:
         """Send a folder's files, as far as the storage lacks them, and return the task that was made of them.
 
-        `cpus`, `memory`, `gpus` and `disk` go before those of `resources`; sizes are bytes or texts such as `2GiB`.
+        `cpus`, `memory`, `gpus`, `disk` and `whole_machine` go before those of `resources`; sizes are bytes or texts
+        such as `2GiB`.
         `limits` are `Limits` or a mapping such as `{"queue": "1h", "run": "2h"}`; times are seconds or texts, and
         `time_limit` goes before `run`. `retry` says which failures `retries` pay for, such as
         `{"on": ["out-of-memory", "exit-code:75"]}`. `checkpoint` says which files are kept for a next attempt and how
@@ -180,6 +182,7 @@ class Client:
             memory=memory,
             gpus=gpus,
             disk=disk,
+            whole_machine=whole_machine,
             limits=limits,
             time_limit=time_limit,
             group=group,
@@ -244,6 +247,7 @@ class Client:
         memory: int | str | None = None,
         gpus: int | None = None,
         disk: int | str | None = None,
+        whole_machine: bool | None = None,
         limits: Limits | Mapping[str, float | str | bool] | None = None,
         time_limit: float | str | None = None,
         group: str = LOCAL_GROUP,
@@ -286,6 +290,7 @@ class Client:
             memory=memory,
             gpus=gpus,
             disk=disk,
+            whole_machine=whole_machine,
             limits=limits,
             time_limit=time_limit,
             group=group,

@@ -143,6 +143,9 @@ class Machine(Word):
     gpus_free: int
     idle_since: Moment | None = None
     """Since when it carries no task; None where it does, or that is not known."""
+    disk: int | None = None
+    """Bytes of the disk with the tasks' folders that may be reserved together; None where it is not known."""
+    disk_free: int | None = None
     set_aside_until: Moment | None = None
     """It gets no tasks until then, since several failed there at once; None where it does."""
     is_leaving: bool = False
@@ -156,6 +159,8 @@ class Offer(Word):
     memory: int
     """Bytes."""
     gpus: int = 0
+    disk: int | None = None
+    """Bytes that tasks may reserve together; None where it is not known."""
 
 
 class MachineGroup(Word):

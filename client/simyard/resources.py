@@ -55,6 +55,10 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=_LON
 """Seconds, at most a hundred years; a text with a unit is understood."""
 
 
+_DISK = 20 * GIB
+"""What a folder may grow to when nothing is said: a limit, for which no room is kept."""
+
+
 class Resources(Word):
     """What a task gets of a machine; the container runtime holds it to that."""
 
@@ -64,8 +68,21 @@ class Resources(Word):
     """Bytes of memory; more than this ends the task with the reason `out-of-memory`."""
     gpus: int = Field(default=0, ge=0, le=64)
     """GPUs, whole ones."""
-    disk: Annotated[int, BeforeValidator(parse_size), Field(ge=1 * MIB)] = 20 * GIB
-    """Bytes that the working folder may grow to; more ends the task with the reason `disk-full`."""
+    disk: Annotated[int, BeforeValidator(parse_size), Field(ge=1 * MIB)] = _DISK
+    """Bytes that the working folder may grow to; more ends the task with the reason `disk-full`.
+
+    Where another size than the default is asked for, that much of the machine's disk is reserved for it.
+    """
+    whole_machine: bool = False
+    """Whether it is alone on a machine and gets all of its cores, memory and GPUs, whatever they are.
+
+    While it runs, and afterwards, `cpus`, `memory` and `gpus` say what that machine has.
+    """
+
+    @property
+    def reserved_disk(self) -> int:
+        """The bytes of a machine's disk that are kept for it."""
+        return 0 if self.disk == _DISK else self.disk
 
 
 class Limits(Word):

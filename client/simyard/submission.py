@@ -36,6 +36,7 @@ def describe(
     memory: int | str | None = None,
     gpus: int | None = None,
     disk: int | str | None = None,
+    whole_machine: bool | None = None,
     limits: Limits | Mapping[str, float | str | bool] | None = None,
     time_limit: float | str | None = None,
     group: str = LOCAL_GROUP,
@@ -56,7 +57,7 @@ def describe(
         InvalidInput: a value is not valid; its field says which.
     """
     lines = [commands] if isinstance(commands, str) else commands
-    asked = {"cpus": cpus, "memory": memory, "gpus": gpus, "disk": disk}
+    asked = {"cpus": cpus, "memory": memory, "gpus": gpus, "disk": disk, "whole_machine": whole_machine}
     base = {} if resources is None else resources.model_dump(exclude_unset=True)
     times = limits.model_dump(exclude_unset=True) if isinstance(limits, Limits) else dict(limits or {})
     values: dict[str, Any] = {

@@ -280,6 +280,7 @@ class Cluster:
             sum(r.cpus for r in up) + need.cpus > host.cpus + 1e-6
             or sum(r.memory for r in up) + need.memory > host.memory
             or sum(r.gpus for r in up) + need.gpus > host.gpus
+            or sum(r.reserved_disk for r in up) + need.reserved_disk > host.disk
         ):
             self.world.after(0.2, self._up, actor)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from simyard.reason import ReasonCode
-from tasks import desk, graph, leases, lifecycle, memory, recovery, shares
+from tasks import desk, graph, leases, lifecycle, memory, placement, recovery, rooms, shares
 from tasks.dependencies import Tie
 from tasks.lifecycle import Step
 from tasks.record import TaskRecord
@@ -133,6 +134,16 @@ def an_end_is_told_to_one_task_only(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(memory.MemoryStore, "settle", once)
 
 
+def a_disk_is_given_twice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(placement._Room, "of", lambda host: _room_of(replace(host, disk=math.inf)))
+
+
+def a_whole_machine_is_shared(patch: pytest.MonkeyPatch) -> None:
+    for module in (placement, rooms):
+        patch.setattr(module, "whole", lambda need, _: need)
+
+
+_room_of = placement._Room.of
 _FAULTS = Faults(**{name: most / 3 for name, most in CHANCES.items()}, **{name: 3 * s for name, s in SHORTEST.items()})
 MUTANTS: tuple[tuple[Mutant, Faults], ...] = (
     (a_late_report_is_taken, _FAULTS),
@@ -155,3 +166,5 @@ SHARED_MUTANTS: tuple[Mutant, ...] = (
     an_end_is_told_to_one_task_only,
 )
 """Those that show where users share the machines, without any fault."""
+PACKED_MUTANTS: tuple[Mutant, ...] = (a_disk_is_given_twice, a_whole_machine_is_shared)
+"""Those that show where tasks ask for disk and for whole machines, without any fault."""

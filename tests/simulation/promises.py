@@ -354,8 +354,11 @@ class Promises:
         there = [a for a in actor.machine.actors.values() if a.is_given and a.alive and not a.declared_dead]
         needs = [a.kind.resources for a in there]
         cpus, memory, gpus = sum(r.cpus for r in needs), sum(r.memory for r in needs), sum(r.gpus for r in needs)
-        if cpus > host.cpus + 1e-6 or memory > host.memory or gpus > host.gpus:
-            self.fail(f"{host} was given {cpus} cpus, {memory} bytes and {gpus} gpus by {actor.name}")
+        disk = sum(r.reserved_disk for r in needs)
+        if cpus > host.cpus + 1e-6 or memory > host.memory or gpus > host.gpus or disk > host.disk:
+            self.fail(f"{host} was given {cpus} cpus, {memory} and {disk} bytes and {gpus} gpus by {actor.name}")
+        if len(needs) > 1 and any(need.whole_machine for need in needs):
+            self.fail(f"{host} was to be for one task alone, and {actor.name} was given to it too")
 
     # Everything.
 

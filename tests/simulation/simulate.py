@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simyard.errors import SimyardError, Unavailable
@@ -29,6 +29,8 @@ from tests.simulation.world import PromiseBroken, World
 LIVES = 400
 SHARED = 2000
 """From this seed on users also chain and hold tasks, pause and limit each other; before, worlds stay as they were."""
+PACKED = 4000
+"""From this seed on machines have disks, and tasks ask for some of it or for a machine of their own."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _INPUTS = (InputFile(path="model.inp", sha256="a" * 64, size=12),)
 
@@ -81,7 +83,7 @@ class Simulation:
         self._make_desk = make_desk
         self._sent = 0
         self._stopped = False
-        hosts, self._specs = _shape(world)
+        hosts, self._specs = _shape(world) if seed < PACKED else _packed(world, *_shape(world))
         for host in hosts:
             self.cluster.add_machine(host)
         slots = sum(host.cpus for host in hosts)
@@ -144,7 +146,8 @@ class Simulation:
         desk: Any = process.desk
         alive = [a for a in self.cluster.actors.values() if a.alive]
         kept: dict[str, Any] = {
-            "actors": desk._held,
+            "actors": list(desk._crew),
+            "carriers": desk._crew._carriers,
             "cancels": desk._cancels,
             "leases": desk._leases._heard,
             "takeovers": desk._silent,
@@ -377,6 +380,21 @@ def _shape(world: World) -> tuple[list[Host], list[TaskSpec]]:
             )
         )
     return hosts, specs
+
+
+def _packed(world: World, hosts: list[Host], specs: list[TaskSpec]) -> tuple[list[Host], list[TaskSpec]]:
+    """Return the machines with disks, and the tasks with what some of them ask for besides."""
+    random = world.random
+    disks = {group: random.choice([10, 30, 100]) * GIB for group in sorted({host.group for host in hosts})}
+
+    def more(spec: TaskSpec) -> TaskSpec:
+        whole = random.random() < 0.3
+        resources = Resources(whole_machine=True) if whole else spec.resources
+        disk = random.choice([resources.disk, GIB, 4 * GIB, disks[spec.group]])
+        asked = {"resources": resources.model_copy(update={"disk": disk})}
+        return spec.model_copy(update=asked | ({"retry": Retry()} if whole else {}))
+
+    return [replace(host, disk=disks[host.group]) for host in hosts], [more(spec) for spec in specs]
 
 
 @contextmanager

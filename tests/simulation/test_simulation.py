@@ -8,8 +8,8 @@ import pytest
 
 from tests.simulation.faults import Faults, none
 from tests.simulation.many import play, seeds_for
-from tests.simulation.mutants import MUTANTS, SHARED_MUTANTS, Mutant
-from tests.simulation.simulate import SHARED, Broken, simulate
+from tests.simulation.mutants import MUTANTS, PACKED_MUTANTS, SHARED_MUTANTS, Mutant
+from tests.simulation.simulate import PACKED, SHARED, Broken, simulate
 
 LIVES = 14_000
 """`python -m tests.simulation --lives 1000000` plays as many worlds as one likes."""
@@ -18,7 +18,8 @@ _KNOWN = [int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt")
 
 @pytest.mark.timeout(1200)
 def test_all_promises_hold_in_worlds_of_faults() -> None:
-    lives, broken = play([*_KNOWN, *seeds_for(LIVES // 2, 1000), *seeds_for(LIVES // 2, SHARED)])
+    third = LIVES // 3
+    lives, broken = play([*_KNOWN, *seeds_for(third, 1000), *seeds_for(third, SHARED), *seeds_for(third, PACKED)])
     assert not broken, broken[0]
     assert lives >= LIVES
 
@@ -53,4 +54,13 @@ def test_what_users_ask_of_each_other_is_noticed_where_it_is_not_kept(
     mutant(monkeypatch)
     with pytest.raises(Broken):
         for seed in range(SHARED, SHARED + 30):
+            simulate(seed, 100, faults=none())
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mutant", PACKED_MUTANTS, ids=[mutant.__name__ for mutant in PACKED_MUTANTS])
+def test_a_machine_that_is_given_twice_is_noticed(monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:
+    mutant(monkeypatch)
+    with pytest.raises(Broken):
+        for seed in range(PACKED, PACKED + 30):
             simulate(seed, 100, faults=none())

@@ -40,16 +40,27 @@ def list_groups(json_: Json = False) -> None:
             f"{machine.cpus_free:g}/{machine.cpus:g}",
             f"{size(machine.memory_free)}/{size(machine.memory)}",
             f"{machine.gpus_free}/{machine.gpus}",
+            _disk(machine),
         )
         for group in found
         for machine in group.machines
     ]
-    rows += [(group.name, _standing(group), "", "", "") for group in found if not group.machines or group.machine_type]
+    rows += [
+        (group.name, _standing(group), "", "", "", "") for group in found if not group.machines or group.machine_type
+    ]
     for group in found:
         for trouble in group.troubles:
-            rows.append((group.name, f"({trouble.code}: see groups info)", "", "", ""))
+            rows.append((group.name, f"({trouble.code}: see groups info)", "", "", "", ""))
     rows.sort(key=lambda row: row[0])
-    say_table(("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(0, 2, 3, 4), right=(2, 3, 4))
+    headers = ("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE", "DISK FREE")
+    say_table(headers, rows, fixed=(0, 2, 3, 4, 5), right=(2, 3, 4, 5))
+
+
+def _disk(machine: Machine) -> str:
+    """Return what tasks may still reserve of a machine's disk; nothing where that is not known."""
+    if machine.disk is None or machine.disk_free is None:
+        return ""
+    return f"{size(machine.disk_free)}/{size(machine.disk)}"
 
 
 def _trouble(machine: Machine) -> str:

@@ -42,7 +42,10 @@ Version = Annotated[str | None, typer.Option(metavar="V", help="Version; by defa
 Cpus = Annotated[float | None, typer.Option(metavar="N", help="Cores; by default 1.")]
 Gpus = Annotated[int | None, typer.Option(metavar="N", help="GPUs; by default none.")]
 Memory = Annotated[str | None, typer.Option(metavar="SIZE", help=f"Memory, {_SIZE}.")]
-Disk = Annotated[str | None, typer.Option(metavar="SIZE", help=f"Room for files, {_SIZE}.")]
+Disk = Annotated[str | None, typer.Option(metavar="SIZE", help=f"Room for files, {_SIZE}, kept for it on the machine.")]
+WholeMachine = Annotated[
+    bool, typer.Option("--whole-machine", help="Alone on a machine, with all of its cores, memory and GPUs.")
+]
 On = Annotated[str | None, typer.Option(metavar="GROUP", help="Machine group to run on.")]
 Runtime = Annotated[str | None, typer.Option(metavar="R", help="native, podman or docker.")]
 TimeLimit = Annotated[

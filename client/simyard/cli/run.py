@@ -45,6 +45,7 @@ from simyard.cli.options import (
     UploadLimit,
     Version,
     Wait,
+    WholeMachine,
     checkpoint_of,
     limits_of,
     retry_of,
@@ -78,6 +79,7 @@ def run(
     gpus: Gpus = None,
     memory: Memory = None,
     disk: Disk = None,
+    whole_machine: WholeMachine = False,
     on: On = None,
     runtime: Runtime = None,
     time_limit: TimeLimit = None,
@@ -128,6 +130,7 @@ def run(
                 gpus=gpus,
                 memory=memory,
                 disk=disk,
+                whole_machine=whole_machine or None,
                 runtime=runtime,
                 limits=limits_of(
                     queue=queue_limit,

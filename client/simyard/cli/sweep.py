@@ -44,6 +44,7 @@ from simyard.cli.options import (
     UploadLimit,
     Version,
     Wait,
+    WholeMachine,
     checkpoint_of,
     limits_of,
     retry_of,
@@ -80,6 +81,7 @@ def sweep(
     gpus: Gpus = None,
     memory: Memory = None,
     disk: Disk = None,
+    whole_machine: WholeMachine = False,
     on: On = None,
     runtime: Runtime = None,
     time_limit: TimeLimit = None,
@@ -136,6 +138,7 @@ def sweep(
                 gpus=gpus,
                 memory=memory,
                 disk=disk,
+                whole_machine=whole_machine or None,
                 runtime=runtime,
                 limits=limits_of(
                     queue=queue_limit,

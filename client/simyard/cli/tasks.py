@@ -343,9 +343,16 @@ def _checkpoint(checkpoint: Checkpoint) -> str:
     return f"{', '.join(checkpoint.files)} every {duration(checkpoint.every)}"
 
 
+def _resources(info: TaskInfo) -> str:
+    need = info.resources
+    parts = [f"{need.cpus:g} cpus, {size(need.memory)} memory"]
+    if need.whole_machine:
+        # What that machine has is known once there was one.
+        parts = ["a whole machine", *(parts if info.attempts else ())]
+    return ", ".join([*parts, f"{size(need.disk)} disk", *([f"{need.gpus} GPUs"] if need.gpus else [])])
+
+
 def _facts(info: TaskInfo) -> list[tuple[str, str]]:
-    resources = info.resources
-    gpus = f", {resources.gpus} GPUs" if resources.gpus else ""
     facts = [
         ("id", info.id),
         ("name", info.name or ""),
@@ -355,7 +362,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("reused from", info.reused_from or ""),
         ("reason", f"{info.reason.code.value}: {info.reason.message}" if info.reason else ""),
         ("group", info.group),
-        ("resources", f"{resources.cpus:g} cpus, {size(resources.memory)} memory, {size(resources.disk)} disk{gpus}"),
+        ("resources", _resources(info)),
         ("limits", _limits(info.limits)),
         ("retried on", ", ".join(info.retry.on or ())),
         ("checkpoint", _checkpoint(info.checkpoint) if info.checkpoint else ""),

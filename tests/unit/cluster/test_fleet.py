@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster import fleet as module
 from cluster.fleet import Demand, Room, split, wanted
 from simyard.resources import GIB, MIB, Resources
 
@@ -126,3 +127,47 @@ def test_a_split_never_asks_for_more_than_was_wanted_or_a_type_may_have(
     assert all(0 <= sizes[name] <= MOST[name] for name in MOST)
     if len(troubled) == 0:
         assert sum(sizes.values()) == min(total, sum(MOST.values()))
+
+
+def test_disk_that_is_asked_for_is_counted_and_only_that() -> None:
+    shape = Room(cpus=16, memory=64 * GIB, disk=60 * GIB)
+    plain, asking = need(), Resources(disk=25 * GIB)
+
+    def size_of(*waiting: Resources) -> int:
+        return wanted(Demand(waiting=waiting, waiting_count=len(waiting)), shape, 0, 100)
+
+    assert size_of(*[plain] * 16) == 1
+    assert size_of(*[asking] * 5) == 3
+    assert size_of(Resources(disk=61 * GIB)) == 0, "no machine of the group could keep that"
+
+
+def test_each_task_that_wants_a_whole_machine_gets_one_that_carries_nothing() -> None:
+    whole = Resources(whole_machine=True)
+    half = Room(cpus=2, memory=4 * GIB, is_busy=True)
+    assert size(waiting=(whole,) * 3) == 3
+    assert size(rooms=(half, SHAPE), waiting=(whole,)) == 2
+    assert size(rooms=(half, SHAPE), waiting=(whole, need(), need(), whole)) == 3, "small ones share the busy machine"
+    assert size(waiting=(whole, need())) == 2
+
+
+def test_a_hundred_machines_are_asked_for_in_one_decision() -> None:
+    assert size(waiting=(Resources(whole_machine=True),) * 100) == 100
+    assert size(waiting=(need(4),) * 100) == 100
+    assert size(rooms=(BUSY,) * 20, waiting=(need(),) * 320) == 100
+
+
+@pytest.mark.parametrize("kinds", [1, 20])
+def test_a_decision_looks_at_no_machine_again_and_again(monkeypatch: pytest.MonkeyPatch, kinds: int) -> None:
+    looks = 0
+    fits = module._Space.fits
+
+    def counted(space: module._Space, asked: Resources) -> bool:
+        nonlocal looks
+        looks += 1
+        return fits(space, asked)
+
+    monkeypatch.setattr(module._Space, "fits", counted)
+    waiting = tuple(need(1 + i % kinds / 10) for i in range(1000))
+    room = Room(cpus=0.5, memory=GIB, is_busy=True)
+    size(rooms=(room,) * 100, waiting=waiting, most=10**6)
+    assert looks <= 2 * len(waiting) + kinds * (100 + len(waiting)), "each kind passes each machine once"

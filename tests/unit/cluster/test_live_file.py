@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def test_the_groups_of_the_cluster_file_are_known_with_what_their_machines_offer
     assert (local.least, local.most, local.shape.cpus, local.shape.gpus) == (0, 20, 16, 0)
     assert 24 * GIB < local.shape.memory < 32 * GIB
     assert groups["gpu"].shape.gpus == 1
+    assert local.shape.disk == 90 * GIB
+
+
+def test_a_disk_that_nobody_has_ordered_is_not_known() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    del document["available_node_types"]["local"]["node_config"]["BlockDeviceMappings"]
+    assert {one.name: one for one in groups_of(document)}["local"].shape.disk == math.inf
 
 
 def test_machines_are_tagged_with_group_and_server_beside_the_operator_s_own_tags() -> None:

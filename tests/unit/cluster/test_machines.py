@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster import machines
-from cluster.labels import GROUP_LABEL, MACHINE_LABEL
+from cluster.disk import offered_disk, task_disk
+from cluster.labels import DISK_LABEL, GROUP_LABEL, MACHINE_LABEL
 
 
 def node(name: str, *, alive: bool = True, reason: int = 0, group: str | None = "local") -> dict[str, Any]:
@@ -49,3 +53,18 @@ def test_a_machine_is_called_by_its_own_name_where_several_are_on_one_host(monke
     monkeypatch.setattr(machines.state, "get_draining_nodes", dict)
     assert [one.name for one in machines.list_machines()] == ["vm"]
     assert machines.departed_machines() == {"vm-2"}, "its neighbour on the host lives"
+
+
+def test_a_machine_says_what_it_offers_of_its_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = node("a")
+    told["Labels"][DISK_LABEL] = "123456789"
+    monkeypatch.setattr(machines.ray, "nodes", lambda: [told, node("b")])
+    monkeypatch.setattr(machines.state, "get_draining_nodes", dict)
+    assert [one.disk for one in machines.list_machines()] == [123456789, math.inf]
+
+
+def test_a_tenth_of_the_disk_stays_free_and_the_folder_need_not_be_there(tmp_path: Path) -> None:
+    assert offered_disk(100, 60) == 50
+    assert offered_disk(100, 5) == 0
+    usage = shutil.disk_usage(tmp_path)
+    assert abs(task_disk(tmp_path / "not" / "yet") - (usage.free - usage.total // 10)) < 2**30

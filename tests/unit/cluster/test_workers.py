@@ -14,17 +14,17 @@ from simyard.errors import InvalidInput
 
 
 def test_shares_are_even_and_the_first_is_never_the_smaller_one() -> None:
-    shares = divide("vm", 11, 4000, 4)
+    shares = divide("vm", 11, 4000, 800, 4)
     assert [share.cpus for share in shares] == [3, 3, 3, 2]
     assert {share.memory for share in shares} == {1000}
     assert [share.name for share in shares] == ["vm", "vm-2", "vm-3", "vm-4"]
-    assert divide("vm", 2, 4000, 1) == (Share(name="vm", cpus=2, memory=4000),)
+    assert divide("vm", 2, 4000, 800, 1) == (Share(name="vm", cpus=2, memory=4000, disk=800),)
 
 
 @pytest.mark.parametrize("number", [-1, 0, 5])
 def test_a_machine_cannot_show_as_none_or_as_more_than_it_has_cores(number: int) -> None:
     with pytest.raises(InvalidInput, match="4 cores") as refused:
-        divide("vm", 4, 4000, number)
+        divide("vm", 4, 4000, 800, number)
     assert refused.value.field == "--workers"
 
 
@@ -36,7 +36,7 @@ def test_a_worker_that_dies_is_started_again_and_one_that_cannot_live_ever_less_
     monkeypatch.setattr(Member, "is_alive", lambda _: alive[0])
     monkeypatch.setattr(Member, "start", lambda member: starts.append((seconds[0], member.plan.name, member.plan.gpus)))
     kept = Workers()
-    kept.begin("127.0.0.1:1", "local", divide("vm", 4, 4000, 2), {})
+    kept.begin("127.0.0.1:1", "local", divide("vm", 4, 4000, 800, 2), {})
     assert starts == [(1000.0, "vm-2", 0)], "the head has the first share, and the GPUs"
     alive[0] = True
     seconds[0] += 500

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from simulators.outcome import Outcome
+from simyard.group import MachineGroup
 from simyard.status import Status
 from tasks.lifecycle import End
 from tasks.rules import Pause, Quota
-from tests.unit.serve.face import Face, problem
+from tests.unit.serve.face import Face, machine, problem
 
 
 def explained(face: Face, task: str) -> dict[str, object]:
@@ -53,6 +54,13 @@ def test_a_quota_that_is_used_up_is_explained(face: Face) -> None:
     told = explained(face, task)
     assert "The quota of ada is 1 running tasks, and 1 run." in str(told["summary"])
     assert "administrator sets the quota" in str(told["next"])
+
+
+def test_a_quota_that_a_whole_machine_is_too_large_for_is_explained(face: Face) -> None:
+    face.groups = (MachineGroup(name="local", machines=(machine(cpus=4),)),)
+    task = face.post("/v1/tasks", json=face.spec(resources={"whole_machine": True})).json()["id"]
+    face.store.set_quota(Quota(user="ada", cpus=3))
+    assert "it asks for 4" in str(explained(face, task)["summary"])
 
 
 def test_the_projects_that_have_something_to_tell_are_listed(face: Face) -> None:

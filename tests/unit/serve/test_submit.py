@@ -261,3 +261,49 @@ def test_a_task_that_lacks_only_its_files_is_told_from_one_that_is_wrong(face: F
 def test_the_digests_of_earlier_requests_stay_as_they_are() -> None:
     kept = "ba54dbf018b17ada4a1ec1077eb31614fb56c612cb0bec6ae0df4cab79aac6bc"
     assert digest_of(draft(name="Zürich", retries=2).spec) == kept
+
+
+def test_more_disk_than_any_machine_can_keep_is_refused_and_the_default_asks_for_none(face: Face) -> None:
+    small = machine("m1").model_copy(update={"disk": 15 * GIB, "disk_free": 0})
+    face.groups = (MachineGroup(name="local", machines=(small,)),)
+    body = problem(face.post("/v1/tasks", json=face.spec(resources={"disk": "16GiB"})), 422, "resources.disk")
+    assert "17179869184 bytes of disk are more than the largest machine of group local can keep" in body["detail"]
+    assert "choose another group" in body["fix"]
+    for resources in ({"disk": "15GiB"}, {}, {"disk": "20GiB"}):
+        assert face.post("/v1/tasks", json=face.spec(resources=resources)).status_code == 201
+
+
+def test_a_machine_that_has_not_said_what_disk_it_has_may_have_enough(face: Face) -> None:
+    small = machine("m1").model_copy(update={"disk": 15 * GIB, "disk_free": 0})
+    face.groups = (MachineGroup(name="local", machines=(small, machine("m2"))),)
+    assert face.post("/v1/tasks", json=face.spec(resources={"disk": "1TiB"})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"resources": {"cpus": 2}}, "resources.cpus"),
+        ({"resources": {"memory": "2GiB"}}, "resources.memory"),
+        ({"resources": {"gpus": 1}}, "resources.gpus"),
+        ({"retries": 1, "retry": {"memory": "2GiB"}}, "retry.memory"),
+    ],
+    ids=str,
+)
+def test_a_whole_machine_gives_all_that_it_has_and_nothing_else_is_asked_for_beside_it(
+    face: Face, fields: dict[str, Any], field: str
+) -> None:
+    spec = face.spec(**fields)
+    spec.setdefault("resources", {})["whole_machine"] = True
+    body = problem(face.post("/v1/tasks", json=spec), 422, field)
+    assert "whole machine" in body["detail"]
+    assert body["fix"].startswith("Leave ")
+
+
+def test_a_whole_machine_may_be_small_and_needs_the_disk_that_is_asked_for(face: Face) -> None:
+    tiny = machine("m1", cpus=0.5, memory=GIB // 2).model_copy(update={"disk": 15 * GIB, "disk_free": 0})
+    face.groups = (MachineGroup(name="local", machines=(tiny,)),)
+    answer = face.post("/v1/tasks", json=face.spec(resources={"whole_machine": True}))
+    assert answer.status_code == 201
+    assert face.store.get(answer.json()["id"]).task.resources.whole_machine
+    spec = face.spec(resources={"whole_machine": True, "disk": "16GiB"})
+    problem(face.post("/v1/tasks", json=spec), 422, "resources.disk")

@@ -85,3 +85,7 @@ def test_a_simulator_is_another_one_when_its_folder_changes_but_for_its_examples
     assert digest({"spec.py": "1", "run.py": "3"}) != first
     assert digest({"spec.py": "12", "run.py": ""}) != first
     assert digest({"spec.py": "1", "sub/run.py": "2"}) != first
+
+
+def test_what_a_whole_machine_gives_is_not_known_beforehand() -> None:
+    assert of(resources=Resources(whole_machine=True)) is None

@@ -452,6 +452,14 @@ class StoreSuite(DependencySuite):
         assert ids(store.active()) == [c, d]
         assert store.get(a).status is Status.QUEUED
 
+    def test_active_tasks_are_told_as_they_are_now(self, store: Store) -> None:
+        task = make(store).id
+        store.apply(task, dispatch(until=30), NOW)
+        for stimulus in (Renew(1, later(60)), Progress(1, Status.RUNNING), Renew(1, later(90)), Cancel()):
+            store.active()
+            store.apply(task, stimulus, NOW)
+            assert store.active() == [store.get(task)]
+
     def test_every_status_is_counted(self, store: Store) -> None:
         assert store.counts() == dict.fromkeys(Status, 0)
         a, b, _ = (make(store).id for _ in range(3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,34 @@ def test_a_declared_group_is_there_before_its_first_machine(tmp_path: Path) -> N
     assert (gpu.machines, gpu.machine_type, gpu.min, gpu.max) == ((), "g6.4xlarge", 0, 4)
     assert isinstance(gpu.offers, Offer)
     assert (gpu.offers.cpus, gpu.offers.gpus) == (16, 1)
+
+
+def test_a_group_is_known_by_the_disk_that_its_machines_have_and_not_by_what_was_ordered(tmp_path: Path) -> None:
+    store = MemoryStore()
+    found = demands(store, [HOST, replace(HOST, id="h2", disk=7 * GIB)], [], Shares(), NOW)["local"]
+    assert (found.disk, [room.disk for room in found.rooms]) == (math.inf, [math.inf, 7 * GIB])
+    path = tmp_path / "live.yaml"
+    path.write_text(DOCUMENT.read_text())
+    fleet = Fleet(ClusterFile(path, tmp_path / "kept.yaml"), MemoryStore(), "10.0.0.1:6379", {})
+
+    def look(demand: Demand) -> tuple[int, int | None]:
+        fleet.look(lambda: {"local": demand})
+        [local] = [group for group in fleet.groups([]) if group.name == "local"]
+        least: int = yaml.safe_load(path.read_text())["available_node_types"]["local"]["min_workers"]
+        assert local.offers is not None
+        return least, local.offers.disk
+
+    large = Demand(waiting=(Resources(disk=80 * GIB),), waiting_count=1)
+    assert look(large) == (1, 90 * GIB)
+    there = Room(cpus=16, memory=24 * GIB, disk=70 * GIB)
+    assert look(replace(large, rooms=(there,), disk=70 * GIB)) == (0, 70 * GIB)
+    assert look(large) == (0, 70 * GIB), "no machine is started in vain again and again"
+
+
+def test_a_whole_machine_counts_for_a_quota_with_what_it_has() -> None:
+    store = MemoryStore()
+    make(store, resources=Resources(whole_machine=True))
+    assert len(asked(store)["local"].waiting) == 1
+    store.set_quota(Quota(user="ada", cpus=3))
+    found = demands(store, [HOST], [], Shares(), NOW, {"local": HOST})
+    assert found["local"].waiting == ()

@@ -32,8 +32,9 @@ class Yard:
         self.desk = Desk(self.store, Objects("desk"), self.actors, clock, lease=30, warm=60, storage="memory://desk")
         self.desk.recover()
 
-    def start(self, count: int, *, retries: int = 1) -> list[str]:
-        answers = self.store.submit([draft(retries=retries) for _ in range(count)], later(self.seconds))
+    def start(self, count: int, *, retries: int = 1, version: str = "5.2.4") -> list[str]:
+        drafts = [draft(retries=retries, version=version) for _ in range(count)]
+        answers = self.store.submit(drafts, later(self.seconds))
         self.desk.turn()
         return [answer.record.id for answer in answers if answer.record is not None]
 
@@ -58,7 +59,7 @@ def yard() -> Yard:
     both = yard.actors.hosts
     yard.actors.hosts = both[:1]
     yard.desk.recover()
-    [task] = yard.start(1)
+    [task] = yard.start(1, version="5.2.3")  # of another version, whose environment attracts nothing
     yard.run(task)
     assert yard.desk.report(task, 1, [Report(succeeded())]) is Verdict.TAKEN
     yard.actors.hosts = both[1:] + both[:1]

@@ -223,3 +223,24 @@ def test_a_queued_task_hears_of_machines_that_are_set_aside() -> None:
     assert "taken now" in (answer.next or "")
     assert f"node-9 is set aside until {later(300):%Y-%m-%d %H:%M:%S} UTC" in (answer.next or "")
     assert "has room" in (explain(queued(), (), 0, groups(aside, machine())).next or "")
+
+
+def test_a_task_that_wants_a_whole_machine_hears_whether_one_is_empty() -> None:
+    def hint(*machines: Machine) -> str:
+        return explain(queued(resources=Resources(whole_machine=True)), (), 0, groups(*machines)).next or ""
+
+    assert hint(machine(free=3)) == "It asks for a whole machine, and every machine of local has something to do now."
+    assert "has room for it" in hint(machine(free=3), machine(free=4))
+
+
+def test_a_task_that_asks_for_disk_hears_what_there_is() -> None:
+    with_disk = machine().model_copy(update={"disk": 50 * GIB, "disk_free": 10 * GIB})
+
+    def hint(size: int) -> str:
+        return explain(queued(resources=Resources(disk=size * GIB)), (), 0, groups(with_disk)).next or ""
+
+    assert "asks for 1 cpus, 1 GiB and 60 GiB of disk" in hint(60)
+    assert "at most 4 cpus, 8 GiB and 0 GPUs and 50 GiB of disk" in hint(60)
+    assert "is taken now" in hint(40)
+    assert "has room" in hint(10)
+    assert "has room" in hint(20), "which is the default, and nothing is kept for it"

@@ -67,3 +67,19 @@ def test_a_task_that_backs_off_does_not_start_before() -> None:
         found = told(0, 10, machines=machines, record=late)
         assert found is not None
         assert found.start == later(1000)
+
+
+def test_places_for_whole_machines_are_empty_machines_and_disk_that_is_asked_for_counts() -> None:
+    whole = queued(resources=Resources(whole_machine=True))
+    found = told(0, 10, machines=(machine(), machine()), record=whole)
+    assert found is not None
+    assert (found.start, "2 places" in found.basis) == (later(5), True)
+    found = told(0, 10, machines=(machine(free=2), machine(free=4)), record=whole)
+    assert found is not None
+    assert found.start == NOW
+    disk = queued(resources=Resources(disk=30 * GIB))
+    with_disk = machine(free=4).model_copy(update={"disk": 70 * GIB, "disk_free": 40 * GIB})
+    assert (told(0, 10, machines=(with_disk,), record=disk), told(1, 10, machines=(with_disk,), record=disk)) == (
+        Forecast(start=NOW, basis="a place is free in local"),
+        Forecast(start=later(5), basis="the last run of swmm took 10 s, and local has 2 places for such tasks"),
+    )

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simyard.resources import GIB, Resources
 from simyard.simulator import RuntimeName
-from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, has_room, plan
+from tasks import placement as module
+from tasks.placement import Candidate, Holder, Host, Kind, Retire, Reuse, Start, free_places, placed, plan
 
 HOST = Host(id="h1", group="local", cpus=2.0, memory=4 * GIB, gpus=0)
 
 
-def kind(cpus: float = 1.0, *, memory: int = GIB, gpus: int = 0, simulator: str = "swmm") -> Kind:
-    resources = Resources(cpus=cpus, memory=memory, gpus=gpus)
+def kind(cpus: float = 1.0, *, memory: int = GIB, gpus: int = 0, simulator: str = "swmm", disk: int = 20 * GIB) -> Kind:
+    resources = Resources(cpus=cpus, memory=memory, gpus=gpus, disk=disk)
     return Kind(simulator=simulator, version="1", runtime=RuntimeName.NATIVE, resources=resources)
+
+
+WHOLE = replace(kind(), resources=Resources(whole_machine=True))
+ON_HOST = placed(WHOLE, HOST)
 
 
 def candidate(task: str, of: Kind | None = None, group: str = "local") -> Candidate:
@@ -104,12 +112,13 @@ def test_gpus_and_memory_are_counted() -> None:
 
 
 def test_there_is_room_while_something_is_left_of_a_machine_or_an_actor_is_idle() -> None:
-    assert has_room([HOST], [busy("x", kind(1.5))])
-    assert has_room([HOST], [busy("x"), idle("y")])
-    assert not has_room([HOST], [busy("x"), busy("y")])
-    assert not has_room([HOST], [busy("x", kind(1.0, memory=4 * GIB))])
-    assert not has_room([], [idle("x")])
-    assert not has_room([replace(HOST, is_set_aside=True)], [idle("x")])
+    assert free_places([HOST], [busy("x", kind(1.5))]) == 1
+    assert free_places([HOST], [busy("x"), idle("y")]) == 1
+    assert free_places([HOST, replace(HOST, id="h2")], [idle("y", kind(0.5))]) == 4
+    assert not free_places([HOST], [busy("x"), busy("y")])
+    assert not free_places([HOST], [busy("x", kind(1.0, memory=4 * GIB))])
+    assert not free_places([], [idle("x")])
+    assert not free_places([replace(HOST, is_set_aside=True)], [idle("x")])
 
 
 def test_ten_tenths_of_a_core_fit_into_one() -> None:
@@ -118,9 +127,78 @@ def test_ten_tenths_of_a_core_fit_into_one() -> None:
     assert len(plan(queue, [host], [], now=0, warm=60)) == 10
 
 
+def test_disk_that_is_asked_for_is_kept_and_a_task_that_asks_for_none_takes_none() -> None:
+    host = replace(HOST, cpus=16.0, memory=64 * GIB, disk=60 * GIB)
+    asking = [candidate(f"t{i}", kind(disk=25 * GIB)) for i in range(3)]
+    plain = [candidate(f"p{i}") for i in range(5)]
+    assert [a.task for a in plan([*asking[:2], *plain], [host], [], now=0, warm=60) if isinstance(a, Start)] == [
+        "t0",
+        "t1",
+        *(one.task for one in plain),
+    ]
+    assert len(plan(asking, [host], [], now=0, warm=60)) == 2
+    assert len(plan(asking, [replace(host, disk=math.inf)], [], now=0, warm=60)) == 3, "a disk that nobody has measured"
+
+
+def test_idle_actors_that_keep_disk_make_room() -> None:
+    host = replace(HOST, disk=30 * GIB)
+    large = candidate("a", kind(disk=25 * GIB))
+    actions = plan([large], [host], [idle("x", kind(disk=10 * GIB))], now=1, warm=60)
+    assert actions == [Retire(holder="x"), Start(task="a", host="h1", kind=large.kind)]
+
+
+def test_a_task_that_wants_a_whole_machine_gets_all_of_one_that_carries_nothing_and_is_alone_there() -> None:
+    other = replace(HOST, id="h2")
+    queue = [candidate("whole", WHOLE), candidate("small")]
+    actions = plan(queue, [HOST, other], [busy("x", kind(0.1))], now=0, warm=60)
+    assert actions == [Start(task="whole", host="h2", kind=ON_HOST), Start(task="small", host="h1", kind=kind())]
+    assert (ON_HOST.resources.cpus, ON_HOST.resources.memory) == (HOST.cpus, HOST.memory)
+    assert plan([candidate("tiny", kind(0.01))], [HOST], [busy("x", ON_HOST)], now=0, warm=60) == []
+    assert not free_places([HOST], [busy("x", ON_HOST)])
+
+
+def test_a_machine_is_kept_free_for_a_task_that_wants_all_of_it() -> None:
+    queue = [candidate("whole", WHOLE), candidate("small")]
+    assert plan(queue, [HOST], [busy("x", kind(0.1))], now=0, warm=60) == []
+
+
+def test_what_is_idle_ends_for_a_task_that_wants_the_whole_machine_or_takes_it() -> None:
+    holders = [idle("x", since=1), idle("y", since=0)]
+    assert plan([candidate("whole", WHOLE)], [HOST], holders, now=2, warm=60) == [
+        Retire(holder="y"),
+        Retire(holder="x"),
+        Start(task="whole", host="h1", kind=ON_HOST),
+    ]
+    assert plan([candidate("whole", WHOLE)], [HOST], [idle("x", ON_HOST)], now=2, warm=60) == [
+        Reuse(task="whole", holder="x")
+    ]
+
+
+def test_a_machine_that_carries_something_is_filled_before_an_idle_one_whatever_their_sizes() -> None:
+    large, small = replace(HOST, id="large", cpus=16.0, memory=64 * GIB), replace(HOST, id="small")
+    actions = plan([candidate("a", kind(0.5))], [small, large], [busy("x", host="large")], now=0, warm=60)
+    assert actions == [Start(task="a", host="large", kind=kind(0.5))]
+    warm = [idle("x", host="small"), busy("y", kind(2.0), host="large"), idle("z", host="large")]
+    for holders in (warm, warm[::-1]):
+        assert plan([candidate("a")], [small, large], holders, now=0, warm=60) == [Reuse(task="a", holder="z")]
+
+
+def test_of_machines_alike_the_one_that_has_the_environment_is_taken() -> None:
+    has = replace(HOST, id="has", environments=frozenset({kind().environment}))
+    other = replace(HOST, id="other", environments=frozenset({kind(simulator="calculix").environment}))
+    for hosts in ([HOST, other, has], [has, other, HOST]):
+        assert plan([candidate("a")], hosts, [], now=0, warm=60) == [Start(task="a", host="has", kind=kind())]
+    actions = plan([candidate("a")], [HOST, has], [busy("x")], now=0, warm=60)
+    assert actions == [Start(task="a", host="h1", kind=kind())], "that one can end"
+
+
 kinds = st.builds(
-    kind, st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0]), memory=st.sampled_from([GIB, 3 * GIB]), gpus=st.integers(0, 1)
-)
+    kind,
+    st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0]),
+    memory=st.sampled_from([GIB, 3 * GIB]),
+    gpus=st.integers(0, 1),
+    disk=st.sampled_from([20 * GIB, GIB, 6 * GIB]),
+) | st.just(WHOLE)
 
 
 @given(
@@ -130,12 +208,13 @@ kinds = st.builds(
 def test_a_plan_never_overfills_a_machine_nor_uses_anything_twice(
     queue: list[Kind], held: list[tuple[Kind, str, bool]]
 ) -> None:
-    hosts = {h: Host(id=h, group="local", cpus=4.0, memory=8 * GIB, gpus=1) for h in ("h1", "h2")}
-    holders, taken = [], {h: [0.0, 0, 0] for h in hosts}
-    for i, (of, host, is_idle) in enumerate(held):
-        need, room = of.resources, hosts[host]
-        total = [taken[host][0] + need.cpus, taken[host][1] + need.memory, taken[host][2] + need.gpus]
-        if total[0] <= room.cpus and total[1] <= room.memory and total[2] <= room.gpus:
+    hosts = {h: Host(id=h, group="local", cpus=4.0, memory=8 * GIB, gpus=1, disk=10 * GIB) for h in ("h1", "h2")}
+    all_of_it = (4.0 + 1e-6, 8 * GIB, 1, 10 * GIB)
+    holders, taken = [], {h: [0.0, 0.0, 0.0, 0.0] for h in hosts}
+    for i, (asked, host, is_idle) in enumerate(held):
+        of = placed(asked, hosts[host])
+        total = [has + more for has, more in zip(taken[host], amounts(of), strict=True)]
+        if all(has <= most for has, most in zip(total, all_of_it, strict=True)):
             taken[host] = total
             holders.append(idle(f"x{i}", of, host=host) if is_idle else busy(f"x{i}", of, host=host))
     actions = plan([candidate(f"t{i}", k) for i, k in enumerate(queue)], list(hosts.values()), holders, now=1, warm=60)
@@ -148,21 +227,68 @@ def test_a_plan_never_overfills_a_machine_nor_uses_anything_twice(
                 used_tasks.append(task)
                 used_holders.append(holder)
                 assert by_name[holder].idle_since is not None
-                assert by_name[holder].kind == queue[int(task[1:])]
+                there = by_name[holder]
+                assert there.kind == placed(queue[int(task[1:])], hosts[there.host])
             case Retire(holder=holder):
                 used_holders.append(holder)
                 gone = by_name[holder]
                 assert gone.idle_since is not None
-                for i, amount in enumerate(
-                    (gone.kind.resources.cpus, gone.kind.resources.memory, gone.kind.resources.gpus)
-                ):
+                for i, amount in enumerate(amounts(gone.kind)):
                     taken[gone.host][i] -= amount
             case Start(task=task, host=host, kind=of):
                 used_tasks.append(task)
-                for i, amount in enumerate((of.resources.cpus, of.resources.memory, of.resources.gpus)):
+                assert of == placed(queue[int(task[1:])], hosts[host])
+                for i, amount in enumerate(amounts(of)):
                     taken[host][i] += amount
-                assert taken[host][0] <= 4.0 + 1e-6
-                assert taken[host][1] <= 8 * GIB
-                assert taken[host][2] <= 1
+                assert all(has <= most for has, most in zip(taken[host], all_of_it, strict=True))
     assert len(set(used_tasks)) == len(used_tasks)
     assert len(set(used_holders)) == len(used_holders)
+
+
+def amounts(of: Kind) -> tuple[float, ...]:
+    need = of.resources
+    return need.cpus, need.memory, need.gpus, need.reserved_disk
+
+
+def test_large_tasks_that_fit_nowhere_look_at_each_machine_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    make_room = module._make_room
+
+    def counted(room: module._Room, need: Resources) -> list[Holder] | None:
+        nonlocal looks
+        looks += 1
+        return make_room(room, need)
+
+    monkeypatch.setattr(module, "_make_room", counted)
+    hosts = [replace(HOST, id=f"h{i}") for i in range(200)]
+    holders = [busy(f"x{host.id}", host=host.id) for host in hosts]
+    holders += [idle(f"y{host.id}", kind(0.5), host=host.id) for host in hosts]
+    queue = [candidate(f"t{i}", kind(2.0)) for i in range(1000)]
+    assert plan(queue, hosts, holders, now=0, warm=60) == []
+    assert looks == len(hosts)
+
+
+@pytest.mark.parametrize("of", [kind(0.5), WHOLE])
+def test_a_plan_looks_at_no_machine_again_and_again(monkeypatch: pytest.MonkeyPatch, of: Kind) -> None:
+    looks = 0
+    fits = module._Room.fits
+
+    def counted(room: module._Room, need: Resources) -> bool:
+        nonlocal looks
+        looks += 1
+        return fits(room, need)
+
+    monkeypatch.setattr(module._Room, "fits", counted)
+    hosts = [replace(HOST, id=f"h{i}") for i in range(200)]
+    taken = 0
+
+    def queue() -> Iterator[Candidate]:
+        nonlocal taken
+        for taken in range(1, 10_001):
+            yield candidate(f"t{taken}", of)
+
+    actions = plan(queue(), hosts, [busy("x", kind(2.0))], now=0, warm=60)
+    places = len(actions)
+    assert places == (796 if of is not WHOLE else 199)
+    assert taken == places, "of the queue only as much is taken as can matter"
+    assert looks <= 4 * (places + len(hosts)), "each machine is looked at a few times, and each task looks at few"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, ActorUnschedulableError, RayTaskError
 
+from cluster.machines import RayMachine
 from simulators.work import Superseded
+from tasks import ray_holders
 from tasks.holders import Broken, Gone, Left, Unreachable
-from tasks.ray_holders import left_by
+from tasks.ray_holders import RayHolders, left_by
 
 
 def _raised(cause: Exception) -> RayTaskError:
@@ -27,3 +31,11 @@ def _raised(cause: Exception) -> RayTaskError:
 )
 def test_an_actor_that_cannot_be_reached_is_not_a_dead_one(error: BaseException | None, left: Left) -> None:
     assert left_by(error) == left
+
+
+def test_a_machine_comes_with_all_that_it_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = RayMachine(id="a", name="one", group="local", cpus=4, memory=8, gpus=1, disk=99, is_leaving=True)
+    monkeypatch.setattr(ray_holders, "list_machines", lambda: (found, replace(found, id="b", is_alive=False)))
+    [host] = RayHolders(woken=lambda: None).machines()
+    assert (host.id, host.name, host.group, host.is_leaving) == ("a", "one", "local", True)
+    assert (host.cpus, host.memory, host.gpus, host.disk) == (4, 8, 1, 99)
