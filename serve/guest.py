@@ -8,13 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from cluster.disk import task_disk
-from cluster.head import MARK, mark_of, stop_head, temp_dir
+from cluster.head import MARK, mark_of, server_processes, stop_head, temp_dir
 from cluster.member import Member, MemberPlan
 from serve.invitation import Loan, answers, ask, check_head, check_storage
 from serve.membership import Membership
@@ -59,7 +59,8 @@ def lend(loan: Loan, say: Callable[[str], None], stopping: Stopping) -> None:
     Raises:
         SimyardError: the server does not take the machine; or it did, and does not any more.
     """
-    told = ask(loan)
+    # What was killed here a moment ago is still listed.
+    told = ask(loan, rejoins=end_abandoned(loan.folder))
     check_storage(told)
     check_head(told.head, loan.url)
     mark = mark_of(told.server, loan.name)
@@ -71,6 +72,23 @@ def lend(loan: Loan, say: Callable[[str], None], stopping: Stopping) -> None:
     except Timeout:
         fix = "Stop the other `simyard join`, or give another name with --name."
         raise Conflict(f"This machine is lent as {loan.name} already.", field="--name", fix=fix) from None
+
+
+def end_abandoned(folder: Path) -> bool:
+    """End what loans have left here whose command was killed; says whether there was any."""
+    found = False
+    for lock in folder.glob("*/lock"):
+        with suppress(Timeout), FileLock(lock, timeout=0):
+            mark = lock.parent.name
+            found = bool(server_processes(mark)) or found
+            _clear(mark, lock.parent)
+    return found
+
+
+def _clear(mark: str, folder: Path) -> None:
+    stop_head(mark)
+    sweep(folder / "scratch", current=())
+    shutil.rmtree(temp_dir(mark), ignore_errors=True)
 
 
 class _Guest:
@@ -188,9 +206,7 @@ class _Guest:
         if self._member is not None:
             self._member.stop()
             self._member = None
-        stop_head(self._mark)
-        sweep(self._scratch, current=())
-        shutil.rmtree(temp_dir(self._mark), ignore_errors=True)
+        _clear(self._mark, self._folder)
 
 
 def forget_settings() -> None:

@@ -161,6 +161,32 @@ def test_it_joins_again_when_its_raylet_dies_and_when_the_server_starts_anew(
     nothing_left(lender, task, again)
 
 
+@pytest.mark.timeout(600)
+def test_after_a_command_that_was_killed_another_one_ends_what_is_left_and_joins(
+    lender: RunningServer, tmp_path: Path
+) -> None:
+    home = tmp_path / "guest"
+    with guest(lender, home) as joined:
+        [task] = lender.submit(("sleep", "15"), group="bench", resources=ROOM)
+        until(lambda: lender.task(task)["status"] == "running", what="the run")
+        joined.process.kill()
+        joined.process.wait()
+        left = joined.raylet()
+        assert left is not None, "nobody was there to end it"
+        again = Guest(lender, home)
+        try:
+            until(
+                lambda: not left.is_running() or again.process.poll() is not None, 60, what="the end of what was left"
+            )
+            until(lambda: (now := again.raylet()) and now.pid != left.pid, 90, what=f"another raylet: {again.said()}")
+            [told] = lender.ended(task, seconds=200)
+            assert (told["status"], told["attempts"][-1]["machine"]) == ("succeeded", NAME)
+        finally:
+            again.process.send_signal(signal.SIGINT)
+            again.ends()
+    nothing_left(lender, task)
+
+
 @pytest.mark.timeout(300)
 def test_who_may_not_join_hears_why_at_once(lender: RunningServer, tmp_path: Path) -> None:
     with guest(lender, tmp_path / "guest") as joined:
