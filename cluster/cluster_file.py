@@ -147,6 +147,17 @@ class ClusterFile:
             raise ClusterFileBroken(f"{self._path} is no cluster file.", fix="Run `ray up` again.")
         return found
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many machines of each node type were asked for last; none where that was not us.
+
+        Raises:
+            ClusterFileBroken: the file cannot be read.
+        """
+        found = self.live()
+        if not found.get("metadata", {}).get(OPTIONS, {}).get(_MARK):
+            return {}
+        return {name: int(one.get("min_workers", 0)) for name, one in found.get("available_node_types", {}).items()}
+
     def write(self, document: Mapping[str, Any]) -> bool:
         """Let the autoscaler read this document from now on; says whether it is another one than before."""
         marked = copy.deepcopy(dict(document))

@@ -61,7 +61,8 @@ async def make_group(
 
     The same request once more gives the same group.
     """
-    record, is_new = await to_thread.run_sync(_make, context, spec, user)
+    known = await memory.recent() or ()
+    record, is_new = await to_thread.run_sync(_make, context, spec, user, [one.name for one in known])
     return await _told(context, memory, record, 201 if is_new else 200)
 
 
@@ -141,7 +142,7 @@ async def counted(context: Context, groups: Sequence[MachineGroup]) -> tuple[Mac
     return await to_thread.run_sync(look)
 
 
-def _make(context: Context, spec: GroupSpec, user: str) -> tuple[GroupRecord, bool]:
+def _make(context: Context, spec: GroupSpec, user: str, known: Sequence[str]) -> tuple[GroupRecord, bool]:
     document = _file(context).read()
     now, store = context.clock(), context.store
     records = [one for one in store.group_records() if one.ended_at is None]
@@ -151,7 +152,8 @@ def _make(context: Context, spec: GroupSpec, user: str) -> tuple[GroupRecord, bo
         if one.spec.name == spec.name and one.ending_since is not None:
             fix = "Wait until its machines are gone, or take another name."
             raise Conflict(f"The group {spec.name} is ending.", field="name", fix=fix)
-    taken = {one.name for one in groups_of(document)} | {one.spec.name for one in records}
+    # Own hardware that has joined is a group that neither the file nor the store knows.
+    taken = {one.name for one in groups_of(document)} | {one.spec.name for one in records} | set(known)
     check_spec(spec, document, list_types(context.machine_types), sorted(taken), now)
     record = new_record(spec, user, now)
     # One that was left by an earlier group of that name would keep its tasks from starting.

@@ -118,7 +118,8 @@ def start(settings: Settings, port: int, say: Callable[[str], None], workers: Wo
         # Before the autoscaler reads it: machines that it starts must know how to join.
         environment = machine_environment(plan.environment | ray_environment(plan))
         document = with_records(file.read(), _made_groups(settings))
-        file.write(live_document(document, {}, head_address(), environment, file.launches))
+        # What was asked for stays so until the dispatcher has looked: what runs on those machines is not known before.
+        file.write(live_document(document, file.sizes(), head_address(), environment, file.launches))
     settings.scratch.mkdir(parents=True, exist_ok=True)
     say("starting Ray")
     with _deployment(settings, plan, port) as deploy:

@@ -33,6 +33,8 @@ def demands(
     there: dict[str, Counter[str]] = {}
     disks: dict[str, float] = {}
     on_host = carried(holders)
+    # An attempt that is still to be taken over after the head has died keeps its machine, too.
+    working = {record.task.attempts[-1].machine for record in store.active()}
     for host in hosts:
         taken = on_host.get(host.id, [])
         disks[host.group] = max(host.disk, disks.get(host.group, 0.0))
@@ -41,7 +43,7 @@ def demands(
             memory=host.memory - sum(need.memory for need in taken),
             gpus=host.gpus - sum(need.gpus for need in taken),
             disk=host.disk - sum(need.reserved_disk for need in taken),
-            is_busy=bool(taken),
+            is_busy=bool(taken) or host.name in working,
         )
         rooms.setdefault(host.group, []).append(room)
         there.setdefault(host.group, Counter())[host.node_type] += 1

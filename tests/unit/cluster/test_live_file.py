@@ -134,6 +134,13 @@ def test_a_rewritten_file_is_always_made_of_what_ray_up_wrote(tmp_path: Path) ->
     assert (tmp_path / "live.yaml").stat().st_mode & 0o077 == 0, "it holds a token"
 
 
+def test_what_was_asked_for_last_is_known_and_nothing_of_what_ray_up_wrote(tmp_path: Path) -> None:
+    cluster = file(tmp_path)
+    assert cluster.sizes() == {}
+    cluster.write(live({"local": 2}))
+    assert {name: size for name, size in cluster.sizes().items() if size} == {"local": 2}
+
+
 @pytest.mark.parametrize("text", ["", "- a list", "a: [", "just words"])
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     cluster = file(tmp_path)

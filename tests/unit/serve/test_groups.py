@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cluster.cluster_file import ClusterFile
+from simyard.group import MachineGroup
 from tasks.rules import Pause
-from tests.unit.serve.face import Face, problem
+from tests.unit.serve.face import Face, machine, problem
 
 FILE = Path(__file__).parents[3] / "cluster.yaml"
 GROUP = {"name": "crash", "machine_types": ["c7i.4xlarge"], "max": 10}
@@ -92,6 +93,12 @@ def test_a_name_of_the_cluster_file_is_taken_and_such_a_group_is_not_changed_her
     assert "cluster file" in str(found["fix"])
     problem(cluster.post("/v1/groups/gpu:end", json={}), 409)
     problem(cluster.get("/v1/groups/none"), 404)
+
+
+def test_a_name_of_own_hardware_that_has_joined_is_taken(cluster: Face) -> None:
+    cluster.groups = (MachineGroup(name="bench", machines=(machine(),)),)
+    problem(cluster.post("/v1/groups", json=GROUP | {"name": "bench"}), 409)
+    assert cluster.store.group_records() == []
 
 
 def test_a_server_on_one_machine_starts_no_others(face: Face) -> None:

@@ -17,7 +17,7 @@ from simyard.simulator import RuntimeName
 from tasks import demand as module
 from tasks.demand import demands
 from tasks.fleet import Fleet
-from tasks.lifecycle import Hold
+from tasks.lifecycle import Dispatch, Hold
 from tasks.memory import MemoryStore
 from tasks.placement import Holder, Host, Kind
 from tasks.rules import Pause, Quota
@@ -43,6 +43,13 @@ def test_machines_count_with_what_they_have_left_and_idle_actors_make_room() -> 
     store = MemoryStore()
     assert asked(store, holder(None))["local"].rooms == (Room(cpus=2, memory=7 * GIB, is_busy=True),)
     assert asked(store, holder(3.0))["local"].rooms == (Room(cpus=4, memory=8 * GIB),)
+
+
+def test_a_machine_whose_run_is_still_to_be_taken_over_is_kept() -> None:
+    store = MemoryStore()
+    task = make(store, resources=NEED).id
+    store.apply(task, Dispatch(HOST.name, "gone", RuntimeName.NATIVE, NOW), NOW)
+    assert asked(store)["local"].rooms == (Room(cpus=4, memory=8 * GIB, is_busy=True),)
 
 
 def test_queued_tasks_ask_for_their_group_and_what_is_kept_back_asks_for_nothing() -> None:
