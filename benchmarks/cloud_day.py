@@ -1,14 +1,15 @@
 """What does a day on the cloud cost and lose, when machines come, are taken away and die?
 
-    .venv/bin/python -m benchmarks.cloud_day [--tasks 60] [--seconds 20] [--machines 4]
+    .venv/bin/python -m benchmarks.cloud_day [--tasks 60] [--seconds 60] [--machines 4]
 
 Launches `cluster.yaml` with `ray up` on the tests' cloud (an EC2 emulator whose machines are namespaces of this host:
-root is needed), submits tasks of SWMM of one core to an elastic group of spot machines with two cores each, takes one
-machine away with notice, kills one at once, and kills Ray's head once. Each task waits for `--seconds` before it
-computes, so that many of them fill machines and not the two cores of this host. Prints one JSON line: what was
-accepted, succeeded, lost and doubled, machines that were left (`leaks`), machine-hours beside the ideal packing (every
-core always busy, no boot), and the seconds from submission to start, cold (no machine is there) and warm (one is, and
-idle).
+root is needed), makes an elastic group of spot machines with two cores each by a command, submits tasks of one core to
+it, SWMM natively and CalculiX in podman by turns, takes one machine away with notice, kills one at once, kills Ray's
+head once, and ends the group. Each task waits for `--seconds` before it computes, so that many of them fill machines
+and not the two cores of this host. Prints one JSON line: what was accepted, succeeded, lost and doubled, machines that
+were left (`leaks`), machine-hours as the cloud would bill them, as the ledger of the server has them, and at the ideal
+packing (every core always busy, no boot), `wasted` as the share of the billed ones that is not ideal, and the seconds
+from submission to start, cold (no machine is there) and warm (one is, and idle).
 """
 
 from __future__ import annotations
@@ -24,12 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from simyard import Task
+from tests.cloud.cloud import Instance
 from tests.running_cluster import ROOT, Cluster, running_cluster
 from tests.running_server import until
 
 CORES = 2
 PATIENCE = 1200.0
-GROUP, NODE_TYPE = "spot", "local-spot"
+GROUP = "day"
+IDLE_SECONDS = 6
+
+
+def machines_of(cluster: Cluster) -> list[Instance]:
+    """Return the group's machines that the cloud has now."""
+    return [one for one in cluster.machines() if one.tags["ray-user-node-type"].startswith(f"{GROUP}-")]
 
 
 class Bill:
@@ -47,7 +55,7 @@ class Bill:
         before = time.monotonic()
         while not self._stopped.wait(0.5):
             now = time.monotonic()
-            machines = self._cluster.machines(NODE_TYPE)
+            machines = machines_of(self._cluster)
             self.seconds += len(machines) * (now - before)
             self.most = max(self.most, len(machines))
             before = now
@@ -68,21 +76,27 @@ def start_of(task: Task) -> float:
 
 def day(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures."""
-    case, client = ROOT / "simulators" / "swmm" / "example", cluster.client
-    commands = [["sleep", str(options.seconds)], ["runswmm", "model.inp", "model.rpt", "model.out"]]
+    client = cluster.client
+    client.groups.create(GROUP, "c7i.large", max=options.machines, market="spot", idle=IDLE_SECONDS)
+    wait = ["sleep", str(options.seconds)]
+    work = {
+        "swmm": [wait, ["runswmm", "model.inp", "model.rpt", "model.out"]],
+        "calculix": [wait, ["ccx", "-i", "cantilever"]],
+    }
 
-    def submit() -> Task:
-        return client.run("swmm", case, commands=commands, group=GROUP, cpus=1, memory="256MiB")
+    def submit(simulator: str) -> Task:
+        case = ROOT / "simulators" / simulator / "example"
+        return client.run(simulator, case, commands=work[simulator], group=GROUP, cpus=1, memory="256MiB")
 
     bill = Bill(cluster)
-    tasks = [submit() for _ in range(options.tasks)]
-    until(lambda: len(cluster.machines(NODE_TYPE)) >= options.machines, PATIENCE, what="the machines")
+    tasks = [submit(list(work)[i % len(work)]) for i in range(options.tasks)]
+    until(lambda: len(machines_of(cluster)) >= options.machines, PATIENCE, what="the machines")
     until(lambda: any(task.refresh().status.value == "running" for task in tasks), PATIENCE, what="a first start")
     cold = min(start_of(task) for task in tasks if task.refresh().started_at is not None)
-    busy = [m.id for m in cluster.machines(NODE_TYPE)]
+    busy = [m.id for m in machines_of(cluster)]
     cluster.cloud.preempt(busy[0], 60)
     until(lambda: sum(task.refresh().status.is_end for task in tasks) >= options.tasks // 4, PATIENCE, what="a quarter")
-    victim = next(m.id for m in cluster.machines(NODE_TYPE) if m.id != busy[0])
+    victim = next(m.id for m in machines_of(cluster) if m.id != busy[0])
     cluster.cloud.kill(victim)
     until(lambda: sum(task.refresh().status.is_end for task in tasks) >= options.tasks // 2, PATIENCE, what="the half")
     [head] = cluster.machines("head")
@@ -91,12 +105,16 @@ def day(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]:
     ended = time.monotonic()
     warm = []
     for _ in range(5):
+        case = ROOT / "simulators" / "swmm" / "example"
         probe = client.run("swmm", case, commands=["true"], group=GROUP, cpus=1, memory="256MiB")
         probe.wait(timeout=PATIENCE)
         warm.append(start_of(probe))
-    until(lambda: cluster.machines(NODE_TYPE) == [], PATIENCE, what="the end of idle machines")
+    until(lambda: machines_of(cluster) == [], PATIENCE, what="the end of idle machines")
     idle_ended = time.monotonic() - ended
     hours = bill.close()
+    client.groups.end(GROUP)
+    until(lambda: GROUP not in [one.name for one in client.groups.list()], PATIENCE, what="the end of the group")
+    ledger = client.groups.cost(GROUP)
     results = [task.info for task in tasks]
     ideal = options.tasks * options.seconds / CORES / 3600
     return {
@@ -108,7 +126,10 @@ def day(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]:
         "adopted": sum(one.adoptions for info in results for one in info.attempts),
         "most_machines": bill.most,
         "machine_hours": round(hours, 3),
+        "ledger_machine_hours": round(ledger.hours, 3),
+        "ledger_machines": ledger.machines,
         "ideal_machine_hours": round(ideal, 3),
+        "wasted": round(1 - ideal / hours, 3),
         "start_cold_s": round(cold, 1),
         "start_warm_s": round(statistics.median(warm), 3),
         "empty_after_s": round(idle_ended, 1),
@@ -119,13 +140,13 @@ def main() -> None:
     """Run the day and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=60)
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument(
         "--machines", type=int, default=4, help="how many are waited for before the first is taken away"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="simyard-day-") as folder:
-        with running_cluster(Path(folder), limit=options.machines) as cluster:
+        with running_cluster(Path(folder)) as cluster:
             figures = day(cluster, options)
             cloud = cluster.cloud
             left = len(cloud.instances("pending", "running")) - 1
