@@ -1,4 +1,4 @@
-"""Ray's own provider of Azure, as the autoscaler calls it by way of ours: its machines get their boot script."""
+"""Ray's own provider of Azure, as the autoscaler calls it by way of ours: machines boot a script."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 from ray.autoscaler._private._azure.node_provider import AzureNodeProvider
 
 from cluster.arm_template import with_custom_data
+from cluster.noted import Noted
 
 
-class Azure(AzureNodeProvider):
+class Azure(Noted, AzureNodeProvider):
     """Starts and ends machines as Ray's own provider does."""
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         """Make it from the `provider` of a cluster file."""
-        super().__init__(provider_config, cluster_name)  # type: ignore[no-untyped-call]  # Ray has no types here
+        super().__init__(provider_config, cluster_name)
         self.resource_client = _Resources(self.resource_client)
 
 

@@ -23,7 +23,7 @@ from cluster.boot import cloud_of
 from cluster.errors import ClusterFileBroken
 from cluster.fleet import Room, offered_memory
 from cluster.group_record import GROUPS, OPTIONS
-from cluster.labels import AZURE_PROVIDER, EC2_PROVIDER, GENERATION_TAG, GROUP_LABEL, LAUNCHES
+from cluster.labels import AZURE_PROVIDER, EC2_PROVIDER, GCP_PROVIDER, GENERATION_TAG, GROUP_LABEL, LAUNCHES
 from cluster.machine_types import find_type, list_types
 from simyard.errors import InvalidInput
 from simyard.group import Market
@@ -32,7 +32,7 @@ from storage.settings import Settings
 _PYTHON = "/opt/simyard/.venv/bin/python"
 _IDLE_MINUTES = 5
 """What Ray takes where the file says nothing."""
-_PROVIDERS = {"aws": EC2_PROVIDER, "azure": AZURE_PROVIDER}
+_PROVIDERS = {"aws": EC2_PROVIDER, "azure": AZURE_PROVIDER, "gcp": GCP_PROVIDER}
 """By way of which provider of ours the autoscaler calls that of Ray's."""
 _MARK = "written_by_simyard"
 _SERVER = "SIMYARD_SERVER"

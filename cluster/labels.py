@@ -18,6 +18,9 @@ CARRIER = "ray::SimulatorActor"
 AZURE_PROVIDER = "cluster.azure.Azure"
 """How the autoscaler's file names our provider of Azure."""
 
+GCP_PROVIDER = "cluster.gcp.Gcp"
+"""How the autoscaler's file names our provider of Google Cloud."""
+
 EC2_PROVIDER = "cluster.ec2.Ec2"
 """How the autoscaler's file names our provider of EC2."""
 

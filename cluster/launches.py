@@ -1,7 +1,7 @@
 """What came of asking the cloud for machines: troubles in words, kept in a file, and how long to wait after each.
 
 Ray's autoscaler writes a launch error into its log alone, and asks again every few seconds. The provider that it calls
-is ours (`cluster.ec2`): it notes each error here, and asks the cloud only when the wait is over. The dispatcher reads
+is ours (`cluster.noted`): it notes each error here, and asks the cloud only when the wait is over. The dispatcher reads
 the file.
 """
 
@@ -23,7 +23,7 @@ LONGEST_WAIT = 600.0
 
 _CAPACITY = "The cloud has no such machine to give at present: take further machine types, zones (subnets) or markets."
 _QUOTA = "Ask the cloud for a higher quota, or take smaller or fewer machines."
-_RIGHTS = "Give the head's IAM profile the right that is named: docs/how-to/from-laptop-to-cloud.md has the list."
+_RIGHTS = "Give the head the right that is named: docs/how-to/from-laptop-to-cloud.md has the list."
 _IMAGE = "Put an image of this region that exists and that the account may use into cluster.yaml (ImageId)."
 _NETWORK = "Look at subnet, security groups and zone in cluster.yaml."
 _FIXES = {
@@ -47,6 +47,19 @@ _FIXES = {
     "InvalidSubnetID.NotFound": _NETWORK,
     "InvalidGroup.NotFound": _NETWORK,
     "InsufficientFreeAddressesInSubnet": "Add a subnet with free addresses to cluster.yaml (SubnetIds).",
+    # Of Google Cloud.
+    "ZONE_RESOURCE_POOL_EXHAUSTED": _CAPACITY,
+    "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": _CAPACITY,
+    "QUOTA_EXCEEDED": _QUOTA,
+    "PERMISSIONS_ERROR": _RIGHTS,
+    # Of Azure.
+    "SkuNotAvailable": _CAPACITY,
+    "AllocationFailed": _CAPACITY,
+    "ZonalAllocationFailed": _CAPACITY,
+    "OverconstrainedAllocationRequest": _CAPACITY,
+    "QuotaExceeded": _QUOTA,
+    "OperationNotAllowed": _QUOTA,
+    "AuthorizationFailed": _RIGHTS,
     "RequestLimitExceeded": "Nothing is to be done: it is tried again more slowly.",
     "NoCredentialsError": "Give the head an instance profile (IamInstanceProfile in cluster.yaml).",
 }

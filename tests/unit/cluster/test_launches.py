@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+from ray.autoscaler.node_launch_exception import NodeLaunchException
+from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 
+from cluster.labels import LAUNCHES
 from cluster.launches import FIRST_WAIT, LONGEST_WAIT, Launches, after, read_troubles
+from cluster.noted import Noted, told
 
 
 class Clock:
@@ -67,10 +74,75 @@ def test_a_disk_that_is_full_keeps_no_machine_from_starting(tmp_path: Path) -> N
 
 
 def test_what_can_be_done_is_said_for_each_kind_of_error() -> None:
-    for code, told in (
+    for code, fix in (
         ("InsufficientInstanceCapacity", "further machine types"),
         ("VcpuLimitExceeded", "higher quota"),
-        ("UnauthorizedOperation", "IAM profile"),
+        ("UnauthorizedOperation", "the right that is named"),
         ("InvalidAMIID.NotFound", "ImageId"),
     ):
-        assert told in after(None, code, "", 0.0, 0.5).fix
+        assert fix in after(None, code, "", 0.0, 0.5).fix
+
+
+class OfAzure(Exception):  # noqa: N818 - as Azure's clients shape theirs
+    def __init__(self, code: str, *details: tuple[str, str]) -> None:
+        super().__init__("(whole text)")
+        parts = [SimpleNamespace(code=name, message=message) for name, message in details]
+        self.error = SimpleNamespace(code=code, message="Look at the details.", details=parts)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (NodeLaunchException("VcpuLimitExceeded", "You have no more.", None), "VcpuLimitExceeded", "You have no more."),
+        (ClientError({"Error": {"Code": "AuthFailure", "Message": "Who?"}}, "RunInstances"), "AuthFailure", "Who?"),
+        (NoCredentialsError(), "NoCredentialsError", "Unable to locate credentials"),
+        (
+            Exception({"errors": [{"code": "QUOTA_EXCEEDED", "message": "Quota CPUS exceeded."}]}),
+            "QUOTA_EXCEEDED",
+            "Quota CPUS exceeded.",
+        ),
+        (OfAzure("DeploymentFailed", ("SkuNotAvailable", "None here.")), "SkuNotAvailable", "None here."),
+        (OfAzure("AuthorizationFailed"), "AuthorizationFailed", "Look at the details."),
+        (TimeoutError("too late"), "TimeoutError", "too late"),
+        (ValueError(), "ValueError", ""),
+    ],
+)
+def test_code_and_message_are_those_of_the_cloud(error: Exception, code: str, message: str) -> None:
+    assert told(error) == (code, message)
+
+
+class Rays:
+    """Starts what it may, as a provider of Ray's does."""
+
+    def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
+        self.asked, self.error = 0, None
+
+    error: Exception | None
+
+    def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return {"i-1": tags}
+
+
+class Ours(Noted, Rays):
+    pass
+
+
+def test_a_node_type_that_failed_is_not_asked_for_again_before_its_wait_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "launches.json"
+    provider = Ours({LAUNCHES: str(path)}, "cluster")
+    tags = {TAG_RAY_USER_NODE_TYPE: "a"}
+    assert provider.create_node({}, tags, 1) == {"i-1": tags}
+    assert not path.exists()
+    provider.error = OfAzure("AllocationFailed")
+    with pytest.raises(OfAzure):
+        provider.create_node({}, tags, 1)
+    assert read_troubles(path)["a"].code == "AllocationFailed"
+    provider.error = None
+    for _ in range(3):
+        with pytest.raises(NodeLaunchException, match="AllocationFailed"):
+            provider.create_node({}, tags, 1)
+    assert provider.asked == 2
+    assert provider.create_node({}, {TAG_RAY_USER_NODE_TYPE: "b"}, 1)

@@ -100,7 +100,7 @@ def test_ray_accepts_what_is_written_and_machines_join_by_themselves() -> None:
     assert document["provider"]["disable_node_updaters"] is True
     provider = document["provider"]
     assert (provider["type"], provider["region"]) == ("external", DOCUMENT["provider"]["region"])
-    assert _get_node_provider_cls(provider).__mro__[1].__name__ == "AWSNodeProvider"
+    assert _get_node_provider_cls(provider).__mro__[2].__name__ == "AWSNodeProvider"
     types = document["available_node_types"]
     assert (types["local"]["min_workers"], types["memory"]["min_workers"]) == (3, 0)
     assert types["gpu"]["min_workers"] == types["gpu"]["max_workers"]
