@@ -333,7 +333,7 @@ QUESTIONS: dict[str, Question] = {
     "next_ready": asks(lambda store: store.next_ready(NOW)),
     "lanes": asks(lambda store: store.lanes()),
     "position": places,
-    "rules": asks(lambda store: store.rules()),
+    "rules": asks(lambda store: store.rules(NOW)),
     "runs": asks(lambda store: store.runs("swmm", 20)),
     "runs, of a rare simulator": asks(lambda store: store.runs("openfoam", 20)),
     "earlier_results": earlier,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -86,6 +86,20 @@ def find_type(name: str, types: Sequence[MachineType], *, field: str = "type") -
     near = difflib.get_close_matches(name, [one.name for one in types], n=3, cutoff=0.5)
     fix = f"Did you mean {' or '.join(near)}?" if near else "`simyard machines types` lists all."
     raise InvalidInput(f"there is no machine type {name[:100]!r}.", field=field, fix=fix)
+
+
+def prices_in(region: str, types: Iterable[MachineType]) -> Callable[[str, str], float | None]:
+    """Return what gives the US dollars an hour of a machine type there in a market; None where they are not known."""
+    known = {one.name: one for one in types}
+
+    def price_of(machine_type: str, market: str) -> float | None:
+        found = known.get(machine_type)
+        price = None if found is None else found.price(region)
+        if price is None:
+            return None
+        return price.spot if market == "spot" else price.on_demand
+
+    return price_of
 
 
 def save(types: Iterable[MachineType], path: Path) -> None:

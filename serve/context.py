@@ -16,6 +16,7 @@ from simyard.cluster import CloudState
 from simyard.group import MachineGroup
 from storage.objects import ObjectStore
 from tasks.live import Live, Waker
+from tasks.prices import Prices
 from tasks.store import Store
 
 
@@ -59,6 +60,8 @@ class Context:
     """The autoscaler's file of a cluster that can start machines."""
     cloud: Callable[[], Awaitable[CloudState | None]] = _no_cloud
     """Gives what is known of the cluster's cloud."""
+    prices: Callable[[], Prices] = Prices
+    """Gives what machines cost."""
     door: Door | None = None
     """What machines need to know that join; None where there is no Ray."""
     clock: Callable[[], datetime] = _now

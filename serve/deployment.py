@@ -22,6 +22,7 @@ from storage.objects import open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
 from tasks.dispatcher import start_dispatcher
+from tasks.price_list import PriceList
 from tasks.ray_live import RayDispatcher, RayLive
 from tasks.reporting import NAMESPACE
 from tasks.store import open_store as open_task_store
@@ -53,6 +54,7 @@ def build() -> FastAPI:
             machine_types=catalogue_file(settings.data_dir),
             cluster=cluster_of(settings),
             cloud=dispatcher.cloud,
+            prices=PriceList(cluster_of(settings), catalogue_file(settings.data_dir)).look,
             door=Door(
                 server=server_name(),
                 head=ray.get_runtime_context().gcs_address,

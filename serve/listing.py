@@ -154,7 +154,8 @@ async def explain_task(
         current, why = store.get(record.id), None
         if current.status is Status.QUEUED:
             largest = {one.name: max(one.places, key=lambda m: m.cpus) for one in known or () if one.places}
-            why = barrier(sized(current, largest), store.rules(), loads_of(store.active()))
+            now = context.clock()
+            why = barrier(sized(current, largest), store.rules(now), loads_of(store.active(), now), context.prices())
         position = None if why else store.position(record.id)
         runs = [] if position is None else store.runs(record.task.simulator, RUNS)
         expected = forecast(current, position, known or (), runs, context.clock())

@@ -54,7 +54,7 @@ OneGroup = Annotated[str, Depends(_group)]
 
 @router.get("/v1/projects", summary="List projects", response_model=Projects, responses=PROBLEMS)
 async def list_projects(context: HasContext, user: User) -> Response:
-    """Return your projects of which tasks are queued or run, outputs are stored, or that are paused; with quotas."""
+    """Return your projects that have tasks queued or running, outputs, costs of this month or a pause; with quotas."""
     return json_answer(Projects(projects=tuple(await to_thread.run_sync(_projects, context, user))))
 
 
@@ -91,11 +91,12 @@ async def _set(context: Context, pause: Pause, *, paused: bool) -> Response:
 
 
 def _projects(context: Context, user: str) -> list[Project]:
-    rules, loads = context.store.rules(), loads_of(context.store.active())
+    now = context.clock()
+    rules, loads = context.store.rules(now), loads_of(context.store.active(), now)
     queued = {lane.project for lane in context.store.lanes() if lane.user == user}
     paused = {pause.project for pause in rules.pauses if pause.user == user and pause.project is not None}
-    stored = context.store.stored(user)
-    names = queued | paused | {one.project for one in (*loads, *stored) if one.user == user and one.project}
+    stored, spent = context.store.stored(user), context.store.spent(now, user)
+    names = queued | paused | {one.project for one in (*loads, *stored, *spent) if one.user == user and one.project}
     found = []
     for name in sorted(names):
         load = loads.get(Account(user, name), Load())
@@ -111,6 +112,10 @@ def _projects(context: Context, user: str) -> list[Project]:
                 cpus_quota=None if quota is None else quota.cpus,
                 stored=stored.get(Account(user, name), 0),
                 storage_quota=None if quota is None else quota.storage,
+                usd_per_hour=load.usd_per_hour,
+                usd_per_hour_quota=None if quota is None else quota.usd_per_hour,
+                usd_this_month=spent.get(Account(user, name), 0.0) + load.usd,
+                usd_per_month_quota=None if quota is None else quota.usd_per_month,
             )
         )
     return found

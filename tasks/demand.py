@@ -9,6 +9,7 @@ from datetime import datetime
 from cluster.fleet import Demand, Room
 from simyard.resources import Resources
 from tasks.placement import Holder, Host
+from tasks.prices import NO_PRICES, Prices
 from tasks.rooms import carried, sized
 from tasks.shares import Line, Shares
 from tasks.store import Store
@@ -24,6 +25,7 @@ def demands(
     shares: Shares,
     now: datetime,
     largest: Mapping[str, Host] | None = None,
+    prices: Prices = NO_PRICES,
 ) -> dict[str, Demand]:
     """Return what each group is asked for that has a machine or a queued task.
 
@@ -49,7 +51,7 @@ def demands(
         there.setdefault(host.group, Counter())[host.node_type] += 1
     queue = store.queue(now, _LOOKED_AT)
     waiting: dict[str, list[Resources]] = {}
-    line = Line([sized(record, largest or {}) for record in queue], shares, store.rules())
+    line = Line([sized(record, largest or {}) for record in queue], shares, store.rules(now), prices)
     for record in line:
         line.started(record)
         waiting.setdefault(record.task.group, []).append(record.task.resources)

@@ -34,6 +34,7 @@ from tasks.leases import Leases
 from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Tell, Undelivered
 from tasks.machine_watch import MachineWatch
 from tasks.placement import Action, Candidate, Holder, Host, Kind, Retire, Reuse, Start, free_places, placed, plan
+from tasks.prices import Prices
 from tasks.record import TaskRecord
 from tasks.recovery import settle, settle_stored
 from tasks.reuse import take_results
@@ -89,6 +90,7 @@ class Desk:
         lease: seconds for which an attempt counts as alive without a word from it.
         warm: seconds for which an idle actor is kept.
         storage: the storage's URI, for the actors.
+        prices: gives what machines cost, as it is known at the moment.
     """
 
     def __init__(
@@ -101,8 +103,10 @@ class Desk:
         lease: float,
         warm: float,
         storage: str,
+        prices: Callable[[], Prices] = Prices,
     ) -> None:
         self._store = store
+        self._prices = prices
         self._objects = objects
         self._holders = holders
         self._now, self._monotonic = clock.now, clock.monotonic
@@ -112,7 +116,7 @@ class Desk:
         self._crew = Crew()
         self._lock = threading.RLock()
         self._machines: tuple[Host, ...] = ()
-        self._names: dict[str, str] = {}
+        self._hosts: dict[str, Host] = {}
         """What people call each machine."""
         self._largest: dict[str, Host] = {}
         """The largest machine that each group had of late."""
@@ -231,7 +235,8 @@ class Desk:
         self, queue: Mapping[str, TaskRecord], hosts: list[Host], holders: list[Holder], now: float
     ) -> tuple[Line, list[Action]]:
         """Return the line that queued tasks make, as far as they got a place, and what to do now."""
-        line = Line(queue.values(), self._shares, self._store.rules() if queue else Rules())
+        rules = self._store.rules(self._now()) if queue else Rules()
+        line = Line(queue.values(), self._shares, rules, self._prices())
         candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
         actions = plan(
             candidates, hosts, holders, now=now, warm=self._warm, started=lambda task: line.started(queue[task])
@@ -242,7 +247,7 @@ class Desk:
         """End leases that ran out, give back what was not handed over, and send cancels on."""
         active = {(record.task.id, record.task.attempts[-1].number): record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
-        self._shares = self._shares.after(active.values(), self._monotonic())
+        self._shares = self._shares.after(active.values(), self._monotonic(), self._now())
         self._silent.intersection_update(active)
         self._returning = {key: ends for key, ends in self._returning.items() if key in active}
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
@@ -292,13 +297,16 @@ class Desk:
 
     def _dispatch(self, record: TaskRecord, held: Held) -> None:
         name = held.holder.name
+        host = self._hosts.get(held.holder.host)
+        need = held.holder.kind.resources
         try:
             stimulus = Dispatch(
-                machine=self._names.get(held.holder.host, held.holder.host),
+                machine=held.holder.host if host is None else host.name,
                 holder=name,
                 runtime=held.holder.kind.runtime,
                 lease_until=self._lease(START_GRACE),
-                resources=held.holder.kind.resources,
+                resources=need,
+                usd_per_hour=None if host is None else self._prices().of_place(host, need),
             )
             after = self._store.apply(record.task.id, stimulus, self._now())
             work = self._work(after)
@@ -451,7 +459,7 @@ class Desk:
             busy = {held.holder.host for held in self._crew if held.holder.idle_since is None}
         self._idle = {host.id: self._idle.get(host.id, self._now()) for host in found if host.id not in busy}
         self._machines, self._machines_at = found, now
-        self._names = {host.id: host.name for host in found}
+        self._hosts = {host.id: host for host in found}
         self._largest |= {host.group: host for host in sorted(found, key=lambda host: host.cpus)}
         seen = {name: at for name, at in self._leaving.items() if now - at < _LEAVING_SECONDS}
         self._leaving = seen | {host.name: now for host in found if host.is_leaving}
@@ -541,7 +549,7 @@ class Desk:
                 self._holders.end(name)
             else:
                 last = record.task.attempts[-1]
-                host = next((host for host, named in self._names.items() if named == last.machine), last.machine)
+                host = next((host for host, one in self._hosts.items() if one.name == last.machine), last.machine)
                 holder = Holder(name=name, host=host, kind=_kind(record), idle_since=None)
                 self._set(Held(holder=holder, carries=(record.task.id, last.number), watched=False))
 
@@ -552,7 +560,7 @@ class Desk:
         with self._lock:
             holders = [held.holder for held in self._crew]
         staying = [host for host in self._machines if not host.is_leaving]
-        return demands(self._store, staying, holders, self._shares, self._now(), self._largest)
+        return demands(self._store, staying, holders, self._shares, self._now(), self._largest, self._prices())
 
     def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines and what is free on them."""

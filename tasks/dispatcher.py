@@ -34,6 +34,7 @@ from tasks.fleet import Fleet
 from tasks.holders import Verdict
 from tasks.inventory import Inventory, Surroundings
 from tasks.listening import Listener
+from tasks.price_list import PriceList
 from tasks.ray_holders import RayHolders
 from tasks.reporting import DISPATCHER, NAMESPACE
 from tasks.store import Contested, Store
@@ -57,6 +58,8 @@ class DispatcherActor:
         self._lease_seconds = settings.lease_seconds
         self._objects: ObjectStore = open_store(settings.storage_uri)
         self._news = threading.Event()
+        file = cluster_of(settings)
+        self._price_list = PriceList(file, catalogue_file(settings.data_dir))
         self._desk = Desk(
             self._store,
             self._objects,
@@ -65,11 +68,12 @@ class DispatcherActor:
             lease=settings.lease_seconds,
             warm=settings.warm_seconds,
             storage=settings.storage_uri,
+            prices=lambda: self._price_list.prices,
         )
         self._fleet: Fleet | None = None
         self._inventory: Inventory | None = None
         self._led_at = float("-inf")
-        if (file := cluster_of(settings)) is not None:
+        if file is not None:
             self._fleet = Fleet(file, self._store, head_address(), machine_environment(os.environ))
             around = Surroundings(
                 document=file.live,
@@ -179,8 +183,11 @@ class DispatcherActor:
         if now - self._swept_at >= _SWEEP_EVERY:
             self._swept_at = now
             threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
+        is_due = self._fleet is not None and now - self._fleet_at >= _FLEET_EVERY
+        if is_due:
+            self._price_list.look()
         self._desk.turn()
-        if self._fleet is not None and now - self._fleet_at >= _FLEET_EVERY:
+        if self._fleet is not None and is_due:
             self._fleet_at = now
             self._fleet.look(self._desk.demands)
 

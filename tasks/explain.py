@@ -15,6 +15,7 @@ from simyard.task import Attempt, Explanation, Task
 from tasks.forecast import Forecast
 from tasks.record import TaskRecord
 from tasks.rooms import fits_empty, fits_now
+from tasks.rules import MONTHLY
 
 _LINE = 200
 _NAMED = 5
@@ -134,6 +135,8 @@ def _lifted(barrier: Reason) -> str:
     """Return what to do about a pause or a quota."""
     if barrier.code is ReasonCode.QUOTA and barrier.evidence.get("quota") == "storage":
         return "It starts once outputs were removed: `simyard tasks remove-outputs`; an administrator sets the quota."
+    if barrier.code is ReasonCode.QUOTA and barrier.evidence.get("quota") == MONTHLY:
+        return "It starts with the next month, or once an administrator has raised the quota."
     if barrier.code is ReasonCode.QUOTA:
         return "It starts once enough of what runs has ended; an administrator sets the quota."
     if barrier.evidence.get("user") is None:

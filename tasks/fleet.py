@@ -128,7 +128,7 @@ class Fleet:
 
     def _end(self, record: GroupRecord, running: Sequence[TaskRecord], now: datetime) -> None:
         pause = Pause(group=record.spec.name)
-        is_paused = pause in self._store.rules().pauses
+        is_paused = pause in self._store.rules(now).pauses
         if record.ended_at is None and not is_paused:
             self._store.pause(pause)
         elif record.ended_at is not None:

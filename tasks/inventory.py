@@ -17,8 +17,8 @@ from typing import Any
 
 from cluster.errors import ProviderFailed, RaySilent
 from cluster.ledger import KEPT, Ledger, entered
-from cluster.machine_types import list_types
-from cluster.provider import Instance, Market, Provider, provider_of
+from cluster.machine_types import list_types, prices_in
+from cluster.provider import Instance, Provider, provider_of
 from cluster.reconciler import Asked, End, Look, Members, Memory, Rules, reconcile
 from simyard.cluster import CloudState
 from simyard.errors import SimyardError
@@ -174,22 +174,12 @@ class Inventory:
         if self._ledger is None:
             known = self._store.rentals(RentalQuery(since=now - _RECENT))
             self._ledger = Ledger(rentals={one.id: one for one in known})
-        ledger, changed = entered(self._ledger, listed, now, self._prices(region), self._reasons)
+        ledger, changed = entered(
+            self._ledger, listed, now, prices_in(region, list_types(self._around.types)), self._reasons
+        )
         self._store.keep_rentals(changed)
         self._ledger = ledger
         self._reasons = {name: why for name, why in self._reasons.items() if name in ledger.rentals}
         if clock - self._forgot_at >= _FORGET_EVERY:
             self._store.forget_rentals(now - KEPT)
             self._forgot_at = clock
-
-    def _prices(self, region: str) -> Callable[[str, Market], float | None]:
-        types = {one.name: one for one in list_types(self._around.types)}
-
-        def price_of(machine_type: str, market: Market) -> float | None:
-            known = types.get(machine_type)
-            price = None if known is None else known.price(region)
-            if price is None:
-                return None
-            return price.spot if market == "spot" else price.on_demand
-
-        return price_of

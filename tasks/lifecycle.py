@@ -158,6 +158,7 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         "after": spec.after,
         "inputs_from": spec.inputs_from if spec.after else (),
         "if_dependency_fails": spec.if_dependency_fails,
+        "cost_usd": None,
     }
     record = TaskRecord(task=checked_before(Task, fields), seq=seq, user=draft.user, retries=spec.retries, ready_at=now)
     return Step(record, (Happened(kind=EventKind.SUBMITTED, status=Status.QUEUED),))
@@ -219,7 +220,13 @@ def _dispatch(record: TaskRecord, stimulus: Dispatch, now: datetime) -> Step:
         raise Refused(f"The task is {record.status}; only a queued one can be dispatched.")
     if record.task.held:
         raise Refused("The task is held.")
-    attempt = Attempt(number=record.attempt + 1, machine=stimulus.machine, runtime=stimulus.runtime, created_at=now)
+    attempt = Attempt(
+        number=record.attempt + 1,
+        machine=stimulus.machine,
+        runtime=stimulus.runtime,
+        created_at=now,
+        usd_per_hour=stimulus.usd_per_hour,
+    )
     needed = record.task.resources
     if needed.whole_machine and stimulus.resources is not None:
         needed = stimulus.resources
@@ -511,7 +518,10 @@ def _closed(record: TaskRecord, now: datetime, **ending: Any) -> TaskRecord:
     attempts = _with_last(record, ended_at=now, **ending)
     forgotten = {"stdout_tail": "", "stderr_tail": ""}
     older = tuple(a.model_copy(update=forgotten) for a in attempts[:-KEPT_TAILS])
-    task = record.task.model_copy(update={"attempts": older + attempts[-KEPT_TAILS:]})
+    # Not the sum of the attempts, of which only the newest are kept.
+    costs = [cost for cost in (record.task.cost_usd, attempts[-1].cost_at(now)) if cost is not None]
+    ended = {"attempts": older + attempts[-KEPT_TAILS:], "cost_usd": sum(costs) if costs else None}
+    task = record.task.model_copy(update=ended)
     return replace(record, task=task, holder=None, lease_until=None)
 
 

@@ -35,9 +35,10 @@ from tasks.record import (
     SweepSubmission,
     TaskQuery,
     TaskRecord,
+    month_of,
 )
 from tasks.retention import Retention
-from tasks.rows import stored_of
+from tasks.rows import spent_of, stored_of
 from tasks.rules import Account, Pause, Quota, Rules
 from tasks.stimulus import Release, Reused, Settled, Stimulus
 
@@ -70,6 +71,8 @@ class MemoryStore:
         self._keys: dict[str, StoredKey] = {}
         self._pauses: set[Pause] = set()
         self._quotas: dict[Account, Quota] = {}
+        self._spent: Counter[tuple[str, str, str]] = Counter()
+        """Millionths of a US dollar by month, user and project."""
         self._rentals: dict[str, Rental] = {}
         self._retention: dict[str | None, Retention] = {}
         self._groups: dict[str, GroupRecord] = {}
@@ -323,13 +326,23 @@ class MemoryStore:
             self._check_open()
             return sorted({lane_of(record) for record in self._queued.values() if not record.task.held})
 
-    def rules(self) -> Rules:
+    def rules(self, now: datetime) -> Rules:
         """See Store."""
         with self._lock:
             self._check_open()
             quotas = sorted(self._quotas.values(), key=lambda quota: (quota.user, quota.project or ""))
             stored = self.stored() if any(quota.storage is not None for quota in quotas) else {}
-            return Rules(pauses=frozenset(self._pauses), quotas=tuple(quotas), stored=stored)
+            spent = self.spent(now) if any(quota.usd_per_month is not None for quota in quotas) else {}
+            return Rules(pauses=frozenset(self._pauses), quotas=tuple(quotas), stored=stored, spent=spent)
+
+    def spent(self, now: datetime, user: str | None = None) -> dict[Account, float]:
+        """See Store."""
+        with self._lock:
+            self._check_open()
+            month = month_of(now)
+            return spent_of(
+                [(*one, cost) for (at, *one), cost in self._spent.items() if at == month and user in {None, one[0]}]
+            )
 
     def stored(self, user: str | None = None) -> dict[Account, int]:
         """See Store."""
@@ -464,6 +477,8 @@ class MemoryStore:
                 self._note(task, (refusal_of(record, stimulus, refused),), now)
             raise
         self._keep(after.record)
+        if (more := (after.record.cost or 0) - (record.cost or 0)) and (month := after.record.cost_month) is not None:
+            self._spent[month, record.user, record.task.project] += more
         self._note(task, after.events, now)
         if after.record.status.is_end and not record.status.is_end:
             self._graph.end(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from simulators.outcome import Outcome
 from simyard.errors import SimyardError
@@ -13,6 +13,7 @@ from simyard.task import Case, Task, TaskSpec
 from simyard.words import SweepId, TaskId
 
 __all__ = [
+    "MICROS",
     "Draft",
     "Outcome",
     "Submission",
@@ -22,7 +23,17 @@ __all__ = [
     "SweepSubmission",
     "TaskQuery",
     "TaskRecord",
+    "month_of",
 ]
+
+
+MICROS = 1_000_000
+"""Millionths in a US dollar: so fine are costs added up."""
+
+
+def month_of(moment: datetime) -> str:
+    """Return the calendar month of a moment in UTC, such as `2026-11`."""
+    return moment.astimezone(UTC).strftime("%Y-%m")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +112,17 @@ class TaskRecord:
         if any(one.number == task.result and one.output_bytes is None for one in task.attempts):
             return None
         return sum(one.output_bytes or 0 for one in task.attempts)
+
+    @property
+    def cost(self) -> int | None:
+        """Millionths of a US dollar that its ended attempts have cost; None where no price is known."""
+        return None if self.task.cost_usd is None else round(self.task.cost_usd * MICROS)
+
+    @property
+    def cost_month(self) -> str | None:
+        """The month in which the newest ended attempt ended, to which its cost counts; None without one."""
+        ended = [one.ended_at for one in self.task.attempts[-2:] if one.ended_at is not None]
+        return month_of(ended[-1]) if ended else None
 
     @property
     def attempt(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ from simyard.task import Task
 from tasks.dependencies import Edge
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened
-from tasks.record import SweepDraft, SweepRecord, TaskRecord
+from tasks.record import MICROS, SweepDraft, SweepRecord, TaskRecord
 from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
 
@@ -96,6 +96,8 @@ def changing_columns(record: TaskRecord) -> dict[str, Any]:
         "ended_at": optional_micros(record.task.ended_at),
         "reused_from": record.task.reused_from,
         "output_bytes": record.output_bytes,
+        "cost": record.cost,
+        "cost_month": record.cost_month,
         "body": record.task.model_dump_json(),
     }
 
@@ -193,32 +195,45 @@ def quota_columns(quota: Quota) -> dict[str, Any]:
     running = None if quota.running is None else integer(quota.running)
     storage = None if quota.storage is None else integer(quota.storage)
     limits = {"running": running, "cpus": quota.cpus, "storage": storage}
-    return {"user": quota.user, "project": quota.project or "", **limits}
+    costs = {"usd_per_hour": quota.usd_per_hour, "usd_per_month": quota.usd_per_month}
+    return {"user": quota.user, "project": quota.project or "", **limits, **costs}
 
 
 def _account(row: Row) -> tuple[str, str]:
     return row[0], row[1]
 
 
-def rules_of(pauses: Sequence[Row], quotas: Sequence[Row], stored: Mapping[Account, int]) -> Rules:
-    """Return the pauses and quotas of rows; `stored` is what `stored_of` returns."""
+def rules_of(
+    pauses: Sequence[Row], quotas: Sequence[Row], stored: Mapping[Account, int], spent: Mapping[Account, float]
+) -> Rules:
+    """Return the pauses and quotas of rows; `stored` and `spent` are what `stored_of` and `spent_of` return."""
     return Rules(
         pauses=frozenset(Pause(user=u or None, project=p or None, group=g or None) for u, p, g in pauses),
         quotas=tuple(
-            Quota(user=u, project=p or None, running=r, cpus=c, storage=s)
-            for u, p, r, c, s in sorted(quotas, key=_account)
+            Quota(user=u, project=p or None, running=r, cpus=c, storage=s, usd_per_hour=hour, usd_per_month=month)
+            for u, p, r, c, s, hour, month in sorted(quotas, key=_account)
         ),
         stored=stored,
+        spent=spent,
     )
 
 
-def stored_of(found: Sequence[Row]) -> dict[Account, int]:
+def stored_of(found: Iterable[Row]) -> dict[Account, int]:
     """Return the bytes of outputs of users and their projects, from rows of user, project and bytes."""
-    stored: dict[Account, int] = {}
-    for user, project, size in found:
-        for account in (Account(user), Account(user, project)) if size else ():
-            stored[account] = stored.get(account, 0) + int(size)
-    return stored
+    return _sums(found)
+
+
+def spent_of(found: Iterable[Row]) -> dict[Account, float]:
+    """Return the US dollars of users and their projects, from rows of user, project and millionths of a dollar."""
+    return {account: cost / MICROS for account, cost in _sums(found).items()}
+
+
+def _sums(found: Iterable[Row]) -> dict[Account, int]:
+    sums: dict[Account, int] = {}
+    for user, project, count in found:
+        for account in (Account(user), Account(user, project)) if count else ():
+            sums[account] = sums.get(account, 0) + int(count)
+    return sums
 
 
 def retention_columns(rule: Retention) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from heapq import heapify, heappop, heappush
 
 from simyard.reason import Reason
+from simyard.resources import Resources
 from tasks.lanes import Lane, lane_of, merged
+from tasks.prices import NO_PRICES, Prices
 from tasks.record import TaskRecord
-from tasks.rules import Account, Load, Rules, accounts_of, over, paused
+from tasks.rules import HOURLY, Account, Load, Quota, Rules, accounts_of, over, paused
 
 HALF_LIFE = 3600.0
 """Seconds after which a core-second that was used counts half."""
@@ -35,13 +38,17 @@ class Shares:
     """What runs now, over all groups."""
     at: float | None = None
 
-    def after(self, active: Iterable[TaskRecord], now: float) -> Shares:
-        """Return the shares at a later moment, in seconds that only grow, when these tasks hold a machine."""
+    def after(self, active: Iterable[TaskRecord], now: float, day: datetime) -> Shares:
+        """Return the shares when these tasks hold a machine, at a later moment in seconds that only grow.
+
+        `day` is the time of day then, from which it is counted what they have cost.
+        """
         # A thousand tasks run in a few lanes.
         lanes: dict[Lane, Load] = {}
         for record in active:
-            lane = lane_of(record)
-            lanes[lane] = lanes.get(lane, _NOTHING).plus(record.task.resources)
+            lane, attempt = lane_of(record), record.task.attempts[-1]
+            hourly, usd = attempt.usd_per_hour or 0.0, attempt.cost_at(day) or 0.0
+            lanes[lane] = lanes.get(lane, _NOTHING).plus(record.task.resources, hourly, usd)
         cores: dict[Share, float] = {}
         loads: dict[Account, Load] = {}
         for lane, load in lanes.items():
@@ -49,7 +56,7 @@ class Shares:
                 cores[share] = cores.get(share, 0.0) + load.cpus
             for account in (Account(lane.user), Account(lane.user, lane.project)):
                 had = loads.get(account, _NOTHING)
-                loads[account] = Load(had.running + load.running, had.cpus + load.cpus)
+                loads[account] = had.with_load(load)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         kept = 0.5 ** (passed / HALF_LIFE)
         recent = {share: used * kept for share, used in self.recent.items() if used * kept > _FORGOTTEN}
@@ -63,12 +70,15 @@ class Line:
 
     By priority; then by user, fewest running cores first and then least used of late; then likewise by the user's
     project; then by age. `started` is told of each task that got a place, and moves its user behind the others.
+    `prices` say what a task may cost that starts.
     """
 
-    def __init__(self, queue: Iterable[TaskRecord], shares: Shares, rules: Rules) -> None:
+    def __init__(self, queue: Iterable[TaskRecord], shares: Shares, rules: Rules, prices: Prices = NO_PRICES) -> None:
         self._cores, self._recent = dict(shares.cores), dict(shares.recent)
         self._loads, self._rules = dict(shares.loads), rules
+        self._prices = prices
         self._used_up: set[Account] = set()
+        self._no_more_costs: set[Account] = set()
         self.ran_dry = False
         """Whether all of a lane was given, so that what may stand behind it in the store could matter."""
         lanes: dict[Lane, list[TaskRecord]] = {}
@@ -102,7 +112,7 @@ class Line:
             self._cores[share] = self._cores.get(share, 0.0) + need.cpus
             self._recent[share] = self._recent.get(share, 0.0) + need.cpus * START_SECONDS
         for account in accounts_of(record):
-            self._loads[account] = self._loads.get(account, Load()).plus(need)
+            self._loads[account] = self._loads.get(account, Load()).plus(need, self._usd_per_hour(record))
 
     def after(self, shares: Shares) -> Shares:
         """Return the shares with what was started meanwhile."""
@@ -116,27 +126,42 @@ class Line:
         return (-record.task.priority, *(round(part, 6) for part in used), record.seq)
 
     def _may_start(self, record: TaskRecord) -> bool:
-        if self._used_up.intersection(accounts_of(record)):
+        accounts, costs = accounts_of(record), self._usd_per_hour(record)
+        if self._used_up.intersection(accounts) or (costs and self._no_more_costs.intersection(accounts)):
             return False
         for quota in self._rules.quotas_of(record):
             need, load = record.task.resources, self._loads.get(quota.account, Load())
-            if over(quota, load, need, self._rules.stored.get(quota.account, 0)) is not None:
+            reason = _over(quota, load, need, self._rules, costs)
+            if reason is not None:
                 # Smaller ones do not pass it, or it might wait for ever; but they do where it never fits.
-                if over(quota, Load(), need) is None:
-                    self._used_up.add(quota.account)
+                if over(quota, Load(), need, 0, 0.0, costs) is None:
+                    is_hourly = reason.evidence.get("quota") == HOURLY
+                    # What costs nothing is not kept back by what something costs.
+                    (self._no_more_costs if is_hourly else self._used_up).add(quota.account)
                 return False
         return True
 
+    def _usd_per_hour(self, record: TaskRecord) -> float:
+        return self._prices.estimate(record.task.group, record.task.resources)
 
-def barrier(record: TaskRecord, rules: Rules, loads: Mapping[Account, Load]) -> Reason | None:
+
+def barrier(
+    record: TaskRecord, rules: Rules, loads: Mapping[Account, Load], prices: Prices = NO_PRICES
+) -> Reason | None:
     """Return the pause or the quota that keeps a queued task from starting; None where there is none."""
     if (pause := rules.pause_of(lane_of(record))) is not None:
         return paused(pause)
+    need = record.task.resources
+    costs = prices.estimate(record.task.group, need)
     for quota in rules.quotas_of(record):
-        load, stored = loads.get(quota.account, Load()), rules.stored.get(quota.account, 0)
-        if (reason := over(quota, load, record.task.resources, stored)) is not None:
+        if (reason := _over(quota, loads.get(quota.account, Load()), need, rules, costs)) is not None:
             return reason
     return None
+
+
+def _over(quota: Quota, load: Load, need: Resources, rules: Rules, costs: float) -> Reason | None:
+    stored, spent = rules.stored.get(quota.account, 0), rules.spent.get(quota.account, 0.0)
+    return over(quota, load, need, stored, spent, costs)
 
 
 def _shares_of(lane: Lane) -> tuple[Share, Share]:

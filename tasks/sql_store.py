@@ -17,7 +17,7 @@ from tasks import rows
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, position
 from tasks.ledger import RentalQuery
-from tasks.record import SweepQuery, SweepRecord, TaskRecord
+from tasks.record import SweepQuery, SweepRecord, TaskRecord, month_of
 from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
 
@@ -108,16 +108,21 @@ class SqlStore(ABC):
         found = self._read(name, before=rows.micros(before), limit=limit_of(limit), **cursor)
         return [rows.record_of(row) for row in found]
 
-    def rules(self) -> Rules:
+    def rules(self, now: datetime) -> Rules:
         """See Store."""
         quotas = self._read("list_quotas")
-        # Seldom is storage limited, and only then is it looked at.
-        stored = self.stored() if any(storage is not None for *_, storage in quotas) else {}
-        return rows.rules_of(self._read("list_pauses"), quotas, stored)
+        # Seldom are storage and costs limited, and only then are they looked at.
+        stored = self.stored() if any(storage is not None for *_, storage, _, _ in quotas) else {}
+        spent = self.spent(now) if any(month is not None for *_, month in quotas) else {}
+        return rows.rules_of(self._read("list_pauses"), quotas, stored, spent)
 
     def stored(self, user: str | None = None) -> dict[Account, int]:
         """See Store."""
         return rows.stored_of(self._read("stored", user=user or ""))
+
+    def spent(self, now: datetime, user: str | None = None) -> dict[Account, float]:
+        """See Store."""
+        return rows.spent_of(self._read("spent", month=month_of(now), user=user or ""))
 
     def retention(self) -> builtins.list[Retention]:
         """See Store."""

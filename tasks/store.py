@@ -174,6 +174,13 @@ class Store(Protocol):
         """Return the bytes of outputs in the storage of all users, or of one, and of each of their projects."""
         ...
 
+    def spent(self, now: datetime, user: str | None = None) -> dict[Account, float]:
+        """Return the US dollars of all users, or of one, and of each of their projects, in the month of `now` in UTC.
+
+        Attempts count to the month in which they end, with all that they cost, also when their task is forgotten.
+        """
+        ...
+
     def retention(self) -> builtins.list[Retention]:
         """Return the rules of how long what has ended is kept, that for all projects first."""
         ...
@@ -186,8 +193,11 @@ class Store(Protocol):
         """Return the lanes in which tasks are queued that are not held."""
         ...
 
-    def rules(self) -> Rules:
-        """Return all pauses and quotas, and what is stored where a quota limits it; cheap enough for every turn."""
+    def rules(self, now: datetime) -> Rules:
+        """Return all pauses and quotas, and where a quota limits it, what is stored and spent in the month of `now`.
+
+        It is cheap enough for every turn.
+        """
         ...
 
     def pause(self, pause: Pause) -> None:

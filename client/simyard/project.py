@@ -6,7 +6,7 @@ from simyard.words import Name, Word
 
 
 class Project(Word):
-    """A project of which tasks are queued or run, or outputs are stored, or that is paused."""
+    """A project of which tasks are queued or run, outputs are stored, or that costs this month, or is paused."""
 
     name: Name
     paused: bool
@@ -25,6 +25,14 @@ class Project(Word):
     """Bytes that its tasks' outputs take in the storage."""
     storage_quota: int | None = None
     """How many they may take before no further task of it starts; None: no quota."""
+    usd_per_hour: float = 0.0
+    """US dollars that what runs costs an hour, as far as prices are known."""
+    usd_per_hour_quota: float | None = None
+    """How many it may cost; None: no quota."""
+    usd_this_month: float = 0.0
+    """US dollars of what has ended in this calendar month in UTC, and of what runs."""
+    usd_per_month_quota: float | None = None
+    """How many they may be before no further task of it starts; None: no quota."""
 
 
 class Pausing(Word):

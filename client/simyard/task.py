@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
@@ -156,6 +157,14 @@ class Attempt(Word):
     """The newest snapshot that it has made."""
     resumed_from: Snapshot | None = None
     """The snapshot that it went on from; None where it began with the inputs alone."""
+    usd_per_hour: float | None = None
+    """US dollars that its share of the machine costs, as it was when it began; None where no price is known."""
+
+    def cost_at(self, now: datetime) -> float | None:
+        """Return the US dollars that it has cost up to its end, or to now; None where no price is known."""
+        if self.usd_per_hour is None:
+            return None
+        return max((self.ended_at or now) - self.created_at, timedelta(0)) / timedelta(hours=1) * self.usd_per_hour
 
 
 class Case(Word):
@@ -213,6 +222,14 @@ class Task(Word):
     inputs_from: tuple[InputFrom, ...] = ()
     """What it takes of the outputs of other tasks."""
     if_dependency_fails: IfDependencyFails = IfDependencyFails.END
+    cost_usd: float | None = None
+    """US dollars that its attempts which have ended cost; None where no price of any is known."""
+
+    def cost_at(self, now: datetime) -> float | None:
+        """Return the US dollars that all its attempts have cost up to now; None where no price is known."""
+        going = [one.cost_at(now) for one in self.attempts if one.ended_at is None]
+        known = [cost for cost in (self.cost_usd, *going) if cost is not None]
+        return sum(known) if known else None
 
 
 class Explanation(Word):

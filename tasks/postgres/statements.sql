@@ -32,7 +32,8 @@ RETURNING id
 UPDATE tasks
 SET status = %(status)s, ready_at = %(ready_at)s, queue_until = %(queue_until)s, lease_until = %(lease_until)s, holder = %(holder)s,
     failures = %(failures)s, losses = %(losses)s, held = %(held)s, ended_at = %(ended_at)s,
-    reused_from = %(reused_from)s, output_bytes = %(output_bytes)s, body = %(body)s, mark = %(mark)s
+    reused_from = %(reused_from)s, output_bytes = %(output_bytes)s, cost = %(cost)s, cost_month = %(cost_month)s,
+    body = %(body)s, mark = %(mark)s
 WHERE seq = %(seq)s
 
 --- save_lease: Keep a renewed lease.
@@ -338,16 +339,20 @@ INSERT INTO pauses ("user", project, machine_group) VALUES (%(user)s, %(project)
 DELETE FROM pauses WHERE "user" = %(user)s AND project = %(project)s AND machine_group = %(group)s
 
 --- list_quotas: All quotas; an empty text stands for all projects of the user.
-SELECT "user", project, running, cpus, storage FROM quotas ORDER BY "user", project
+SELECT "user", project, running, cpus, storage, usd_per_hour, usd_per_month FROM quotas ORDER BY "user", project
 
 --- stored: Bytes of outputs of each user's projects, or of one user's; an empty text stands for all users.
 SELECT "user", project, bytes FROM stored WHERE %(user)s IN ('', "user")
 
+--- spent: Cost of each user's projects in a month, or of one user's; an empty text stands for all users.
+SELECT "user", project, cost FROM spent WHERE month = %(month)s AND %(user)s IN ('', "user")
+
 --- set_quota: Keep a quota instead of the one that was there.
-INSERT INTO quotas ("user", project, running, cpus, storage)
-VALUES (%(user)s, %(project)s, %(running)s, %(cpus)s, %(storage)s)
+INSERT INTO quotas ("user", project, running, cpus, storage, usd_per_hour, usd_per_month)
+VALUES (%(user)s, %(project)s, %(running)s, %(cpus)s, %(storage)s, %(usd_per_hour)s, %(usd_per_month)s)
 ON CONFLICT ("user", project) DO UPDATE
-SET running = excluded.running, cpus = excluded.cpus, storage = excluded.storage
+SET running = excluded.running, cpus = excluded.cpus, storage = excluded.storage,
+    usd_per_hour = excluded.usd_per_hour, usd_per_month = excluded.usd_per_month
 
 --- drop_quota: Forget a quota.
 DELETE FROM quotas WHERE "user" = %(user)s AND project = %(project)s

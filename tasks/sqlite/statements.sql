@@ -27,7 +27,8 @@ INSERT INTO tasks (
 UPDATE tasks
 SET status = :status, ready_at = :ready_at, queue_until = :queue_until, lease_until = :lease_until, holder = :holder,
     failures = :failures, losses = :losses, held = :held, ended_at = :ended_at,
-    reused_from = :reused_from, output_bytes = :output_bytes, body = :body
+    reused_from = :reused_from, output_bytes = :output_bytes, cost = :cost, cost_month = :cost_month,
+    body = :body
 WHERE seq = :seq
 
 --- save_lease: Keep a renewed lease.
@@ -307,16 +308,20 @@ INSERT INTO pauses (user, project, machine_group) VALUES (:user, :project, :grou
 DELETE FROM pauses WHERE user = :user AND project = :project AND machine_group = :group
 
 --- list_quotas: All quotas; an empty text stands for all projects of the user.
-SELECT user, project, running, cpus, storage FROM quotas ORDER BY user, project
+SELECT user, project, running, cpus, storage, usd_per_hour, usd_per_month FROM quotas ORDER BY user, project
 
 --- stored: Bytes of outputs of each user's projects, or of one user's; an empty text stands for all users.
 SELECT user, project, bytes FROM stored WHERE :user IN ('', user)
 
+--- spent: Cost of each user's projects in a month, or of one user's; an empty text stands for all users.
+SELECT user, project, cost FROM spent WHERE month = :month AND :user IN ('', user)
+
 --- set_quota: Keep a quota instead of the one that was there.
-INSERT INTO quotas (user, project, running, cpus, storage)
-VALUES (:user, :project, :running, :cpus, :storage)
+INSERT INTO quotas (user, project, running, cpus, storage, usd_per_hour, usd_per_month)
+VALUES (:user, :project, :running, :cpus, :storage, :usd_per_hour, :usd_per_month)
 ON CONFLICT (user, project) DO UPDATE
-SET running = excluded.running, cpus = excluded.cpus, storage = excluded.storage
+SET running = excluded.running, cpus = excluded.cpus, storage = excluded.storage,
+    usd_per_hour = excluded.usd_per_hour, usd_per_month = excluded.usd_per_month
 
 --- drop_quota: Forget a quota.
 DELETE FROM quotas WHERE user = :user AND project = :project

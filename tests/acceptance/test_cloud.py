@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_a_group_follows_its_tasks_from_none_and_back(tmp_path: Path) -> None:
         made_by_command(cluster, case)
         preempted(cluster, case)
         head_killed(cluster, case)
+        priced(cluster, case)
 
 
 def test_a_machine_whose_head_is_dead_keeps_what_its_run_has_and_ends_itself(tmp_path: Path) -> None:
@@ -97,6 +99,43 @@ def made_by_command(cluster: Cluster, case: Path) -> None:
     assert task.read("told") == b"begun\n"
     until(lambda: machine.id not in [one.id for one in cluster.machines()], 120, what="the end of its machine")
     until(lambda: "bench" not in [one.name for one in client.groups.list()], 60, what="the end of the group")
+
+
+def priced(cluster: Cluster, case: Path) -> None:
+    """Let the head learn a price: tasks cost their share of it, and quotas keep them back, with no machine for them."""
+    client = cluster.client
+    [head] = cluster.machines("head")
+
+    def admin(*arguments: str) -> str:
+        return cluster.cloud.run(head.id, sys.executable, "-m", "simyard", "admin", *arguments).stdout
+
+    heads, first, *_ = (ROOT / "cluster" / "machine_types.csv").read_text().splitlines()
+    assert first.startswith("aws,c7i.large,2,")
+    row = [*first.split(",")[:10], cluster.cloud.region, "0.72", "", "a test", "2026-11-01"]
+    types = head.home / ".local" / "share" / "simyard" / "machine-types.csv"
+    types.write_text(f"{heads}\n{','.join(row)}\n")
+    task = client.run("swmm", case, commands=[["sleep", "600"]], name="priced", project="costly")
+    until(lambda: task.refresh().status.value == "running", 300, what="its start")
+    # One of two cores.
+    assert task.info.attempts[0].usd_per_hour == pytest.approx(0.36)
+    admin("quota", "set", "--user", "root", "--usd-per-hour", "0.5")
+    waits = client.run("swmm", case, commands=[["true"]], name="too dear", project="costly")
+    until(
+        lambda: "what runs costs 0.36 USD, and it may cost 0.36 USD" in waits.explain().summary, 30, what="its reason"
+    )
+    assert len(cluster.machines("local")) == 1
+    task.cancel()
+    assert task.wait(timeout=60).value == "cancelled"
+    assert waits.wait(timeout=120).value == "succeeded"
+    spent = sum(one.refresh().cost_usd or 0.0 for one in (task, waits))
+    assert spent > 0
+    [project] = [one for one in client.projects.list() if one.name == "costly"]
+    assert project.usd_this_month == pytest.approx(spent, abs=1e-5)
+    admin("quota", "set", "--user", "root", "--usd-per-month", "0.00001")
+    late = client.run("swmm", case, commands=[["true"]], name="too late", project="costly")
+    until(lambda: "are spent this month" in late.explain().summary, 30, what="its reason")
+    late.cancel()
+    admin("quota", "remove", "--user", "root")
 
 
 def preempted(cluster: Cluster, case: Path) -> None:

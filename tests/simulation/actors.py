@@ -19,6 +19,7 @@ from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
 from tasks.holders import Broken, Gone, Left, OnLeft, Unreachable, Verdict
 from tasks.placement import Host, Kind
+from tasks.prices import NO_PRICES
 from tests.simulation.faults import Faults
 from tests.simulation.promises import Promises
 from tests.simulation.world import World
@@ -176,6 +177,7 @@ class Cluster:
         self.manifests: dict[tuple[str, int], tuple[Outcome, int]] = {}
         """The outcome of each attempt whose outputs are stored, and at which step they were."""
         self.storage_down_until = 0.0
+        self.prices = NO_PRICES
         self.process: Process | None = None
         self.executions = 0
         self._number = 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from simyard.reason import ReasonCode
-from tasks import desk, graph, leases, lifecycle, memory, placement, recovery, rooms, shares
+from tasks import desk, graph, leases, lifecycle, memory, placement, prices, recovery, rooms, shares
 from tasks.dependencies import Tie
 from tasks.lifecycle import Step
 from tasks.record import TaskRecord
@@ -87,8 +87,8 @@ def a_pause_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
 
 
 def _without_pauses(real: Any) -> Any:
-    def init(self: Any, queue: Any, found: Any, rules: Any) -> None:
-        real(self, queue, found, replace(rules, pauses=frozenset()))
+    def init(self: Any, queue: Any, found: Any, rules: Any, *rest: Any) -> None:
+        real(self, queue, found, replace(rules, pauses=frozenset()), *rest)
 
     return init
 
@@ -99,6 +99,10 @@ def a_quota_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
 
 def what_has_just_started_counts_for_no_quota(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(shares.Line, "started", lambda *_: None)
+
+
+def what_starts_is_taken_to_cost_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(prices.Prices, "estimate", lambda *_: 0.0)
 
 
 def a_held_task_is_started(patch: pytest.MonkeyPatch) -> None:
@@ -160,6 +164,7 @@ SHARED_MUTANTS: tuple[Mutant, ...] = (
     a_pause_is_not_heeded,
     a_quota_is_not_heeded,
     what_has_just_started_counts_for_no_quota,
+    what_starts_is_taken_to_cost_nothing,
     a_held_task_is_started,
     any_end_is_a_success,
     the_first_end_lets_a_task_go,

@@ -58,6 +58,7 @@ class Process:
             lease=LEASE,
             warm=WARM,
             storage="memory://simulated",
+            prices=lambda: cluster.prices,
         )
         self._schedule(0.01)
 
@@ -273,10 +274,10 @@ class _Store:
         self._store.check(self._process.faults)
         return self._store.inner.get(task)  # type: ignore[no-any-return]
 
-    def rules(self) -> Rules:
+    def rules(self, now: Any) -> Rules:
         self._process.step()
         self._store.check(self._process.faults)
-        rules: Rules = self._store.inner.rules()
+        rules: Rules = self._store.inner.rules(now)
         self._store.promises.rules = rules
         return rules
 

@@ -153,7 +153,7 @@ class Promises:
         if held is not None and after.lease_until is not None and after.lease_until < held:
             self.fail(f"the lease of {task} became shorter by {stimulus}")
         if isinstance(stimulus, Dispatch):
-            self._may_start(life, before)
+            self._may_start(life, before, stimulus.usd_per_hour or 0.0)
         elif isinstance(stimulus, Settled):
             self._settled(life, stimulus)
         elif isinstance(stimulus, Release):
@@ -170,7 +170,7 @@ class Promises:
             self.open -= 1
             self._ended(life, after)
 
-    def _may_start(self, life: Life, before: TaskRecord) -> None:
+    def _may_start(self, life: Life, before: TaskRecord, costs: float) -> None:
         """Nobody starts before those that it waits for have ended as they must, or while something keeps it."""
         for parent in life.parents:
             if not self._is_met(life, parent) and not life.released:
@@ -181,9 +181,11 @@ class Promises:
         rules = self.rules
         if (pause := rules.pause_of(lane_of(before))) is not None:
             self.fail(f"{before.id} was started in spite of {pause}")
-        loads = loads_of(record for record in self.store.active() if record.id != before.id)
+        active = (record for record in self.store.active() if record.id != before.id)
+        loads = loads_of(active, self.world.now())
         for quota in rules.quotas_of(before):
-            if (reason := over(quota, loads.get(quota.account, Load()), before.task.resources)) is not None:
+            load = loads.get(quota.account, Load())
+            if (reason := over(quota, load, before.task.resources, 0, 0.0, costs)) is not None:
                 self.fail(f"{before.id} was started in spite of a quota: {reason.message}")
 
     def _is_met(self, life: Life, parent: str) -> bool:

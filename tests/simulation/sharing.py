@@ -44,6 +44,9 @@ class Sharing:
         self.random = random.Random(f"{world.seed} shared")
         self._groups, self._faults, self._wake = groups, faults, wake
         self._sent: defaultdict[str, deque[Draft]] = defaultdict(lambda: deque(maxlen=_RECENT))
+        # Drawn by themselves, so that worlds without such quotas stay as they were.
+        self._costs = random.Random(f"{world.seed} costs")
+        self._has_costs = self._costs.random() < 0.5
         self._chained = self.random.choice([0.0, 0.2, 0.6])
         self._stopped = False
         for act in (self._hold, self._pause, self._limit):
@@ -67,7 +70,7 @@ class Sharing:
     def stop(self) -> None:
         """Lift every pause and quota; from now on tasks are only released."""
         self._stopped = True
-        rules = self.store.inner.rules()
+        rules = self.store.inner.rules(self.world.now())
         for pause in rules.pauses:
             self.store.inner.resume(pause)
         for quota in rules.quotas:
@@ -110,7 +113,8 @@ class Sharing:
     def _limit(self) -> None:
         user, project = self.random.choice(["ada", "bob"]), self.random.choice([None, "nightly"])
         running, cpus = self.random.choice([(0, None), (1, None), (3, None), (None, 2.0), (2, 1.5), (None, None)])
-        quota = Quota(user=user, project=project, running=running, cpus=cpus)
+        hourly = self._costs.choice([None, None, None, 0.5, 2.0]) if self._has_costs else None
+        quota = Quota(user=user, project=project, running=running, cpus=cpus, usd_per_hour=hourly)
         self.world.note("limited", quota)
         self.store.inner.set_quota(quota)
 

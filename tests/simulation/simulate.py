@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cluster.fleet import Room
 from simyard.errors import SimyardError, Unavailable
 from simyard.files import InputFile
 from simyard.resources import GIB, Limits, Resources
@@ -18,6 +19,7 @@ from simyard.words import TaskId
 from tasks.desk import Desk
 from tasks.lifecycle import Cancel
 from tasks.placement import Host
+from tasks.prices import Prices, Sold
 from tasks.record import Draft
 from tests.simulation.actors import LEASE, WARM, Actor, Cluster
 from tests.simulation.faults import Faults, draw, none
@@ -86,6 +88,7 @@ class Simulation:
         hosts, self._specs = _shape(world) if seed < PACKED else _packed(world, *_shape(world))
         for host in hosts:
             self.cluster.add_machine(host)
+        self.cluster.prices = _prices(hosts)
         slots = sum(host.cpus for host in hosts)
         self._gap = 3.0 / max(slots, 1.0)
         self._crowd = world.random.choice([5, 20, 20, 60])
@@ -339,6 +342,15 @@ class Simulation:
             world.after(world.around(3.0), self._cancel, task)
 
 
+def _prices(hosts: Sequence[Host]) -> Prices:
+    """Return prices: machines of one group differ, so that an estimate is not always what it becomes."""
+    sold = {}
+    for number, host in enumerate(hosts):
+        offers = Room(cpus=host.cpus, memory=host.memory, gpus=host.gpus)
+        sold[host.node_type] = Sold(group=host.group, offers=offers, usd_per_hour=0.25 * (number + 1))
+    return Prices(machines=sold)
+
+
 def _shape(world: World) -> tuple[list[Host], list[TaskSpec]]:
     """Return the machines of a world, and the kinds of tasks that its users send: each fits on some machine."""
     random = world.random
@@ -346,6 +358,7 @@ def _shape(world: World) -> tuple[list[Host], list[TaskSpec]]:
         Host(
             id=f"m{i}-0",
             name=f"m{i}",
+            node_type=f"m{i}",
             group="local" if i == 0 or random.random() < 0.7 else "big",
             cpus=float(random.choice([1, 2, 4, 8])),
             memory=random.choice([4, 8, 16]) * GIB,

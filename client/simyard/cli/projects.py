@@ -10,7 +10,7 @@ from simyard.cli import session
 from simyard.cli.failures import say
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
-from simyard.cli.text import size, used_of
+from simyard.cli.text import cents, size, used_of
 
 commands = typer.Typer(
     help="See what projects use; pause and resume them.", no_args_is_help=True, rich_markup_mode=None
@@ -20,7 +20,7 @@ ProjectArgument = Annotated[str, typer.Argument(metavar="NAME", help="The projec
 
 @commands.command("list")
 def list_projects(json_: Json = False) -> None:
-    """List your projects of which tasks are queued or run, or outputs are stored, or that are paused."""
+    """List your projects of which tasks are queued or run, outputs are stored, that cost this month, or are paused."""
     with session.connect() as client:
         found = client.projects.list()
     if json_:
@@ -33,10 +33,12 @@ def list_projects(json_: Json = False) -> None:
             used_of(project.running, project.running_quota),
             used_of(project.cpus, project.cpus_quota),
             used_of(project.stored, project.storage_quota, size),
+            used_of(project.usd_this_month, project.usd_per_month_quota, cents),
         )
         for project in found
     ]
-    say_table(("PROJECT", "STATE", "RUNNING", "CPUS", "STORAGE"), rows, fixed=(0, 1, 2, 3, 4), right=(2, 3, 4))
+    heads = ("PROJECT", "STATE", "RUNNING", "CPUS", "STORAGE", "USD/MONTH")
+    say_table(heads, rows, fixed=(0, 1, 2, 3, 4, 5), right=(2, 3, 4, 5))
 
 
 @commands.command("pause")

@@ -14,7 +14,7 @@ from simyard.cli.failures import INTERRUPTED, say
 from simyard.cli.fetching import fetch, fetch_if_any
 from simyard.cli.options import DownloadTo, Glob, Json, TaskArgument
 from simyard.cli.show import confirm, say_json, say_json_line, say_pairs, say_table
-from simyard.cli.text import ago, duration, moment, plain, size
+from simyard.cli.text import ago, duration, moment, plain, size, usd
 from simyard.cli.watching import say_how_back, watch
 
 if TYPE_CHECKING:
@@ -353,6 +353,8 @@ def _resources(info: TaskInfo) -> str:
 
 
 def _facts(info: TaskInfo) -> list[tuple[str, str]]:
+    now = datetime.now(UTC)
+    cost = info.cost_at(now)
     facts = [
         ("id", info.id),
         ("name", info.name or ""),
@@ -377,6 +379,7 @@ def _facts(info: TaskInfo) -> list[tuple[str, str]]:
         ("created", moment(info.created_at)),
         ("started", moment(info.started_at) if info.started_at else ""),
         ("ended", moment(info.ended_at) if info.ended_at else ""),
-        ("took", _took(info, datetime.now(UTC)) if info.started_at else ""),
+        ("took", _took(info, now) if info.started_at else ""),
+        ("cost", "" if cost is None else f"{usd(cost)}{'' if info.status.is_end else ' so far'}"),
     ]
     return [(name, value) for name, value in facts if value]

@@ -52,6 +52,16 @@ def moment(then: datetime) -> str:
     return then.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def usd(amount: float) -> str:
+    """Return US dollars as for example `12.50 USD`, or `0.0042 USD` where they are less than ten cents."""
+    return f"{amount:.2f} USD" if amount >= 0.1 or amount <= 0 else f"{amount:.2g} USD"
+
+
+def cents(amount: float) -> str:
+    """Return US dollars as for example `12.50`, and from a hundred on as for example `120`."""
+    return f"{amount:.2f}" if amount < 100 else f"{amount:.0f}"
+
+
 def used_of(used: float, quota: float | None, shown: Callable[[float], str] = "{:g}".format) -> str:
     """Return how much of a quota is used: `2 of 8`, or `2` where there is none."""
     return shown(used) if quota is None else f"{shown(used)} of {shown(quota)}"

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from storage.manifest import commit_manifest
 from storage.objects import open_store as open_storage
 from storage.outcomes import put_outcome
 from storage.settings import Settings, load_settings
+from tasks.keys import new_key
 from tasks.lifecycle import Cancel, End, Progress
 from tasks.sqlite.store import SqliteStore
 from tests.running_server import until
@@ -152,6 +154,40 @@ def test_the_rules_of_retention_remove_what_is_old_with_all_it_stored(store: Sql
     assert objects(settings, old) == objects(settings, other) == []
     assert store.get(other).task.outputs_removed_at is not None
     assert told("check") == {"troubles": []}
+
+
+def test_quotas_of_cost_are_set_listed_and_removed(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    store.add_key(new_key("ada", NOW, None)[1])
+    now = datetime.now(UTC)
+    [ended, runs] = [one.record for one in store.submit([draft(), draft()], now)]
+    assert ended is not None
+    assert runs is not None
+    for task in (ended.id, runs.id):
+        store.apply(task, replace(dispatch(), usd_per_hour=0.36), now - timedelta(hours=1))
+    store.apply(ended.id, End(1, succeeded()), now)
+    done = admin("quota", "set", "--user", "ada", "--usd-per-hour", "0.5", "--usd-per-month", "100")
+    assert done.stdout == "The quota of ada is 0.50 USD an hour and 100.00 USD a month.\n"
+    [listed] = json.loads(admin("quota", "list", "--json").stdout)["quotas"]
+    assert (listed["usd_per_hour"], listed["usd_per_month"]) == (0.5, 100.0)
+    assert listed["now"]["usd_per_hour"] == 0.36
+    assert listed["now"]["usd_per_month"] == pytest.approx(0.72, abs=0.01)
+    shown = admin("quota", "list").stdout.splitlines()
+    assert max(map(len, shown)) <= 80
+    assert [line.split() for line in shown[1:]] == [
+        ["ada", "(all)", "cost", "an", "hour", "0.36", "USD", "0.50", "USD"],
+        ["ada", "(all)", "cost", "this", "month", "0.72", "USD", "100.00", "USD"],
+    ]
+    for refused, said in (
+        (("--usd-per-hour", "0.2"), "costs 0.36 USD an hour, more than 0.20 USD. Give 0.36 or more"),
+        (("--usd-per-hour=-1",), "--usd-per-hour: -1 is no limit."),
+        (("--usd-per-month", "nan"), "--usd-per-month: nan is no limit."),
+    ):
+        answer = admin("quota", "set", "--user", "ada", *refused)
+        assert answer.exit_code != 0
+        assert said in answer.stderr
+    assert admin("quota", "remove", "--user", "ada").exit_code == 0
+    assert json.loads(admin("quota", "list", "--json").stdout) == {"quotas": []}
 
 
 def test_rules_are_set_listed_and_removed(store: SqliteStore) -> None:

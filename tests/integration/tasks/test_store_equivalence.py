@@ -147,9 +147,15 @@ class Stores(RuleBasedStateMachine):
         came = [(self.aimed(task, one), at) for one, at in earlier]
         self.both("apply", task, self.aimed(task, stimulus), self.now, earlier=came)
 
-    @rule(task=ids, outcome=st.sampled_from([None, failed(), failed(ReasonCode.MACHINE_LOST)]))
-    def attempt(self, task: str, outcome: Outcome | None) -> None:
-        self.both("apply", task, dispatch(), self.now)
+    @rule(
+        task=ids,
+        outcome=st.sampled_from([None, failed(), failed(ReasonCode.MACHINE_LOST)]),
+        price=st.sampled_from([None, 0.0, 0.1, 3.6]),
+        days=st.sampled_from([0, 0, 20]),
+    )
+    def attempt(self, task: str, outcome: Outcome | None, price: float | None, days: int) -> None:
+        self.both("apply", task, replace(dispatch(), usd_per_hour=price), self.now)
+        self.now += timedelta(days=days)
         self.apply(task, Progress(0, Status.RUNNING), 1)
         if outcome is not None:
             self.apply(task, End(0, outcome), 1)
@@ -164,11 +170,19 @@ class Stores(RuleBasedStateMachine):
         running=st.sampled_from([None, 2]),
         cpus=st.none() | COUNTS,
         storage=st.sampled_from([None, 7]),
+        costs=st.sampled_from([{}, {"usd_per_hour": 0.25}, {"usd_per_month": 10.0}]),
     )
     def quota(
-        self, user: str, project: str | None, running: int | None, cpus: float | None, storage: int | None
+        self,
+        user: str,
+        project: str | None,
+        running: int | None,
+        cpus: float | None,
+        storage: int | None,
+        costs: dict[str, float],
     ) -> None:
-        self.both("set_quota", Quota(user=user, project=project, running=running, cpus=cpus, storage=storage))
+        limits: dict[str, Any] = {"running": running, "cpus": cpus, "storage": storage} | costs
+        self.both("set_quota", Quota(user=user, project=project, **limits))
 
     @rule(task=ids)
     def forget(self, task: str) -> None:
@@ -199,12 +213,14 @@ class Stores(RuleBasedStateMachine):
         self.both("runs", "swmm", 3)
         self.both("lanes")
         self.both("queued")
-        self.both("rules")
+        self.both("rules", self.now)
         self.both("next_ready", self.now)
         self.both("overdue", self.now, 100)
         self.both("active")
         self.both("counts")
         self.both("stored")
+        self.both("spent", self.now)
+        self.both("spent", self.now, "ada")
         self.both("ended", self.now, 100, with_outputs=True)
         self.both("events")
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from simyard.cli.text import ago, duration, plain, size
+from simyard.cli.text import ago, cents, duration, plain, size, usd, used_of
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -44,3 +44,15 @@ def test_how_long_ago(seconds: float, text: str) -> None:
 
 def test_nothing_that_moves_the_cursor_is_printed() -> None:
     assert plain("a\x1b[2Jb\nc\td\udcff é☃") == "a\\x1b[2Jb\\nc\\td\\udcff é☃"
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(0, "0.00 USD"), (0.0042, "0.0042 USD"), (0.1, "0.10 USD"), (1234.567, "1234.57 USD")]
+)
+def test_dollars(amount: float, text: str) -> None:
+    assert usd(amount) == text
+
+
+def test_what_is_used_of_a_quota() -> None:
+    assert used_of(2, 8) == "2 of 8"
+    assert (used_of(2.346, None, cents), used_of(2.346, 800, cents)) == ("2.35", "2.35 of 800")

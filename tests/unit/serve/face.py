@@ -30,6 +30,7 @@ from tasks.fleet import Fleet
 from tasks.keys import new_key
 from tasks.live import MemoryLive
 from tasks.memory import MemoryStore
+from tasks.prices import NO_PRICES, Prices
 from tasks.record import TaskRecord
 from tasks.stimulus import Dispatch, End, Lost, Progress
 
@@ -87,6 +88,7 @@ class Face:
     groups: tuple[MachineGroup, ...] = (MachineGroup(name="local", machines=(machine(),)),)
     cluster: ClusterFile | None = None
     cloud: CloudState | None = None
+    prices: Prices = NO_PRICES
     secret: bytes = b"\x07" * 32
 
     def __post_init__(self) -> None:
@@ -101,6 +103,7 @@ class Face:
             clock=self.clock,
             cluster=self.cluster,
             cloud=self._cloud,
+            prices=lambda: self.prices,
             url_seconds=600,
             poll_seconds=0.02,
             heartbeat_seconds=0.1,

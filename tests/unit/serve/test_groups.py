@@ -136,7 +136,7 @@ def test_an_ending_group_takes_no_tasks_and_says_so(cluster: Face) -> None:
     task = cluster.submit(group="crash")
     answer = cluster.post("/v1/groups/crash:end", json={})
     assert (answer.status_code, answer.json()["state"]) == (202, "ending")
-    assert Pause(group="crash") in cluster.store.rules().pauses
+    assert Pause(group="crash") in cluster.store.rules(cluster.clock.now).pauses
     told = cluster.get(f"/v1/tasks/{task}/explain").json()
     assert "which is ending" in told["summary"]
     assert "groups create" in told["next"]
@@ -159,5 +159,5 @@ def test_a_name_is_free_again_once_its_group_has_ended(cluster: Face) -> None:
     cluster.store.put_group(ended, record)
     cluster.clock.advance(timedelta(minutes=1).total_seconds())
     made(cluster)
-    assert cluster.store.rules().pauses == frozenset()
+    assert cluster.store.rules(cluster.clock.now).pauses == frozenset()
     assert len({one.id for one in cluster.store.group_records()}) == 2

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from cluster.fleet import Room
 from simulators.outcome import Outcome
 from simyard.group import MachineGroup
+from simyard.simulator import RuntimeName
 from simyard.status import Status
-from tasks.lifecycle import End
+from tasks.lifecycle import Dispatch, End
+from tasks.prices import Prices, Sold
 from tasks.rules import Pause, Quota
 from tests.unit.serve.face import Face, machine, problem
 
@@ -22,14 +27,14 @@ def test_a_project_is_paused_for_its_user_and_resumed(face: Face) -> None:
     for _ in range(2):
         answer = face.post("/v1/projects/bridge:pause")
         assert (answer.status_code, answer.json()) == (200, {"project": "bridge", "group": None, "paused": True})
-    assert face.store.rules().pauses == {Pause(user="ada", project="bridge")}
+    assert face.store.rules(face.clock.now).pauses == {Pause(user="ada", project="bridge")}
     told = explained(face, task)
     assert "The project bridge is paused for ada." in str(told["summary"])
     assert told["next"] == "Let it go on with `simyard projects resume bridge`."
     assert (told["position"], told["expected_start"]) == (None, None)
     woken = face.waker.count
     assert face.post("/v1/projects/bridge:resume").json()["paused"] is False
-    assert face.store.rules().pauses == frozenset()
+    assert face.store.rules(face.clock.now).pauses == frozenset()
     assert face.waker.count == woken + 1
     assert explained(face, task)["position"] == 0
 
@@ -39,7 +44,7 @@ def test_a_group_is_paused_for_one_user_or_by_an_administrator_for_all(face: Fac
     assert face.post("/v1/groups/local:pause").json() == {"project": None, "group": "local", "paused": True}
     assert explained(face, task)["next"] == "Let it go on with `simyard groups resume local`."
     face.post("/v1/groups/local:resume", key=face.add_key("bob"))
-    assert face.store.rules().pauses == {Pause(user="ada", group="local")}
+    assert face.store.rules(face.clock.now).pauses == {Pause(user="ada", group="local")}
     face.store.pause(Pause(group="local"))
     face.post("/v1/groups/local:resume")
     told = explained(face, task)
@@ -91,6 +96,33 @@ def test_what_a_project_has_stored_is_listed_and_a_full_storage_is_explained(fac
     told = explained(face, face.submit(project="a"))
     assert "1 KiB of stored outputs, and 2 KiB are stored" in str(told["summary"])
     assert "remove-outputs" in str(told["next"])
+
+
+def test_what_a_project_costs_is_listed_and_a_quota_of_cost_that_is_used_up_is_explained(face: Face) -> None:
+    old, running = face.submit(project="a"), face.submit(project="a")
+    for task in (old, running):
+        lease = face.clock.now + timedelta(seconds=30)
+        stimulus = Dispatch("m1", "holder", RuntimeName.NATIVE, lease, usd_per_hour=3.6)
+        face.store.apply(task, stimulus, face.clock.now)
+    face.clock.now += timedelta(seconds=1000)
+    face.store.apply(old, End(1, Outcome(status=Status.SUCCEEDED, stored=True)), face.clock.now)
+    assert face.get(f"/v1/tasks/{old}").json()["cost_usd"] == pytest.approx(1.0)
+    assert face.get(f"/v1/tasks/{running}").json()["cost_usd"] is None
+    face.clock.now += timedelta(seconds=1000)
+    face.store.set_quota(Quota(user="ada", project="a", usd_per_month=3.0, usd_per_hour=4.0))
+    [found] = face.get("/v1/projects").json()["projects"]
+    assert (found["usd_per_hour"], found["usd_per_hour_quota"]) == (3.6, 4.0)
+    assert (found["usd_this_month"], found["usd_per_month_quota"]) == (pytest.approx(3.0), 3.0)
+    told = explained(face, face.submit(project="a"))
+    assert "3.00 USD a month, and 3.00 USD are spent this month." in str(told["summary"])
+    assert "next month" in str(told["next"])
+    assert (told["position"], told["expected_start"]) == (None, None)
+    face.store.set_quota(Quota(user="ada", project="a", usd_per_hour=4.0))
+    sold = Sold(group="local", offers=Room(cpus=1, memory=2**40), usd_per_hour=0.5)
+    face.prices = Prices(machines={"local": sold})
+    told = explained(face, face.submit(project="a"))
+    assert "4.00 USD an hour, what runs costs 3.60 USD, and it may cost 0.50 USD." in str(told["summary"])
+    assert "once enough of what runs has ended" in str(told["next"])
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])

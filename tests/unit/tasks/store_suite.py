@@ -340,27 +340,27 @@ class StoreSuite(DependencySuite):
 
     def test_pauses_are_kept_until_they_are_undone(self, store: Store) -> None:
         mine, theirs = Pause(user="ada", project="p"), Pause(group=WEIRD)
-        assert store.rules() == Rules()
+        assert store.rules(NOW) == Rules()
         for pause in (mine, mine, theirs):
             store.pause(pause)
-        assert store.rules().pauses == {mine, theirs}
+        assert store.rules(NOW).pauses == {mine, theirs}
         store.resume(Pause(user="ada"))
         store.resume(theirs)
         store.resume(theirs)
-        assert store.rules().pauses == {mine}
+        assert store.rules(NOW).pauses == {mine}
 
     def test_a_quota_takes_the_place_of_the_one_before(self, store: Store) -> None:
         whole, part = Quota(user="ada", running=3), Quota(user="ada", project="p", cpus=2.5)
         for quota in (Quota(user="ada", cpus=1), part, whole, Quota(user=WEIRD, running=0)):
             store.set_quota(quota)
-        assert store.rules().quotas[1:] == (whole, part)
+        assert store.rules(NOW).quotas[1:] == (whole, part)
         store.set_quota(Quota(user=WEIRD))
-        assert store.rules().quotas == (whole, part)
+        assert store.rules(NOW).quotas == (whole, part)
 
     def test_what_outputs_take_is_added_up_until_they_are_removed(self, store: Store) -> None:
         storage = Quota(user="ada", project="p", storage=10)
         store.set_quota(storage)
-        assert (store.rules().quotas, store.rules().stored, store.stored()) == ((storage,), {}, {})
+        assert (store.rules(NOW).quotas, store.rules(NOW).stored, store.stored()) == ((storage,), {}, {})
         first, second, theirs = (
             succeed(store, project="p", size=5),
             succeed(store, size=7),
@@ -368,7 +368,7 @@ class StoreSuite(DependencySuite):
         )
         assert store.get(first).task.attempts[0].output_bytes == 5
         assert store.stored("ada") == {Account("ada"): 12, Account("ada", "p"): 5, Account("ada", "default"): 7}
-        assert store.rules().stored == store.stored()
+        assert store.rules(NOW).stored == store.stored()
         assert store.stored("eve") == {}
         removed = store.apply(first, OutputsRemoved(), later(9))
         assert (removed.task.outputs_removed_at, removed.output_bytes) == (later(9), 0)
@@ -382,6 +382,42 @@ class StoreSuite(DependencySuite):
         assert ids(store.ended(later(60), 10, store.get(second), with_outputs=True)) == [theirs]
         store.forget(second)
         assert store.stored() == {}
+
+    def test_what_tasks_cost_is_added_up_by_the_month_of_each_attempts_end(self, store: Store) -> None:
+        store.set_quota(monthly := Quota(user="ada", usd_per_hour=0.5, usd_per_month=100.0))
+        assert (store.rules(NOW).quotas, store.rules(NOW).spent, store.spent(NOW)) == ((monthly,), {}, {})
+        first = make(store, project="p", retries=1, retry=Retry(on=("exit-code",))).id
+        store.apply(first, priced := replace(dispatch(), usd_per_hour=0.36), NOW)
+        running = store.get(first)
+        assert (running.task.attempts[0].usd_per_hour, running.task.cost_usd, running.cost) == (0.36, None, None)
+        assert store.spent(NOW) == {}, "what runs counts when it ends"
+        store.apply(first, End(1, failed()), later(100))
+        assert store.get(first).task.cost_usd == pytest.approx(0.01)
+        assert store.spent(NOW) == {Account("ada"): 0.01, Account("ada", "p"): 0.01}
+        # The next attempt ends in the next month, and counts there with all that it cost.
+        month = later(40 * 86400)
+        store.apply(first, priced, later(200))
+        store.apply(first, End(2, succeeded()), month)
+        assert store.get(first).task.cost_usd == pytest.approx(0.01 + (40 * 86400 - 200) * 0.0001)
+        assert store.spent(NOW)[Account("ada")] == 0.01
+        assert store.spent(month, "ada")[Account("ada", "p")] == pytest.approx(345.58)
+        theirs = make(store, user="bob").id
+        store.apply(theirs, replace(dispatch(), usd_per_hour=3600.0), month)
+        store.apply(theirs, End(1, failed()), month + timedelta(seconds=2))
+        assert store.spent(month)[Account("bob")] == 2.0
+        assert set(store.spent(month, "bob")) == {Account("bob"), Account("bob", "default")}
+        assert store.rules(month).spent == store.spent(month)
+        assert store.rules(NOW).spent == store.spent(NOW)
+        # What was forgotten was spent all the same.
+        before = store.spent(month)
+        store.forget(theirs)
+        assert store.spent(month) == before
+        store.set_quota(Quota(user="ada", usd_per_hour=0.5))
+        assert store.rules(month).spent == {}, "nobody looks where no quota limits it"
+
+    def test_a_task_without_a_price_costs_nobody_knows_what(self, store: Store) -> None:
+        task = succeed(store)
+        assert (store.get(task).task.cost_usd, store.spent(later(5))) == (None, {})
 
     def test_only_what_has_ended_loses_its_outputs(self, store: Store) -> None:
         task = make(store).id

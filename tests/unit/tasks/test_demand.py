@@ -20,6 +20,7 @@ from tasks.fleet import Fleet
 from tasks.lifecycle import Dispatch, Hold
 from tasks.memory import MemoryStore
 from tasks.placement import Holder, Host, Kind
+from tasks.prices import Prices, Sold
 from tasks.rules import Pause, Quota
 from tasks.shares import Shares
 from tests.unit.tasks.samples import NOW
@@ -67,6 +68,18 @@ def test_queued_tasks_ask_for_their_group_and_what_is_kept_back_asks_for_nothing
     found = asked(store)
     assert "gpu" not in found
     assert (found["local"].waiting, found["local"].waiting_count) == ((NEED,) * 2, 2)
+
+
+def test_what_would_cost_more_than_a_quota_asks_for_no_machine() -> None:
+    store = MemoryStore()
+    for _ in range(3):
+        make(store, group="gpu", resources=NEED)
+    sold = Sold(group="gpu", offers=Room(cpus=NEED.cpus, memory=64 * GIB), usd_per_hour=1.0)
+    prices = Prices(machines={"gpu": sold})
+    store.set_quota(Quota(user="ada", usd_per_hour=2.5))
+    assert demands(store, [], [], Shares(), NOW, prices=prices)["gpu"].waiting == (NEED,) * 2
+    store.set_quota(Quota(user="ada", usd_per_month=0))
+    assert demands(store, [], [], Shares(), NOW, prices=prices) == {}
 
 
 def test_of_a_long_queue_only_the_number_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,13 +111,13 @@ def test_a_group_at_its_end_time_cancels_what_runs_and_lets_its_machines_go(yard
     busy = Demand(rooms=(Room(cpus=0, memory=0, is_busy=True),), there={"x": 1})
     yard.look(crash=busy)
     assert yard.store.get(task).task.cancel_requested
-    assert Pause(group="crash") in yard.store.rules().pauses
+    assert Pause(group="crash") in yard.store.rules(NOW).pauses
     assert yard.told().state is GroupState.ENDING
     yard.now += timedelta(seconds=600)
     yard.look(crash=busy)
     assert yard.sizes() == {"c7i.large-on-demand": (0, 0)}
     yard.look()
-    assert yard.store.rules().pauses == frozenset()
+    assert yard.store.rules(NOW).pauses == frozenset()
     assert "crash" not in [one.name for one in yard.fleet.groups([])]
     assert yard.sizes() == {"c7i.large-on-demand": (0, 0)}, "the autoscaler may still know a machine of it"
     yard.now += timedelta(hours=1)

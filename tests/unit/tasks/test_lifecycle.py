@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -584,3 +585,45 @@ def test_nothing_is_given_back_to_a_task_that_has_ended_or_was_not_charged() -> 
         after = step(record, Forgive(1), later(5))
         assert (after.record, after.events) == (record, ())
     assert step(charged, Forgive(2), NOW).record == charged
+
+
+def test_a_task_costs_what_its_attempts_have_cost_at_the_price_with_which_each_began() -> None:
+    record = step(queued(), replace(dispatch(), usd_per_hour=3.6), NOW).record
+    assert (record.task.attempts[-1].usd_per_hour, record.task.cost_usd, record.cost_month) == (3.6, None, None)
+    assert record.task.cost_at(later(100)) == pytest.approx(0.1), "what goes on counts up to now"
+    assert record.task.cost_at(later(-5)) == 0.0, "a clock that was set back gives nothing back"
+    record = step(record, Lost(1, LOST), later(100)).record
+    assert record.task.cost_usd == pytest.approx(0.1)
+    assert (record.cost, record.cost_month) == (100_000, "2026-03")
+    record = step(record, replace(dispatch(), usd_per_hour=7.2), later(200)).record
+    assert record.task.cost_usd == pytest.approx(0.1)
+    assert record.cost_month == "2026-03"
+    assert record.task.cost_at(later(250)) == pytest.approx(0.2)
+    ended_at = later(31 * 86400)
+    record = step(record, Cancel(), later(300)).record
+    cancelled = Outcome(status=Status.CANCELLED, stored=False)
+    record = step(record, End(2, cancelled), ended_at).record
+    assert record.task.cost_usd == pytest.approx(0.1 + (31 * 86400 - 200) * 0.002)
+    assert record.cost_month == "2026-04"
+    assert record.task.cost_at(later(10**9)) == record.task.cost_usd
+
+
+def test_attempts_that_are_not_kept_any_more_have_cost_something_all_the_same() -> None:
+    record = queued()
+    for _ in range(KEPT_ATTEMPTS + 5):
+        record = step(record, replace(dispatch(), usd_per_hour=3600.0), NOW).record
+        preempted = reason(ReasonCode.PREEMPTED)
+        record = step(record, Lost(record.attempt, preempted), later(1)).record
+    assert len(record.task.attempts) == KEPT_ATTEMPTS
+    assert record.task.cost_usd == KEPT_ATTEMPTS + 5
+
+
+def test_without_a_price_nothing_is_said_of_the_cost_and_a_later_price_counts_from_then() -> None:
+    record = step(queued(), dispatch(), NOW).record
+    assert record.task.cost_at(later(100)) is None
+    record = step(record, Lost(1, LOST), later(100)).record
+    assert (record.task.cost_usd, record.cost) == (None, None)
+    record = step(record, replace(dispatch(), usd_per_hour=3.6), later(100)).record
+    record = step(record, Lost(2, LOST), later(110)).record
+    assert record.task.cost_usd == pytest.approx(0.01)
+    assert ended(succeeded()).task.cost_usd is None
