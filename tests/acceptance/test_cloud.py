@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.head import mark_of
 from tests.cloud.faults import Fault
 from tests.running_cluster import ROOT, Cluster, running_cluster
-from tests.running_server import until
+from tests.running_server import SIMYARD, until
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1200)]
 
@@ -31,6 +32,7 @@ def test_a_group_follows_its_tasks_from_none_and_back(tmp_path: Path) -> None:
         until(lambda: cluster.machines("local") == [], 180, what="the end of the idle machines")
         made_by_command(cluster, case)
         preempted(cluster, case)
+        own_hardware(cluster, case, tmp_path / "environments")
         head_killed(cluster, case)
         priced(cluster, case)
 
@@ -136,6 +138,32 @@ def priced(cluster: Cluster, case: Path) -> None:
     until(lambda: "are spent this month" in late.explain().summary, 30, what="its reason")
     late.cancel()
     admin("quota", "remove", "--user", "root")
+
+
+def own_hardware(cluster: Cluster, case: Path, environments: Path) -> None:
+    """Let a machine of one's own join: it is a group beside those that the cloud starts, and nobody ends it."""
+    cloud, client = cluster.cloud, cluster.client
+    [head] = cluster.machines("head")
+    told = cloud.run(head.id, SIMYARD, "admin", "join-token", "create", "--json").stdout
+    (cloud.desk.home / "token").write_text(json.loads(told)["token"])
+    name = cloud.run("desk", "hostname").stdout.strip()
+    mark = mark_of((head.home / ".local/share/simyard/server/id").read_text().strip(), name)
+    kept = cloud.desk.home / ".local/share/simyard/joined" / mark
+    kept.mkdir(parents=True)
+    (kept / "environments").symlink_to(environments)
+    join = f"{SIMYARD} join http://{head.address}:8470 --cpus=1 --memory=1GiB --token-file=token"
+    refused = cloud.run("desk", "bash", "-c", f"{join} --group=local", check=False)
+    assert (refused.returncode, "--group" in refused.stderr) == (2, True), refused.stderr
+    started = cloud.run("desk", "bash", "-c", f"nohup {join} --group=own >join.log 2>&1 & echo $!")
+    log = cloud.desk.home / "join.log"
+    until(lambda: "own" in {one.name for one in client.groups.list()}, 120, what="that the machine joins")
+    task = client.run("swmm", case, parameters={"input_file": "model.inp"}, group="own")
+    assert task.wait(timeout=300).value == "succeeded", json.dumps(task.explain().model_dump(mode="json"))
+    assert task.info.attempts[-1].machine == name
+    [own] = [one for one in client.groups.list() if one.name == "own"]
+    assert [machine.name for machine in own.machines] == [name]
+    cloud.run("desk", "kill", "-INT", started.stdout.strip())
+    until(lambda: "its owner's alone again" in log.read_text(), 90, what="that it has left")
 
 
 def preempted(cluster: Cluster, case: Path) -> None:

@@ -13,7 +13,6 @@ from simulators import catalogue
 from simulators.runtimes.environment import prepare_environment
 from tests.cloud.cloud import running_cloud
 from tests.leftovers import left_of_cloud
-from tests.running_cluster import ROOT, running_cluster
 from tests.running_server import SIMYARD, RunningServer, until
 from tests.services.second_machine import machines_of
 
@@ -74,40 +73,3 @@ def test_another_host_joins_over_the_network_runs_tasks_with_its_own_credentials
         finally:
             server.stop()
     assert left_of_cloud(place) == []
-
-
-@pytest.mark.cloud
-@pytest.mark.timeout(900)
-def test_own_hardware_is_a_group_beside_those_that_the_cloud_starts(tmp_path: Path) -> None:
-    with running_cluster(tmp_path, limit=1) as cluster:
-        cloud = cluster.cloud
-        [head] = cluster.machines("head")
-        told = cloud.run(head.id, SIMYARD, "admin", "join-token", "create", "--json").stdout
-        (cloud.desk.home / "token").write_text(json.loads(told)["token"])
-        name = cloud.run("desk", "hostname").stdout.strip()
-        mark = mark_of((head.home / ".local/share/simyard/server/id").read_text().strip(), name)
-        kept = cloud.desk.home / ".local/share/simyard/joined" / mark
-        kept.mkdir(parents=True)
-        (kept / "environments").symlink_to(tmp_path / "environments")
-        join = f"{SIMYARD} join http://{head.address}:8470 --cpus=1 --memory=1GiB --token-file=token"
-        refused = cloud.run("desk", "bash", "-c", f"{join} --group=local", check=False)
-        assert (refused.returncode, "--group" in refused.stderr) == (2, True), refused.stderr
-        started = cloud.run("desk", "bash", "-c", f"nohup {join} --group=bench >join.log 2>&1 & echo $!")
-        log = cloud.desk.home / "join.log"
-        groups = cluster.client.groups
-        until(lambda: {"bench", "local"} <= {one.name for one in groups.list()}, 120, what="that the machine joins")
-        case = ROOT / "simulators" / "swmm" / "example"
-        own, others = (
-            cluster.client.run("swmm", case, parameters={"input_file": "model.inp"}, group=group)
-            for group in ("bench", "local")
-        )
-        for task in (own, others):
-            assert task.wait(timeout=300).value == "succeeded", json.dumps(task.explain().model_dump(mode="json"))
-        assert own.info.attempts[-1].machine == name
-        assert others.info.attempts[-1].machine.startswith("ip-")
-        assert others.info.attempts[-1].machine != name
-        until(lambda: cluster.machines("local") == [], 180, what="the end of the idle machine")
-        bench = next(one for one in groups.list() if one.name == "bench")
-        assert [machine.name for machine in bench.machines] == [name], "nobody ends what the cloud has not started"
-        cloud.run("desk", "kill", "-INT", started.stdout.strip())
-        until(lambda: "its owner's alone again" in log.read_text(), 90, what="that it has left")
