@@ -43,10 +43,14 @@ NO_PRICES = Prices()
 
 
 def share_of(need: Resources, machine: Host | Room) -> float:
-    """Return the part of a machine that a task takes: of its cores, memory or GPUs, whichever is the largest part."""
+    """Return the part of a machine that a task takes: of its cores, memory or GPUs, whichever is largest; or all."""
+    if need.whole_machine:
+        return 1.0
     pairs = ((need.cpus, machine.cpus), (need.memory, machine.memory), (need.gpus, machine.gpus))
     return min(1.0, max(wanted / has if has > 0 else 0.0 for wanted, has in pairs))
 
 
 def _holds(machine: Room, need: Resources) -> bool:
+    if need.whole_machine:
+        return True
     return need.cpus <= machine.cpus + 1e-6 and need.memory <= machine.memory and need.gpus <= machine.gpus

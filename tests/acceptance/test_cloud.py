@@ -116,6 +116,13 @@ def priced(cluster: Cluster, case: Path) -> None:
     row = [*first.split(",")[:10], cluster.cloud.region, "0.72", "", "a test", "2026-11-01"]
     types = head.home / ".local" / "share" / "simyard" / "machine-types.csv"
     types.write_text(f"{heads}\n{','.join(row)}\n")
+
+    def has_price() -> bool:
+        one = client.run("swmm", case, commands=[["true"]], name="looks for a price")
+        one.wait(timeout=300)
+        return one.info.attempts[0].usd_per_hour is not None
+
+    until(has_price, 300, what="the dispatcher's look at the prices")
     task = client.run("swmm", case, commands=[["sleep", "600"]], name="priced", project="costly")
     until(lambda: task.refresh().status.value == "running", 300, what="its start")
     # One of two cores.

@@ -33,6 +33,7 @@ PRICES = Prices(
         (Resources(cpus=0.1, memory=GIB, gpus=2), 1.0),
         (Resources(cpus=4, memory=16 * GIB, gpus=2), 1.0),
         (Resources(cpus=5, memory=GIB), 1.0),
+        (Resources(whole_machine=True), 1.0),
     ],
 )
 def test_a_task_takes_the_largest_of_its_parts_of_a_machine(need: Resources, share: float) -> None:
@@ -52,6 +53,7 @@ def test_the_estimate_is_the_dearest_machine_of_the_group_that_can_hold_it() -> 
     assert PRICES.estimate("cloud", Resources(cpus=4, memory=GIB)) == pytest.approx(0.2)
     assert PRICES.estimate("cloud", Resources(cpus=4, memory=GIB, gpus=1)) == pytest.approx(0.1)
     assert PRICES.estimate("cloud", Resources(cpus=64, memory=GIB)) == 0.0, "it starts on none of them"
+    assert PRICES.estimate("cloud", Resources(whole_machine=True)) == 0.4
 
 
 def node_type(group: str, machine_type: str, **config: Any) -> dict[str, Any]:
