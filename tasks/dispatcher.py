@@ -46,6 +46,7 @@ TURN_SECONDS = 1.0
 """The longest pause between two turns, so that a lost wake-up costs no more than this."""
 _SWEEP_EVERY = 3600.0
 _FLEET_EVERY = 2.0
+_ONLY_TERM = 1
 _UPLOADS_KEPT = timedelta(days=7)
 
 
@@ -151,15 +152,16 @@ class DispatcherActor:
         return self._take(task, attempt, (Report(news),))
 
     def _run(self) -> None:
-        recovered = False
+        recovered: int | None = None
         while True:
             try:
                 asked_at = time.monotonic()
-                leads = self._leads()
-                if leads and not recovered:
+                term = self._term()
+                # Also where another one led only while this one stood still.
+                if term not in {None, recovered}:
                     self._desk.recover()
-                recovered = leads
-                if leads:
+                recovered = term
+                if term is not None:
                     self._led_at = asked_at
                     self._turn()
                 self._turned_at = time.monotonic()
@@ -169,10 +171,10 @@ class DispatcherActor:
             self._news.wait(TURN_SECONDS)
             self._news.clear()
 
-    def _leads(self) -> bool:
-        """Say whether this dispatcher may act; a store that only one server can use needs no leader."""
+    def _term(self) -> int | None:
+        """Return the term in which this dispatcher may act, or None; a store for one server alone has a single term."""
         store = self._store
-        return not isinstance(store, Contested) or store.lead(server_name(), self._lease_seconds)
+        return store.lead(server_name(), self._lease_seconds) if isinstance(store, Contested) else _ONLY_TERM
 
     def _may_end(self) -> bool:
         """Say, in whatever thread, whether this dispatcher led a moment ago and no other one can have taken over."""

@@ -330,13 +330,14 @@ class Store(Protocol):
 class Contested(Protocol):
     """A store that servers on several machines share, so that one dispatcher of all must lead."""
 
-    def lead(self, server: str, seconds: float) -> bool:
-        """Take the lead for so many seconds or go on with it, and say whether this server leads now.
+    def lead(self, server: str, seconds: float) -> int | None:
+        """Take the lead for so many seconds or go on with it, and return its term; None where another server leads.
 
         It is free when it was never taken, when its time has run out, or when the same server held it, whose
-        dispatcher has died; `server` must be unique. Once this has said True, `apply` raises Deposed for what a
-        dispatcher decides (Dispatch, Lost, Undelivered, Wait) as soon as another one has taken over, and until this
-        says True again. What attempts and users send goes in as ever: the attempt's number guards it.
+        dispatcher has died; `server` must be unique. A term is never 0, and another one than before says that somebody
+        else may have led meanwhile. Once this has given a term, `apply` raises Deposed for what a dispatcher decides
+        (Dispatch, Lost, Undelivered, Wait) as soon as another one has taken over, and until this gives a term again.
+        What attempts and users send goes in as ever: the attempt's number guards it.
         """
         ...
 

@@ -485,13 +485,14 @@ class PostgresStore(SqlStore):
         if not self._database.write(work):
             raise NotFound(f"There is no key {key!r}.")
 
-    def lead(self, server: str, seconds: float) -> bool:
+    def lead(self, server: str, seconds: float) -> int | None:
         """See Contested."""
         values = {"holder": server, "seconds": seconds, "epoch": self._epoch or 0}
         row = self._database.write(lambda connection: self._run(connection, "lead", values).fetchone())
-        if row is not None:
-            self._epoch = int(row[0])
-        return row is not None
+        if row is None:
+            return None
+        self._epoch = int(row[0])
+        return self._epoch
 
     def close(self) -> None:
         """See Store."""

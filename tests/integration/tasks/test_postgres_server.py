@@ -517,6 +517,15 @@ def test_the_dispatcher_that_follows_a_dead_one_on_the_same_server_leads_at_once
         assert again.apply(task, Progress(1, Status.RUNNING), NOW).attempt == 1, "reports go in by their number"
 
 
+def test_who_leads_again_after_another_one_does_so_in_another_term(store: PostgresStore, url: str) -> None:
+    with closing(PostgresStore(url)) as other:
+        term = store.lead("one", LONG)
+        assert term is not None
+        assert store.lead("one", 0.0) == term, "it goes on"
+        assert other.lead("two", 0.0)
+        assert store.lead("one", LONG) not in {None, term}
+
+
 def test_a_store_that_never_led_may_write(store: PostgresStore, url: str) -> None:
     with closing(PostgresStore(url)) as other:
         assert other.lead("two", LONG)
@@ -529,7 +538,7 @@ def test_of_many_that_want_the_lead_one_gets_it(url: str) -> None:
     def ask(i: int) -> bool:
         with closing(PostgresStore(url)) as store:
             start.wait(LONG)
-            return store.lead(f"server-{i}", LONG)
+            return store.lead(f"server-{i}", LONG) is not None
 
     with ThreadPoolExecutor(6) as threads:
         assert sum(threads.map(ask, range(6))) == 1
