@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from simulators.outcome import Outcome
 from simulators.reports import GATHER
-from simulators.work import Fact, Report, Stall
+from simulators.work import Fact, News, Report, Stall
 from simyard.errors import Unavailable
 from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
@@ -25,6 +25,7 @@ from tests.simulation.promises import Promises
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
+    from tests.simulation.checkpointing import Checkpointing
     from tests.simulation.process import Process
 
 LEASE = 30.0
@@ -130,6 +131,7 @@ class Actor:
 
     __slots__ = (
         "alive",
+        "cluster",
         "declared_dead",
         "frozen_until",
         "is_given",
@@ -142,8 +144,9 @@ class Actor:
         "watchers",
     )
 
-    def __init__(self, name: str, kind: Kind, machine: SimMachine) -> None:
+    def __init__(self, name: str, kind: Kind, machine: SimMachine, cluster: str) -> None:
         self.name = name
+        self.cluster = cluster
         self.kind = kind
         self.machine = machine
         self.alive = True
@@ -166,8 +169,9 @@ class Actor:
 class Cluster:
     """All machines and actors, and what happens to them."""
 
-    def __init__(self, world: World, faults: Faults, promises: Promises) -> None:
+    def __init__(self, world: World, faults: Faults, promises: Promises, name: str = "sim") -> None:
         self.world = world
+        self.name = name
         self.faults = faults
         self.promises = promises
         self.machines: dict[str, SimMachine] = {}
@@ -178,9 +182,12 @@ class Cluster:
         """The outcome of each attempt whose outputs are stored, and at which step they were."""
         self.storage_down_until = 0.0
         self.prices = NO_PRICES
+        self.away_until = 0.0
+        """Its server is gone until then; its dispatcher does not start before."""
         self.process: Process | None = None
         self.executions = 0
         self._number = 0
+        self.checkpoints: Checkpointing | None = None
 
     # Machines.
 
@@ -213,7 +220,7 @@ class Cluster:
         self.world.after(noticed, self._unlist, machine)
         self._number += 1
         # Ray gives a machine a new id when it starts anew; its name stays.
-        host = replace(machine.host, id=f"{machine.host.name}-{self._number}")
+        host = replace(machine.host, id=f"{machine.host.name}-{self._number}", is_leaving=False)
         self.world.after(back, self.add_machine, host, machine.boxes)
 
     def _unlist(self, machine: SimMachine) -> None:
@@ -254,15 +261,15 @@ class Cluster:
         """Start an actor; it is up when the machine has room for it."""
         world = self.world
         self._number += 1
-        name = f"sim-{self._number}"
+        name = f"{self.name}-{self._number}"
         machine = self.machines.get(host)
         world.note("start", name, "on", host, kind.simulator, kind.resources.cpus)
         if machine is None:
-            actor = Actor(name, kind, SimMachine(Host(id=host, group="", cpus=0, memory=0, gpus=0)))
+            actor = Actor(name, kind, SimMachine(Host(id=host, group="", cpus=0, memory=0, gpus=0)), self.name)
             actor.alive, actor.declared_dead = False, True
             self.actors[name] = actor
             return actor
-        actor = Actor(name, kind, machine)
+        actor = Actor(name, kind, machine, self.name)
         self.actors[name] = actor
         machine.actors[name] = actor
         if machine.alive:
@@ -386,9 +393,9 @@ class Cluster:
         self.world.note("actor", actor.name, "stops", task, attempt, "while", run.stage)
         if run.stage == "running":
             run.outcome = CANCELLED
-            self._later(self.world.between(0.05, 3.0), run, self._ran)
+            self.later(self.world.between(0.05, 3.0), run, self._ran)
         elif run.stage != "reporting":
-            self._later(self.world.between(0.05, 1.0), run, self._gives_up)
+            self.later(self.world.between(0.05, 1.0), run, self._gives_up)
 
     # An attempt.
 
@@ -403,7 +410,7 @@ class Cluster:
         self.executions += 1
         world.note("actor", actor.name, "begins", run.task, run.attempt)
         self.promises.begun(run)
-        self._later(_EVERY, run, self._renew)
+        self.later(_EVERY, run, self._renew)
         if handed.adopting:
             self._adopts(run, world.at + _PATIENCE_FOR_LOCK)
             return
@@ -411,14 +418,14 @@ class Cluster:
         for key in [key for key, box in boxes.items() if key[0] == run.task and box.carrier is None]:
             # An earlier attempt at the task that still runs here has lost its place.
             del boxes[key]
-        self._later(world.around(0.3), run, self._staged)
+        self.later(world.around(0.3), run, self._staged)
 
     def _adopts(self, run: Run, deadline: float) -> None:
         """Take a run over, once whoever had it has died."""
         world = self.world
         box = run.actor.machine.boxes.get((run.task, run.attempt))
         if box is not None and box.carrier is not None and world.at < deadline:
-            self._later(0.5, run, lambda run: self._adopts(run, deadline))
+            self.later(0.5, run, lambda run: self._adopts(run, deadline))
         elif box is None or box.carrier is not None or box.outcome is None:
             if box is not None and box.carrier is None:
                 del run.actor.machine.boxes[run.task, run.attempt]
@@ -428,9 +435,12 @@ class Cluster:
             box.carrier, run.box, run.outcome, run.stage = run, box, box.outcome, "running"
             if box.ends_at > world.at:
                 self._report(run, Status.RUNNING)
+                if self.checkpoints is not None:
+                    self.checkpoints.goes_on(run)
             self._goes_on(run, max(0.0, box.ends_at - world.at))
 
-    def _later(self, seconds: float, run: Run, act: Callable[[Run], None]) -> None:
+    def later(self, seconds: float, run: Run, act: Callable[[Run], None]) -> None:
+        """Let an attempt do something later, as long as its actor carries it."""
         self.world.after(seconds, self._if_carried, run, act)
 
     def _if_carried(self, run: Run, act: Callable[[Run], None]) -> None:
@@ -439,7 +449,7 @@ class Cluster:
         if actor.run is not run or run.over:
             return
         if actor.frozen_until > self.world.at:
-            self._later(actor.frozen_until - self.world.at + self.world.between(0.0, 0.2), run, act)
+            self.later(actor.frozen_until - self.world.at + self.world.between(0.0, 0.2), run, act)
             return
         act(run)
 
@@ -452,6 +462,8 @@ class Cluster:
             self._ends(run, IMAGE_ERROR)
             return
         run.stage = "running"
+        if self.checkpoints is not None:
+            self.checkpoints.begins(run)
         self._report(run, Status.RUNNING)
         seconds = world.between(20.0, 150.0) if world.chance() < 0.03 else world.around(2.5)
         if fate < 0.03:
@@ -465,7 +477,7 @@ class Cluster:
         run.box = Box(run, world.at + seconds, run.outcome)
         run.actor.machine.boxes[run.task, run.attempt] = run.box
         if fate > 0.87 and seconds > 2.0:
-            self._later(seconds / 2, run, self._stalls)
+            self.later(seconds / 2, run, self._stalls)
         self._goes_on(run, seconds)
 
     def _stalls(self, run: Run) -> None:
@@ -477,11 +489,11 @@ class Cluster:
         if self.promises.is_poison(run.task):
             self.world.after(seconds, self._poisoned, run)
         elif run.outcome is None:
-            self._later(seconds, run, self._breaks)
+            self.later(seconds, run, self._breaks)
         elif run.outcome is PREEMPTED:
-            self._later(seconds, run, lambda run: self._ends(run, PREEMPTED))
+            self.later(seconds, run, lambda run: self._ends(run, PREEMPTED))
         else:
-            self._later(seconds, run, self._ran)
+            self.later(seconds, run, self._ran)
 
     def _poisoned(self, run: Run) -> None:
         if run.actor.run is run:
@@ -497,7 +509,7 @@ class Cluster:
             return
         run.stage = "finalizing"
         self._report(run, Status.FINALIZING)
-        self._later(self.world.around(0.3), run, self._stores)
+        self.later(self.world.around(0.3), run, self._stores)
 
     def _stores(self, run: Run) -> None:
         """Store the outputs, and last the manifest, which can be created only once."""
@@ -505,7 +517,7 @@ class Cluster:
             return
         world = self.world
         if self.storage_down_until > world.at:
-            self._later(world.between(1.0, 20.0), run, self._stores)
+            self.later(world.between(1.0, 20.0), run, self._stores)
             return
         assert run.outcome is not None
         stored = _CANCELLED_STORED if run.outcome is CANCELLED else _STORED[id(run.outcome)]
@@ -542,6 +554,10 @@ class Cluster:
 
     # Its reports.
 
+    def tells(self, run: Run, news: News) -> None:
+        """Report something that moves nothing."""
+        self._report(run, news)
+
     def _report(self, run: Run, fact: Fact) -> None:
         run.unsent.append((fact, self.world.at))
         if run.sending:
@@ -549,14 +565,14 @@ class Cluster:
         if isinstance(fact, Outcome):
             self._send(run)
         else:
-            self._later(GATHER, run, self._gathered)
+            self.later(GATHER, run, self._gathered)
 
     def _gathered(self, run: Run) -> None:
         if run.unsent and not run.sending:
             self._send(run)
 
     def _renew(self, run: Run) -> None:
-        self._later(_EVERY, run, self._renew)
+        self.later(_EVERY, run, self._renew)
         if not run.sending:
             self._send(run)
 
@@ -568,32 +584,32 @@ class Cluster:
         chance = world.chance()
         if run.actor.machine.cut_until > world.at or chance < faults.report_lost:
             world.note("report lost", run.task, run.attempt, word(reports))
-            self._later(_PATIENCE, run, self._again)
+            self.later(_PATIENCE, run, self._again)
             return
         chance -= faults.report_lost
         if chance < faults.answer_lost:
             world.note("answer lost", run.task, run.attempt, word(reports))
-            self._deliver(run, reports)
-            self._later(_PATIENCE, run, self._again)
+            self.deliver(run, reports)
+            self.later(_PATIENCE, run, self._again)
             return
         chance -= faults.answer_lost
         if chance < faults.report_late:
-            world.after(world.between(0.5, 90.0), self._deliver, run, reports)
-            self._later(_PATIENCE, run, self._again)
+            world.after(world.between(0.5, 90.0), self.deliver, run, reports)
+            self.later(_PATIENCE, run, self._again)
             return
         chance -= faults.report_late
         if chance < faults.report_doubled:
-            world.after(world.between(0.0, 60.0), self._deliver, run, reports)
-        verdict = self._deliver(run, reports)
+            world.after(world.between(0.0, 60.0), self.deliver, run, reports)
+        verdict = self.deliver(run, reports)
         if verdict is None:
-            self._later(world.between(0.2, 5.0), run, self._again)
+            self.later(world.between(0.2, 5.0), run, self._again)
         else:
             self._answered(run, reports, verdict)
 
     def _again(self, run: Run) -> None:
         self._send(run)
 
-    def _deliver(self, run: Run, reports: tuple[Report, ...]) -> Verdict | None:
+    def deliver(self, run: Run, reports: tuple[Report, ...]) -> Verdict | None:
         """Return what the dispatcher says to reports; None where it does not answer."""
         process = self.process
         if process is None or not process.alive:

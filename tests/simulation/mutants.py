@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from simyard.reason import ReasonCode
-from tasks import desk, graph, leases, lifecycle, memory, placement, prices, recovery, rooms, shares
+from simyard.status import Status
+from storage import snapshots
+from tasks import desk, graph, leases, lifecycle, memory, placement, prices, recovery, rooms, shares, spent
 from tasks.dependencies import Tie
 from tasks.lifecycle import Step
 from tasks.record import TaskRecord
+from tests.simulation import standby
 from tests.simulation.faults import CHANCES, SHORTEST, Faults
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -147,6 +150,97 @@ def a_whole_machine_is_shared(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "whole", lambda need, _: need)
 
 
+def a_deposed_dispatcher_decides(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(standby.Lead, "check", lambda _: None)
+
+
+def whoever_asks_leads(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(standby.Leadership, "is_free", lambda *_: True)
+
+
+def the_lead_has_no_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(standby.Leadership, "is_free", lambda self, server, _: self._holder in {None, server})
+
+
+def what_runs_at_the_other_server_is_lost_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(desk, "RETURN_SECONDS", 0.0)
+
+
+def who_leads_again_does_not_look_around(patch: pytest.MonkeyPatch) -> None:
+    """A dispatcher that stood still does not notice that another one has led meanwhile."""
+    real = standby.Lead.take
+
+    def always_the_same(self: Any, seconds: float) -> int | None:
+        return real(self, seconds) and 1
+
+    patch.setattr(standby.Lead, "take", always_the_same)
+
+
+def results_of_other_users_are_taken(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory.MemoryStore, "_asked", lambda self, task: ("", self._fingerprints[task]))
+
+
+def a_withdrawn_result_is_taken(patch: pytest.MonkeyPatch) -> None:
+    real = memory.MemoryStore.withdraw
+
+    def kept(self: Any, task: str) -> None:
+        fingerprint, asked = self._fingerprints.get(task), task in self._fingerprints and self._asked(task)
+        real(self, task)
+        if fingerprint is not None:
+            self._fingerprints[task] = fingerprint
+            if self._records[task].status is Status.SUCCEEDED and self._records[task].task.reused_from is None:
+                self._results[asked][task] = self._records[task].seq
+
+    patch.setattr(memory.MemoryStore, "withdraw", kept)
+
+
+def what_another_one_has_is_removed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory.MemoryStore, "withdraw", _withdrawn_at_once)
+
+
+def _withdrawn_at_once(self: Any, task: str) -> None:
+    if self.get(task).status.is_end and task in self._fingerprints:
+        self._results[self._asked(task)].pop(task, None)
+        del self._fingerprints[task]
+
+
+def what_has_a_result_is_computed_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(desk, "take_results", _take_and_forget)
+
+
+def _take_and_forget(store: Any, objects: Any, queue: Any, now: datetime) -> list[TaskRecord]:
+    store.earlier_results([record.id for record in queue if record.task.reuse])
+    return list(queue)
+
+
+def snapshots_go_with_each_change(patch: pytest.MonkeyPatch) -> None:
+    def see(self: Any, record: TaskRecord) -> None:
+        if any(attempt.snapshot is not None for attempt in record.task.attempts):
+            self._tasks.append(record.id)
+
+    patch.setattr(spent.SpentSnapshots, "see", see)
+
+
+def the_oldest_snapshot_counts_as_the_newest(patch: pytest.MonkeyPatch) -> None:
+    real = snapshots._complete
+    patch.setattr(snapshots, "_complete", lambda task, found: real(task, found)[::-1])
+
+
+def a_snapshot_counts_before_it_is_complete(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(snapshots, "_complete", lambda _, found: sorted(found, reverse=True))
+
+
+def news_that_come_late_count(patch: pytest.MonkeyPatch) -> None:
+    """What an attempt has told of a snapshot is told again, and goes back to it."""
+    real = lifecycle._tell
+
+    def lax(record: TaskRecord, stimulus: Any) -> Step:
+        attempts = lifecycle._with_last(record, snapshot=None) if stimulus.news.made else record.task.attempts
+        return real(replace(record, task=record.task.model_copy(update={"attempts": attempts})), stimulus)
+
+    patch.setattr(lifecycle, "_tell", lax)
+
+
 _room_of = placement._Room.of
 _FAULTS = Faults(**{name: most / 3 for name, most in CHANCES.items()}, **{name: 3 * s for name, s in SHORTEST.items()})
 MUTANTS: tuple[tuple[Mutant, Faults], ...] = (
@@ -173,3 +267,25 @@ SHARED_MUTANTS: tuple[Mutant, ...] = (
 """Those that show where users share the machines, without any fault."""
 PACKED_MUTANTS: tuple[Mutant, ...] = (a_disk_is_given_twice, a_whole_machine_is_shared)
 """Those that show where tasks ask for disk and for whole machines, without any fault."""
+REUSE_MUTANTS: tuple[tuple[Mutant, int, str], ...] = (
+    (results_of_other_users_are_taken, 6000, "and it is (ada|bob)'s"),
+    (a_withdrawn_result_is_taken, 6000, "it is not there any more|is computed, and"),
+    (what_another_one_has_is_removed, 6000, "is removed, and"),
+    (what_has_a_result_is_computed_again, 6000, "is computed, and"),
+)
+"""Those that show where tasks have the results of earlier ones, without any fault: from which world on, and how."""
+KEPT_MUTANTS: tuple[tuple[Mutant, int, str], ...] = (
+    (snapshots_go_with_each_change, 7000, "which has not ended, are removed"),
+    (the_oldest_snapshot_counts_as_the_newest, 7000, "goes back to"),
+    (a_snapshot_counts_before_it_is_complete, 7000, "which is not complete"),
+    (news_that_come_late_count, 7000, "and has attempt="),
+)
+"""Those that show where attempts keep snapshots, without any fault: from which world on, and how."""
+STANDBY_MUTANTS: tuple[tuple[Mutant, int, str], ...] = (
+    (a_deposed_dispatcher_decides, 8000, "and this is"),
+    (whoever_asks_leads, 8000, "was told that it does until"),
+    (the_lead_has_no_end, 8005, "these have not ended"),
+    (what_runs_at_the_other_server_is_lost_at_once, 8000, "goes on at the other server"),
+    (who_leads_again_does_not_look_around, 8014, "goes on at the other server"),
+)
+"""Those that show where two servers have one store, without any other fault: from which world on, and how."""

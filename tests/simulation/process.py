@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from tasks.record import TaskRecord
 from tasks.rules import Rules
 from tasks.stimulus import Stimulus
 from tests.simulation.actors import LEASE, WARM, Actor, Cluster, Handed, word
+from tests.simulation.standby import DECISIONS, Lead
 from tests.simulation.world import BEGIN, Crash, PromiseBroken, World
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 TURN_SECONDS = 1.0
 _ASK_SECONDS = 15.0
 _DEEPEST = 2
+_ONLY_TERM = 1
 MakeDesk = Callable[..., Desk]
 Earlier = Sequence[tuple[Stimulus, datetime]]
 
@@ -38,20 +40,34 @@ Earlier = Sequence[tuple[Stimulus, datetime]]
 class Process:
     """One life of the dispatcher's process, with what the shell around the core does."""
 
-    def __init__(self, world: World, cluster: Cluster, faults: Faults, store: SimStore, make_desk: MakeDesk) -> None:
+    def __init__(
+        self,
+        world: World,
+        cluster: Cluster,
+        faults: Faults,
+        store: SimStore,
+        make_desk: MakeDesk,
+        lead: Lead | None = None,
+    ) -> None:
         self.world = world
         self.faults = faults
         self.cluster = cluster
+        self.lead = lead
+        """None where the store has only this server."""
         self.alive = True
         self.frozen_until = 0.0
-        self.recovered = False
+        self.recovered: int | None = None
+        """The term for which it has found out what there is."""
+        self.rules = Rules()
+        """As it has last read them."""
         self.on_death: Callable[[], None] = lambda: None
         self._busy = self._again = False
         self._turn_due = 0.0
         self._mailbox: list[Callable[[], object]] = []
         self._danger = faults.crash + faults.aside
+        self._store = _Store(self, store)
         self.desk = make_desk(
-            _Store(self, store),
+            self._store,
             _Objects(self, cluster),
             _Holders(self, cluster),
             Clock(now=world.now, monotonic=world.monotonic),
@@ -61,6 +77,11 @@ class Process:
             prices=lambda: cluster.prices,
         )
         self._schedule(0.01)
+
+    @property
+    def is_leading(self) -> bool:
+        """Say whether it lives and may act."""
+        return self.alive and (self.lead is None or self.lead.is_mine)
 
     # Faults.
 
@@ -188,11 +209,13 @@ class Process:
         self._busy, self._again = True, False
         pause = TURN_SECONDS
         try:
-            if not self.recovered:
+            term = self._store.lead()
+            if term not in {None, self.recovered}:
                 world.note("recover")
                 self.desk.recover()
-                self.recovered = True
-            self.desk.turn()
+            self.recovered = term
+            if term is not None:
+                self.desk.turn()
             if self._again:
                 pause = 0.02
         except Crash:
@@ -256,6 +279,11 @@ class WatchedStore(MemoryStore):
         super().__init__()
         self.made: list[tuple[Stimulus, TaskRecord, TaskRecord]] = []
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Say whether somebody is still to be told of an end."""
+        return self._graph.unsettled() is not None
+
     def _step(self, record: TaskRecord, stimulus: Stimulus, now: Any) -> TaskRecord:
         after = super()._step(record, stimulus, now)
         self.made.append((stimulus, record, after))
@@ -269,6 +297,15 @@ class _Store:
         self._process = process
         self._store = store
 
+    def lead(self) -> int | None:
+        """Take the lead or go on with it, and return the term in which this process may act; None for none."""
+        process = self._process
+        if process.lead is None:
+            return _ONLY_TERM
+        process.step()
+        self._store.check(process.faults)
+        return process.lead.take(LEASE)
+
     def get(self, task: str) -> TaskRecord:
         self._process.step()
         self._store.check(self._process.faults)
@@ -277,14 +314,16 @@ class _Store:
     def rules(self, now: Any) -> Rules:
         self._process.step()
         self._store.check(self._process.faults)
-        rules: Rules = self._store.inner.rules(now)
-        self._store.promises.rules = rules
-        return rules
+        self._process.rules = self._store.inner.rules(now)
+        return self._process.rules
 
     def settle(self, now: Any, limit: int) -> int:
         self._process.step()
         self._store.check(self._process.faults)
-        return self._store.settle(now, limit, self._process.faults)
+        if self._process.lead is not None and self._store.inner.is_unsettled:
+            self._process.lead.check()
+        with self._store.promises.said_by(self._process):
+            return self._store.settle(now, limit, self._process.faults)
 
     def overdue(self, now: Any, limit: int) -> list[TaskRecord]:
         self._process.step()
@@ -301,6 +340,13 @@ class _Store:
         self._store.check(self._process.faults)
         return self._store.inner.queue(now, limit)  # type: ignore[no-any-return]
 
+    def earlier_results(self, tasks: Sequence[str]) -> dict[str, TaskRecord]:
+        self._process.step()
+        self._store.check(self._process.faults)
+        if self._store.promises.results is not None:
+            self._store.promises.results.looks(tasks)
+        return self._store.inner.earlier_results(tasks)  # type: ignore[no-any-return]
+
     def inputs(self, task: str) -> tuple[InputFile, ...]:
         self._process.step()
         self._store.check(self._process.faults)
@@ -310,8 +356,11 @@ class _Store:
         process = self._process
         process.step()
         self._store.check(process.faults)
+        if process.lead is not None and isinstance(stimulus, DECISIONS):
+            process.lead.check()
         try:
-            after = self._store.apply(task, stimulus, process.faults, earlier)
+            with self._store.promises.said_by(process):
+                after = self._store.apply(task, stimulus, process.faults, earlier)
         except Refused as refused:
             process.world.note("refused", task, stimulus, refused)
             raise
@@ -335,6 +384,8 @@ class _Objects:
         if self._cluster.storage_down_until > process.world.at or (
             faults.storage_fails and process.world.chance() < faults.storage_fails
         ):
+            if (results := self._cluster.promises.results) is not None:
+                results.storage_fails()
             raise StorageUnavailable("It does not answer.")
 
     def _find(self, key: str) -> tuple[tuple[str, int], Outcome | None]:
@@ -358,6 +409,19 @@ class _Objects:
         if outcome is None:
             raise ObjectNotFound(key)
         return outcome.model_dump_json().encode()
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        self._check()
+        kept = self._cluster.promises.kept
+        assert kept is not None, "only what was kept is looked for"
+        return kept.shelf.list(prefix)  # type: ignore[no-any-return]
+
+    def delete(self, keys: Iterable[str]) -> None:
+        self._check()
+        kept, wanted = self._cluster.promises.kept, tuple(keys)
+        assert kept is not None, "only what was kept is removed"
+        kept.removes(wanted)
+        kept.shelf.delete(wanted)
 
 
 class _Holders:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from simulators.outcome import Outcome
@@ -19,9 +22,12 @@ from tasks.lifecycle import (
     Expire,
     Forgive,
     Lost,
+    OutputsRemoved,
     Release,
+    Reused,
     Settled,
     Stimulus,
+    Tell,
 )
 from tasks.memory import MemoryStore
 from tasks.record import Draft, Submission, TaskQuery, TaskRecord
@@ -30,6 +36,9 @@ from tests.simulation.world import PromiseBroken, World
 
 if TYPE_CHECKING:
     from tests.simulation.actors import Actor, Run
+    from tests.simulation.checkpointing import Kept
+    from tests.simulation.process import Process
+    from tests.simulation.reusing import Results
 
 LEASE = 30.0
 CANCEL_BOUND = 900.0
@@ -42,7 +51,19 @@ _PLACES = {status: frozenset({status}) | MOVES[status] for status in Status}
 class Life:
     """What the books say of one task."""
 
-    __slots__ = ("accepted", "draft", "handed", "newest", "parents", "poison", "record", "released", "run", "told")
+    __slots__ = (
+        "accepted",
+        "draft",
+        "handed",
+        "is_forgotten",
+        "newest",
+        "parents",
+        "poison",
+        "record",
+        "released",
+        "run",
+        "told",
+    )
 
     def __init__(self, draft: Draft, *, poison: bool) -> None:
         self.draft = draft
@@ -62,11 +83,17 @@ class Life:
         """The tasks that it waits for, and whether they must succeed."""
         self.released = False
         """A user lets it go on although one of them has failed."""
+        self.is_forgotten = False
 
     @property
     def is_open(self) -> bool:
         """Say whether it is there and has not ended."""
         return self.record is not None and not self.record.status.is_end
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether it was there and has ended."""
+        return self.record is not None and self.record.status.is_end
 
 
 class Promises:
@@ -84,13 +111,25 @@ class Promises:
         """How many tasks have not ended."""
         self.broken: str | None = None
         self.submitted = 0
-        self.rules = Rules()
-        """As the dispatcher has last read them."""
+        self._speaker: Process | None = None
+        self.kept: Kept | None = None
+        """The snapshots, where some are kept."""
+        self.results: Results | None = None
+        """What may be reused, where users do that."""
 
     def fail(self, promise: str) -> NoReturn:
         """Stop the world."""
         self.broken = self.broken or promise
         raise PromiseBroken(promise)
+
+    @contextmanager
+    def said_by(self, process: Process) -> Iterator[None]:
+        """Know which dispatcher writes meanwhile."""
+        self._speaker = process
+        try:
+            yield
+        finally:
+            self._speaker = None
 
     # What users are told.
 
@@ -101,6 +140,8 @@ class Promises:
     def answered(self, draft: Draft, answer: Submission, *, arrives: bool) -> None:
         """Check the answer to a submission; `arrives` says that the user gets it."""
         record = answer.record
+        if record is None and self._lacks_parent(draft):
+            return
         if record is None:
             self.fail(f"a request that fits its key was refused: {answer.error}")
         life = self.lives.get(record.id)
@@ -124,6 +165,20 @@ class Promises:
             self.fail(f"task {record.id} is not what the last write had left")
         life.accepted = life.accepted or arrives
 
+    def _lacks_parent(self, draft: Draft) -> bool:
+        """Say whether a task that a draft waits for was forgotten."""
+        forgotten = [life.draft for life in self.lives.values() if life.is_forgotten]
+        gone = {one.id for one in forgotten} | {one.key for one in forgotten if one.user == draft.user}
+        return any(one.task in gone or (one.key is not None and one.key in gone) for one in draft.spec.after)
+
+    def forgot(self, life: Life) -> None:
+        """Take note that an ended task was forgotten with its key."""
+        life.is_forgotten = True
+        self.by_key.pop((life.draft.user, life.draft.key or ""), None)
+        for name, other in self.lives.items():
+            if other.is_open and life.draft.id in other.parents:
+                self.fail(f"{life.draft.id} was forgotten, and {name} waits for it")
+
     # What happens to tasks.
 
     def wrote(self, task: str, stimulus: Stimulus, before: TaskRecord, after: TaskRecord) -> None:
@@ -132,8 +187,14 @@ class Promises:
         if before is not life.record:
             self.fail(f"{task} changed without a write")
         life.record = after
+        lead = None if self._speaker is None else self._speaker.lead
+        if lead is not None:
+            lead.row.books.decided(stimulus, lead)
         was, is_ = before.status, after.status
         if was.is_end:
+            removed = before.task.outputs_removed_at or after.task.outputs_removed_at
+            if isinstance(stimulus, OutputsRemoved):
+                before = replace(before, task=before.task.model_copy(update={"outputs_removed_at": removed}))
             if after is not before and after != before:
                 self.fail(f"{task} had ended as {was} and was changed by {stimulus}")
             return
@@ -153,7 +214,15 @@ class Promises:
         if held is not None and after.lease_until is not None and after.lease_until < held:
             self.fail(f"the lease of {task} became shorter by {stimulus}")
         if isinstance(stimulus, Dispatch):
-            self._may_start(life, before, stimulus.usd_per_hour or 0.0)
+            self._may_start(life, before, after, stimulus.usd_per_hour or 0.0)
+            if self.results is not None:
+                self.results.starts(life)
+        elif isinstance(stimulus, Tell):
+            assert self.kept is not None
+            self.kept.told(stimulus, before, after)
+        elif isinstance(stimulus, Reused):
+            assert self.results is not None
+            self.results.took(life, stimulus, after)
         elif isinstance(stimulus, Settled):
             self._settled(life, stimulus)
         elif isinstance(stimulus, Release):
@@ -170,7 +239,7 @@ class Promises:
             self.open -= 1
             self._ended(life, after)
 
-    def _may_start(self, life: Life, before: TaskRecord, costs: float) -> None:
+    def _may_start(self, life: Life, before: TaskRecord, after: TaskRecord, costs: float) -> None:
         """Nobody starts before those that it waits for have ended as they must, or while something keeps it."""
         for parent in life.parents:
             if not self._is_met(life, parent) and not life.released:
@@ -178,14 +247,14 @@ class Promises:
         if before.task.held:
             self.fail(f"{before.id} is held and was started")
         # What users say while the dispatcher thinks counts for its next turn.
-        rules = self.rules
+        rules = Rules() if self._speaker is None else self._speaker.rules
         if (pause := rules.pause_of(lane_of(before))) is not None:
             self.fail(f"{before.id} was started in spite of {pause}")
         active = (record for record in self.store.active() if record.id != before.id)
         loads = loads_of(active, self.world.now())
         for quota in rules.quotas_of(before):
             load = loads.get(quota.account, Load())
-            if (reason := over(quota, load, before.task.resources, 0, 0.0, costs)) is not None:
+            if (reason := over(quota, load, after.task.resources, 0, 0.0, costs)) is not None:
                 self.fail(f"{before.id} was started in spite of a quota: {reason.message}")
 
     def _is_met(self, life: Life, parent: str) -> bool:
@@ -253,7 +322,10 @@ class Promises:
         if run is not None and run.attempt == stimulus.attempt and run.actor.run is run and not run.over:
             actor = run.actor
             well = actor.alive and not actor.declared_dead and actor.frozen_until <= at
-            if well and at - run.heard < LEASE - 1.0:
+            speaker = self._speaker
+            if speaker is not None and speaker.lead is not None and speaker.cluster.name != actor.cluster:
+                speaker.lead.row.books.lost(key)
+            elif well and at - run.heard < LEASE - 1.0:
                 self.fail(
                     f"attempt {key} was heard of {at - run.heard:.1f} s ago and goes on, and was taken as lost: "
                     f"{stimulus.reason.message}"
@@ -266,12 +338,12 @@ class Promises:
         task, status = record.id, record.status
         result = record.task.result
         if result is not None:
-            stored = self.manifests.get((task, result))
+            stored = self.manifests.get((record.outputs_of, result))
             if stored is None:
                 self.fail(f"{task} names attempt {result} as its result, whose outputs are not stored")
             if stored[0].status is not status:
                 self.fail(f"{task} is {status}, and its result says {stored[0].status}")
-            if result != record.attempt:
+            if result != record.attempt and record.task.reused_from is None:
                 self.fail(f"{task} names attempt {result} as its result, and its newest is {record.attempt}")
         elif status is Status.SUCCEEDED:
             self.fail(f"{task} succeeded without a result")
@@ -367,11 +439,12 @@ class Promises:
     def check_all(self) -> None:
         """Check the whole store against the books."""
         stored = self.store.list(TaskQuery(limit=10**9))
-        if len(stored) != self.submitted:
-            self.fail(f"{self.submitted} tasks were stored, and {len(stored)} are there")
+        there = sum(life.record is not None and not life.is_forgotten for life in self.lives.values())
+        if len(stored) != there:
+            self.fail(f"{there} tasks were stored, and {len(stored)} are there")
         for record in stored:
             life = self.lives.get(record.id)
-            if life is None or life.record is not record:
+            if life is None or life.record is not record or life.is_forgotten:
                 self.fail(f"task {record.id} is not what the last write had left")
         for task, life in self.lives.items():
             if life.accepted and life.record is None:

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from cluster.fleet import Room
-from simyard.errors import SimyardError, Unavailable
+from simyard.errors import NotFound, SimyardError, Unavailable
 from simyard.files import InputFile
 from simyard.resources import GIB, Limits, Resources
 from simyard.retry import Retry
@@ -21,11 +22,14 @@ from tasks.lifecycle import Cancel
 from tasks.placement import Host
 from tasks.prices import Prices, Sold
 from tasks.record import Draft
-from tests.simulation.actors import LEASE, WARM, Actor, Cluster
+from tests.simulation.actors import LEASE, WARM, Actor, Cluster, SimMachine
+from tests.simulation.checkpointing import Checkpointing
 from tests.simulation.faults import Faults, draw, none
 from tests.simulation.process import MakeDesk, Process, SimStore, WatchedStore
 from tests.simulation.promises import END_BOUND, Promises
+from tests.simulation.reusing import Reusing, one_after_the_other
 from tests.simulation.sharing import Sharing
+from tests.simulation.standby import Lead, Leadership, Standby, second
 from tests.simulation.world import PromiseBroken, World
 
 LIVES = 400
@@ -33,6 +37,12 @@ SHARED = 2000
 """From this seed on users also chain and hold tasks, pause and limit each other; before, worlds stay as they were."""
 PACKED = 4000
 """From this seed on machines have disks, and tasks ask for some of it or for a machine of their own."""
+REUSED = 6000
+"""From this seed on tasks may have the results of earlier ones, and users remove outputs and tasks."""
+KEPT = 7000
+"""From this seed on attempts keep snapshots for the next one, and machines are taken away with notice."""
+STANDBY = 8000
+"""From this seed on two servers have one store, and only one of their dispatchers leads."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _INPUTS = (InputFile(path="model.inp", sha256="a" * 64, size=12),)
 
@@ -80,15 +90,23 @@ class Simulation:
         self.inner = WatchedStore()
         self.promises = Promises(world, self.inner)
         self.store = SimStore(world, self.inner, self.promises)
-        self.cluster = Cluster(world, self.faults, self.promises)
+        self.clusters = [Cluster(world, self.faults, self.promises)]
         self.crashes = 0
         self._make_desk = make_desk
         self._sent = 0
         self._stopped = False
         hosts, self._specs = _shape(world) if seed < PACKED else _packed(world, *_shape(world))
         for host in hosts:
-            self.cluster.add_machine(host)
-        self.cluster.prices = _prices(hosts)
+            self.clusters[0].add_machine(host)
+        self._lead: Leadership | None = None
+        if seed // 1000 * 1000 == STANDBY:
+            self.clusters.append(Cluster(world, self.faults, self.promises, "second"))
+            for host in second(hosts):
+                self.clusters[1].add_machine(host)
+            self._lead = Leadership(world, self.promises)
+            self._standby = Standby(world, self.clusters, self._start_process)
+        for cluster in self.clusters:
+            cluster.prices = _prices(hosts)
         slots = sum(host.cpus for host in hosts)
         self._gap = 3.0 / max(slots, 1.0)
         self._crowd = world.random.choice([5, 20, 20, 60])
@@ -96,7 +114,15 @@ class Simulation:
         if seed >= SHARED:
             groups = sorted({host.group for host in hosts})
             self._sharing = Sharing(world, self.store, self.promises, groups, lambda: self.faults, self._wake)
-        self._start_process()
+        self._reusing: Reusing | None = None
+        if seed // 1000 * 1000 == REUSED:
+            self._reusing = Reusing(world, self.store, self.promises, lambda: self.faults)
+        self._checkpoints: Checkpointing | None = None
+        if seed // 1000 * 1000 == KEPT:
+            self._checkpoints = Checkpointing(world, self.clusters[0], self.promises)
+            self.clusters[0].checkpoints = self._checkpoints
+        for cluster in self.clusters:
+            self._start_process(cluster)
         self._plan_faults()
         world.after(0.0, self._arrive)
 
@@ -107,7 +133,7 @@ class Simulation:
             Broken: a promise was broken.
         """
         try:
-            with _listening(self.promises):
+            with _listening(self.promises), one_after_the_other():
                 self._run()
         except PromiseBroken as broken:
             raise Broken(self.world.seed, self.lives, str(broken), self.world.story()) from broken
@@ -117,7 +143,7 @@ class Simulation:
             steps=world.steps,
             seconds=world.at,
             crashes=self.crashes,
-            executions=self.cluster.executions,
+            executions=sum(cluster.executions for cluster in self.clusters),
         )
 
     def _run(self) -> None:
@@ -144,10 +170,9 @@ class Simulation:
                 promises.fail(f"the faults stopped {END_BOUND:.0f} s ago, and these have not ended: {names[:5]}")
         # Now everything that is warm grows cold, and every message that is late has come.
         world.run(world.at + 2 * (LEASE + 60.0) + WARM + 150.0)
-        process = self.cluster.process
-        assert process is not None
+        [process] = [process for process in self._processes() if process.is_leading]
         desk: Any = process.desk
-        alive = [a for a in self.cluster.actors.values() if a.alive]
+        alive = [a for a in process.cluster.actors.values() if a.alive]
         kept: dict[str, Any] = {
             "actors": list(desk._crew),
             "carriers": desk._crew._carriers,
@@ -155,22 +180,32 @@ class Simulation:
             "leases": desk._leases._heard,
             "takeovers": desk._silent,
         }
-        boxes = [box for machine in self.cluster.machines.values() for box in machine.boxes.values()]
+        machines = [machine for cluster in self.clusters for machine in cluster.machines.values()]
+        boxes = [box for machine in machines for box in machine.boxes.values()]
         kept["runs"] = [(box.task, box.attempt) for box in boxes if box.carrier is not None]
         promises.check_end(alive, kept)
 
-    # The dispatcher.
+    # The dispatcher, or both.
 
-    def _start_process(self) -> None:
-        self.world.note("the dispatcher starts")
+    def _start_process(self, cluster: Cluster) -> None:
+        if self._lead is not None and not self._standby.comes_back(cluster):
+            return
+        self.world.note("the dispatcher starts", *([cluster.name] if self._lead else []))
         faults = none() if self._stopped else self.faults
-        process = Process(self.world, self.cluster, faults, self.store, self._make_desk)
-        process.on_death = self._died
-        self.cluster.process = process
+        lead = Lead(self._lead, cluster.name) if self._lead is not None else None
+        process = Process(self.world, cluster, faults, self.store, self._make_desk, lead)
+        process.on_death = partial(self._died, cluster)
+        cluster.process = process
 
-    def _died(self) -> None:
+    def _died(self, cluster: Cluster) -> None:
         self.crashes += 1
-        self.world.after(self.world.between(0.5, 8.0), self._start_process)
+        self.world.after(self.world.between(0.5, 8.0), self._start_process, cluster)
+
+    def _processes(self) -> list[Process]:
+        return [cluster.process for cluster in self.clusters if cluster.process is not None]
+
+    def _some_cluster(self) -> Cluster:
+        return self.world.random.choice(self.clusters) if len(self.clusters) > 1 else self.clusters[0]
 
     # Faults that come by themselves.
 
@@ -203,20 +238,24 @@ class Simulation:
         self._stopped = True
         if self._sharing is not None:
             self._sharing.stop()
-        quiet = none()
-        self.cluster.faults = self.faults = quiet
-        process = self.cluster.process
-        if process is not None:
+        quiet = self.faults = none()
+        for cluster in self.clusters:
+            cluster.faults = quiet
+        for process in self._processes():
             process.faults = quiet
             process._danger = 0.0
+        if self._lead is not None:
+            self._standby.stop()
+        if self._checkpoints is not None:
+            self._checkpoints.stop()
 
     def _crash(self) -> None:
-        process = self.cluster.process
+        process = self._some_cluster().process
         if process is not None:
             process.die("from outside")
 
     def _freeze_dispatcher(self) -> None:
-        process = self.cluster.process
+        process = self._some_cluster().process
         if process is not None and process.alive:
             process.freeze(self.world.between(1.0, 90.0))
 
@@ -225,42 +264,49 @@ class Simulation:
         self.world.note("the store is down until", self.store.down_until)
 
     def _storage_down(self) -> None:
-        self.cluster.storage_down_until = self.world.at + self.world.between(1.0, 120.0)
-        self.world.note("the storage is down until", self.cluster.storage_down_until)
+        until = self.world.at + self.world.between(1.0, 120.0)
+        for cluster in self.clusters:
+            cluster.storage_down_until = until
+        self.world.note("the storage is down until", until)
 
-    def _some_actor(self) -> Actor | None:
-        alive = [actor for actor in self.cluster.actors.values() if actor.alive]
+    def _some_actor(self, cluster: Cluster) -> Actor | None:
+        alive = [actor for actor in cluster.actors.values() if actor.alive]
         return self.world.random.choice(alive) if alive else None
 
     def _kill_actor(self) -> None:
-        actor = self._some_actor()
+        cluster = self._some_cluster()
+        actor = self._some_actor(cluster)
         if actor is not None:
-            self.cluster.kill(actor, noticed=self.world.between(0.0, 2.0))
+            cluster.kill(actor, noticed=self.world.between(0.0, 2.0))
 
     def _freeze_actor(self) -> None:
-        actor = self._some_actor()
+        cluster = self._some_cluster()
+        actor = self._some_actor(cluster)
         if actor is not None and actor.frozen_until <= self.world.at:
-            self.cluster.freeze(actor)
+            cluster.freeze(actor)
 
     def _kill_head(self) -> None:
         self.world.note("the head dies")
-        self._crash()
-        for machine in list(self.cluster.machines.values()):
-            self.cluster.restart_ray(machine)
+        cluster = self._some_cluster()
+        if cluster.process is not None:
+            cluster.process.die("from outside")
+        for machine in list(cluster.machines.values()):
+            cluster.restart_ray(machine)
 
     def _kill_machine(self) -> None:
-        self._some_machine(lambda machine: self.cluster.kill_machine(machine, silent=False))
+        self._some_machine(lambda cluster, machine: cluster.kill_machine(machine, silent=False))
 
     def _kill_machine_silently(self) -> None:
-        self._some_machine(lambda machine: self.cluster.kill_machine(machine, silent=True))
+        self._some_machine(lambda cluster, machine: cluster.kill_machine(machine, silent=True))
 
     def _cut_off(self) -> None:
-        self._some_machine(self.cluster.cut_off)
+        self._some_machine(lambda cluster, machine: cluster.cut_off(machine))
 
-    def _some_machine(self, act: Callable[[Any], None]) -> None:
-        machines = [machine for machine in self.cluster.machines.values() if machine.alive]
+    def _some_machine(self, act: Callable[[Cluster, SimMachine], None]) -> None:
+        cluster = self._some_cluster()
+        machines = [machine for machine in cluster.machines.values() if machine.alive]
         if machines:
-            act(self.world.random.choice(machines))
+            act(cluster, self.world.random.choice(machines))
 
     def _jump(self) -> None:
         seconds = self.world.between(-300.0, 300.0)
@@ -289,14 +335,17 @@ class Simulation:
             )
             if self._sharing is not None:
                 draft = self._sharing.shared(draft)
+            if self._checkpoints is not None:
+                draft = self._checkpoints.shared(draft)
+            if self._reusing is not None:
+                draft = self._reusing.shared(draft)
             self.promises.drafted(draft, poison=chance > 0.995)
             self._submit(draft)
         self._wake()
         world.after(world.around(self._gap * 2.0), self._arrive)
 
     def _wake(self) -> None:
-        process = self.cluster.process
-        if process is not None:
+        for process in self._processes():
             process.wake()
 
     def _new_id(self) -> TaskId:
@@ -306,6 +355,8 @@ class Simulation:
     def _submit(self, draft: Draft, tries: int = 0) -> None:
         """Send a task until the answer has come; sometimes send it once more although it has."""
         world, faults = self.world, self.faults
+        if self.promises.lives[draft.id].is_forgotten:
+            return  # nobody sends an id of ours again but within one request
         try:
             self.store.check(faults)
         except Unavailable:
@@ -314,7 +365,8 @@ class Simulation:
         [answer] = self.inner.submit([draft], world.now())
         arrives = world.chance() >= faults.answer_to_user_lost
         self.promises.answered(draft, answer, arrives=arrives)
-        assert answer.record is not None
+        if answer.record is None:
+            return
         if answer.created:
             world.note("submitted", draft.id)
             if world.chance() < 0.06:
@@ -322,7 +374,7 @@ class Simulation:
         if not arrives or world.chance() < 0.01:
             if draft.key is not None:
                 # Whoever sends a request again draws a new id; the key says that it is the same.
-                again = Draft(id=self._new_id(), spec=draft.spec, user=draft.user, key=draft.key, digest=draft.digest)
+                again = replace(draft, id=self._new_id())
                 self.promises.drafted(again, poison=False)
             else:
                 again = draft
@@ -333,6 +385,8 @@ class Simulation:
         try:
             self.store.check(self.faults)
             self.store.apply(task, Cancel(), self.faults)
+        except NotFound:
+            return
         except SimyardError:
             world.after(1.0, self._cancel, task)
             return

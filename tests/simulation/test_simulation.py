@@ -8,18 +8,30 @@ import pytest
 
 from tests.simulation.faults import Faults, none
 from tests.simulation.many import play, seeds_for
-from tests.simulation.mutants import MUTANTS, PACKED_MUTANTS, SHARED_MUTANTS, Mutant
-from tests.simulation.simulate import PACKED, SHARED, Broken, simulate
+from tests.simulation.mutants import (
+    KEPT_MUTANTS,
+    MUTANTS,
+    PACKED_MUTANTS,
+    REUSE_MUTANTS,
+    SHARED_MUTANTS,
+    STANDBY_MUTANTS,
+    Mutant,
+)
+from tests.simulation.simulate import KEPT, PACKED, REUSED, SHARED, STANDBY, Broken, simulate
 
 LIVES = 14_000
 """`python -m tests.simulation --lives 1000000` plays as many worlds as one likes."""
+_FEW = 1600
+"""For each of what only some worlds have."""
 _KNOWN = [int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines()[1:]]
 
 
 @pytest.mark.timeout(1200)
 def test_all_promises_hold_in_worlds_of_faults() -> None:
     third = LIVES // 3
-    lives, broken = play([*_KNOWN, *seeds_for(third, 1000), *seeds_for(third, SHARED), *seeds_for(third, PACKED)])
+    seeds = [*seeds_for(third, 1000), *seeds_for(third, SHARED), *seeds_for(third, PACKED)]
+    few = [seed for first in (REUSED, KEPT, STANDBY) for seed in seeds_for(_FEW, first)]
+    lives, broken = play([*_KNOWN, *seeds, *few])
     assert not broken, broken[0]
     assert lives >= LIVES
 
@@ -63,4 +75,18 @@ def test_a_machine_that_is_given_twice_is_noticed(monkeypatch: pytest.MonkeyPatc
     mutant(monkeypatch)
     with pytest.raises(Broken):
         for seed in range(PACKED, PACKED + 30):
+            simulate(seed, 100, faults=none())
+
+
+_TELLING = REUSE_MUTANTS + KEPT_MUTANTS + STANDBY_MUTANTS
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("mutant", "first", "says"), _TELLING, ids=[mutant.__name__ for mutant, *_ in _TELLING])
+def test_what_is_broken_is_noticed_by_the_promise_that_it_breaks(
+    monkeypatch: pytest.MonkeyPatch, mutant: Mutant, first: int, says: str
+) -> None:
+    mutant(monkeypatch)
+    with pytest.raises(Broken, match=says):
+        for seed in range(first, first + 30):
             simulate(seed, 100, faults=none())
