@@ -32,10 +32,11 @@ def show_status(json_: Json = False) -> None:
     if json_:
         say_json(found)
         return
-    say_pairs([("server", f"{url}, Simyard {found.version}"), ("cloud", _cloud(found.cloud, found.max_machines))])
+    pairs = [("server", f"{url}, Simyard {found.version}"), ("cloud", _cloud(found.cloud, found.max_machines))]
     if found.max_machines is not None:
         there = sum(len(group.machines) for group in found.groups)
-        say_pairs([("machines", f"{there} of at most {found.max_machines}")])
+        pairs.append(("machines", f"{there} of at most {found.max_machines}"))
+    say_pairs(pairs)
     typer.echo()
     rows = [
         (
@@ -112,5 +113,5 @@ def _state(group: MachineGroup) -> str:
     if group.state == "ending":
         return "ending"
     if group.troubles:
-        return group.troubles[0].code
+        return "cannot start"
     return "starting" if group.wanted is not None and group.wanted > len(group.machines) else "ready"

@@ -9,13 +9,14 @@ import typer
 
 from simyard.cli import session
 from simyard.cli.failures import say
+from simyard.cli.free import free_of, say_machines
 from simyard.cli.options import Json
-from simyard.cli.show import confirm, say_json, say_pairs, say_table
-from simyard.cli.text import duration, moment, plain, size
+from simyard.cli.show import confirm, say_json, say_pairs
+from simyard.cli.text import count, duration, moment, plain, size
 from simyard.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from simyard.group import LaunchTrouble, Machine, MachineGroup
+    from simyard.group import LaunchTrouble, MachineGroup
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
 Count = Annotated[int | None, typer.Option(metavar="N", help="A fixed group: so many machines, always.")]
@@ -88,9 +89,8 @@ def info(name: Name, json_: Json = False) -> None:
         return
     say_pairs(_pairs(found))
     if found.machines:
-        rows = [_row(machine) for machine in found.machines]
         typer.echo()
-        say_table(("MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE"), rows, fixed=(1, 2, 3), right=(1, 2, 3))
+        say_machines(("MACHINE",), [(machine.name, *free_of(machine)) for machine in found.machines])
     for trouble in found.troubles:
         typer.echo()
         typer.echo(plain(trouble_text(trouble)))
@@ -124,16 +124,20 @@ def end(
     with session.connect() as client:
         found = client.groups.get(name)
         if now and not yes:
-            going = f"{found.running} tasks run and are cancelled; what they have written is kept."
-            confirm(f"{going} {found.queued} tasks wait and stay queued. End {name} now?")
+            confirm(
+                f"What runs is cancelled, and what it has written is kept: {count(found.running, 'task', 'tasks')}."
+                f" What waits stays queued: {count(found.queued, 'task', 'tasks')}. End {name} now?"
+            )
         after = client.groups.end(name, now=now)
     if json_:
         say_json(after)
         return
-    rest = "are being cancelled" if now else "go on to their end"
-    say(f"{name} is ending: {after.running} tasks {rest}, then its {len(after.machines)} machines go.")
+    rest = "being cancelled" if now else "running on to the end"
+    tasks, machines = count(after.running, "task", "tasks"), count(len(after.machines), "machine", "machines")
+    say(f"{name} is ending: {tasks} {rest}, and {machines} to go then.")
     if after.queued:
-        say(f"{after.queued} tasks wait for it and stay queued: cancel them, or make a group of that name again.")
+        still = count(after.queued, "task", "tasks")
+        say(f"Still queued for it: {still}. Cancel them, or make a group of that name again.")
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -170,11 +174,6 @@ def _pairs(group: MachineGroup) -> list[tuple[str, str]]:
     pairs += [] if group.idle is None else [("idle", duration(group.idle))]
     pairs += [] if group.ends_at is None else [("ends", moment(group.ends_at))]
     return pairs + ([] if group.user is None else [("made by", group.user)])
-
-
-def _row(machine: Machine) -> tuple[str, ...]:
-    free = f"{machine.cpus_free:g}/{machine.cpus:g}", f"{size(machine.memory_free)}/{size(machine.memory)}"
-    return machine.name, *free, f"{machine.gpus_free}/{machine.gpus}"
 
 
 def trouble_text(trouble: LaunchTrouble) -> str:

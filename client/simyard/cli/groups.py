@@ -9,10 +9,11 @@ import typer
 
 from simyard.cli import group_changes, session
 from simyard.cli.failures import say
+from simyard.cli.free import FREE, free_of, say_machines
 from simyard.cli.machines import NO_PRICES
 from simyard.cli.options import Json
-from simyard.cli.show import say_json, say_pairs, say_table
-from simyard.cli.text import moment, size
+from simyard.cli.show import say_json, say_pairs
+from simyard.cli.text import moment
 from simyard.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -33,34 +34,14 @@ def list_groups(json_: Json = False) -> None:
     if json_:
         say_json({"groups": found})
         return
-    rows = [
-        (
-            group.name,
-            machine.name + _trouble(machine),
-            f"{machine.cpus_free:g}/{machine.cpus:g}",
-            f"{size(machine.memory_free)}/{size(machine.memory)}",
-            f"{machine.gpus_free}/{machine.gpus}",
-            _disk(machine),
-        )
-        for group in found
-        for machine in group.machines
-    ]
-    rows += [
-        (group.name, _standing(group), "", "", "", "") for group in found if not group.machines or group.machine_type
-    ]
+    machines = [(group, machine) for group in found for machine in group.machines]
+    rows = [(group.name, machine.name + _trouble(machine), *free_of(machine)) for group, machine in machines]
+    nothing = ("",) * len(FREE)
+    rows += [(group.name, _standing(group), *nothing) for group in found if not group.machines or group.machine_type]
     for group in found:
         for trouble in group.troubles:
-            rows.append((group.name, f"({trouble.code}: see groups info)", "", "", "", ""))
-    rows.sort(key=lambda row: row[0])
-    headers = ("GROUP", "MACHINE", "CPUS FREE", "MEMORY FREE", "GPUS FREE", "DISK FREE")
-    say_table(headers, rows, fixed=(0, 2, 3, 4, 5), right=(2, 3, 4, 5))
-
-
-def _disk(machine: Machine) -> str:
-    """Return what tasks may still reserve of a machine's disk; nothing where that is not known."""
-    if machine.disk is None or machine.disk_free is None:
-        return ""
-    return f"{size(machine.disk_free)}/{size(machine.disk)}"
+            rows.append((group.name, f"({trouble.code}: see groups info)", *nothing))
+    say_machines(("GROUP", "MACHINE"), sorted(rows, key=lambda row: row[0]))
 
 
 def _trouble(machine: Machine) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_NARROWEST = 8
+
+
 def say_json(value: BaseModel | Any) -> None:
     """Print one JSON document on one or more lines."""
     dump = getattr(value, "model_dump", None)
@@ -60,18 +63,31 @@ def say_table(
     # The columns that must stay whole keep the width of their longest text.
     shown = [[plain(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    screen = console()
+    widths = [max([len(head), *(len(row[i]) for row in shown)]) for i, head in enumerate(heads)]
+    cut = [i for i in range(len(heads)) if i not in fixed and i not in prose]
+    room = screen.width - 2 * (len(heads) - 1) - sum(widths[i] for i in range(len(heads)) if i not in cut)
+    narrow = narrowed([widths[i] for i in cut], room if not prose else screen.width)
     for i, head in enumerate(heads):
-        width = max([len(head), *(len(row[i]) for row in shown)])
         table.add_column(
             Text(head),
             no_wrap=i not in prose,
             overflow="ellipsis",
-            min_width=width if i in fixed else None,
+            min_width=widths[i] if i in fixed else None,
+            max_width=narrow[cut.index(i)] if i in cut else None,
             justify="right" if i in right else "left",
         )
     for row in shown:
         table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+    screen.print(table)
+
+
+def narrowed(widths: Sequence[int], room: int) -> list[int]:
+    """Return widths of columns that fit together where they can: the widest give way, and none below 8."""
+    narrow = list(widths)
+    while narrow and sum(narrow) > room and max(narrow) > _NARROWEST:
+        narrow[narrow.index(max(narrow))] -= 1
+    return narrow
 
 
 def say_pairs(pairs: Iterable[tuple[str, str]]) -> None:

@@ -24,6 +24,17 @@ def size(count: float) -> str:
     return f"{count:,.0f} TiB"
 
 
+def part(some: float, whole: float) -> str:
+    """Return how many bytes of a whole, with one unit where both have the same: `20/27 GiB`, `500 MiB/2 GiB`."""
+    (number, unit), (total, its) = size(some).split(), size(whole).split()
+    return f"{number}/{total} {its}" if unit == its else f"{number} {unit}/{total} {its}"
+
+
+def count(number: int | None, one: str, many: str) -> str:
+    """Return a number with its noun: `1 task`, `2 tasks`."""
+    return f"{number or 0} {one if number == 1 else many}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as for example `0.42 s`, `31 s`, `4 min 12 s` or `2 h 5 min`."""
     seconds = max(seconds, 0.0)

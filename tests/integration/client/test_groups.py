@@ -72,7 +72,7 @@ def test_a_group_is_made_shown_resized_and_ended(cluster: Served) -> None:
     assert (refused.exit_code, "--yes" in refused.stderr) == (2, True)
     assert cluster.face.store.group_records()[0].ending_since is None
     ended = cluster.cli("groups", "end", "crash", "--now", "--yes")
-    assert "1 tasks are being cancelled" in ended.stderr
+    assert "1 task being cancelled" in ended.stderr
     assert cluster.face.store.group_records()[0].stops
     assert ", ending)" in cluster.cli("groups", "list").stdout
 
@@ -135,7 +135,13 @@ def test_the_cluster_at_a_glance(cluster: Served) -> None:
     )
     shown = cluster.cli("cluster", "status")
     assert shown.exit_code == 0, shown.output
-    for text in ("aws eu-central-1, cluster simyard, answered now", "of at most 100", "0.50", "VcpuLimitExceeded"):
+    for text in (
+        "cannot start",
+        "aws eu-central-1, cluster simyard, answered now",
+        "of at most 100",
+        "0.50",
+        "VcpuLimitExceeded",
+    ):
         assert text in shown.stdout
     assert all(len(line) <= 80 for line in shown.stdout.split("No c7i")[0].splitlines())
     document = json.loads(cluster.cli("cluster", "status", "--json").stdout)
@@ -157,6 +163,21 @@ def test_a_server_without_a_cloud_says_so(served: Served) -> None:
     assert "none: tasks run on machines that are there" in shown
     with served.client as client:
         assert client.cluster().max_machines is None
+
+
+def test_machines_fit_the_terminal_with_all_that_is_free_on_them(served: Served) -> None:
+    large = {"memory": 27 * 2**30, "memory_free": 20 * 2**30, "disk": 80 * 2**30, "disk_free": 2**29}
+    one = MACHINE.model_copy(update=large | {"name": "ip-10-100-200-100.eu-central-1.compute.internal"})
+    served.face.groups = (MachineGroup(name="crash-tests", machines=(one,)),)
+    for arguments in (("groups", "list"), ("groups", "info", "crash-tests")):
+        shown = served.cli(*arguments).stdout
+        assert max(map(len, shown.splitlines())) <= 80
+        for text in ("CPUS FREE", "4/4", "20/27 GiB", "512 MiB/80 GiB"):
+            assert text in shown
+        assert "GPUS" not in shown
+    gpus = one.model_copy(update={"gpus": 8, "gpus_free": 3})
+    served.face.groups = (MachineGroup(name="crash-tests", machines=(gpus,)),)
+    assert "3/8" in served.cli("groups", "list").stdout
 
 
 MACHINE = Machine(
