@@ -26,8 +26,17 @@ def test_a_machine_on_which_different_tasks_fail_at_once_is_set_aside_and_they_g
     where = ("sh", "-c", f"hostname; [ $(hostname) != {NAME} ]")
     [well] = server.submit(where)
     assert server.ended(well)[0]["status"] == "succeeded"
-    # What fits on the smaller machine is placed there first, and no warm actor elsewhere is of this kind.
     with second_machine(server, cpus=1, memory=1536 * MIB):
+        # Once it has the environment, too, what fits on the smaller machine is placed there first; and the one warm
+        # actor of this kind is there.
+        most = max(machine["cpus"] for machine in machines_of(server).values())
+        [full] = server.submit(("sleep", "600"), resources={"cpus": most, "memory": "256MiB"})
+        until(lambda: server.task(full)["status"] == "running", what="the other machine's being full")
+        [ready] = server.submit(("true",), resources={"cpus": 0.2, "memory": "256MiB"})
+        assert server.ended(ready)[0]["attempts"][-1]["machine"] == NAME
+        with server.http() as http:
+            assert http.post(f"/v1/tasks/{full}:cancel").is_success
+        server.ended(full)
         tasks = list[str]()
         while machines_of(server)[NAME]["set_aside_until"] is None:
             assert len(tasks) < 30
@@ -46,9 +55,8 @@ def test_a_machine_on_which_different_tasks_fail_at_once_is_set_aside_and_they_g
             if task["ended_at"] > since:
                 assert last_there[task["id"]] in sent_back or last_there[task["id"]]["is_forgiven"]
                 assert "was set aside" in str(explained(server, task["id"]))
-        assert f"{NAME} (set aside until " in server.simyard("groups", "list").stdout
+        assert "(set aside until " in server.simyard("groups", "list").stdout
         # One that waits meanwhile hears of it.
-        most = max(machine["cpus"] for machine in machines_of(server).values())
         blocker, waiting = (
             server.submit(("sleep", "600"), resources={"cpus": amount, "memory": "256MiB"})[0] for amount in (most, 1)
         )
@@ -57,4 +65,4 @@ def test_a_machine_on_which_different_tasks_fail_at_once_is_set_aside_and_they_g
         with server.http() as http:
             assert all(http.post(f"/v1/tasks/{task}:cancel").is_success for task in (blocker, waiting))
         server.ended(blocker, waiting)
-    nothing_left(server, well, *tasks, blocker, waiting)
+    nothing_left(server, well, full, ready, *tasks, blocker, waiting)

@@ -13,7 +13,6 @@ from simyard.cli.free import FREE, free_of, say_machines
 from simyard.cli.machines import NO_PRICES
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_pairs
-from simyard.cli.text import moment
 from simyard.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,9 +33,13 @@ def list_groups(json_: Json = False) -> None:
     if json_:
         say_json({"groups": found})
         return
-    machines = [(group, machine) for group in found for machine in group.machines]
-    rows = [(group.name, machine.name + _trouble(machine), *free_of(machine)) for group, machine in machines]
+    rows: list[tuple[str, ...]] = []
     nothing = ("",) * len(FREE)
+    for group in found:
+        for machine in group.machines:
+            rows.append((group.name, machine.name, *free_of(machine)))
+            # Below its name, which may take all the room that there is.
+            rows += [(group.name, trouble, *nothing) for trouble in _troubles(machine)]
     rows += [(group.name, _standing(group), *nothing) for group in found if not group.machines or group.machine_type]
     for group in found:
         for trouble in group.troubles:
@@ -44,11 +47,13 @@ def list_groups(json_: Json = False) -> None:
     say_machines(("GROUP", "MACHINE"), sorted(rows, key=lambda row: row[0]))
 
 
-def _trouble(machine: Machine) -> str:
+def _troubles(machine: Machine) -> list[str]:
     """Return why a machine gets no tasks now; nothing where it does."""
     if machine.is_leaving:
-        return " (being taken away)"
-    return "" if machine.set_aside_until is None else f" (set aside until {moment(machine.set_aside_until)})"
+        return ["(being taken away)"]
+    if machine.set_aside_until is None:
+        return []
+    return [f"(set aside until {machine.set_aside_until.astimezone():%H:%M:%S})"]
 
 
 def _standing(group: MachineGroup) -> str:
