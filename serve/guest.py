@@ -27,6 +27,8 @@ _LOOK_SECONDS = 10.0
 """How often it is looked whether Ray's head still answers."""
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between two tries to join again, the last one again and again."""
+_HASTE_SECONDS = 10.0
+"""How long they may take for it when the owner has lost patience."""
 _LEAVE_SECONDS = 30.0
 """How long runs may take to save their restart files when they are given back."""
 
@@ -190,6 +192,9 @@ class _Guest:
         if member.is_alive() and not stopping.at_once.is_set():
             member.leave(_LEAVE_SECONDS)
             self._wait(_LEAVE_SECONDS, lambda: not member.is_alive())
+        if member.is_alive():
+            # In haste, too, what runs is given back and not lost; on a busy machine that takes seconds.
+            member.save(_HASTE_SECONDS)
 
     def _wait(self, seconds: float, done: Callable[[], bool]) -> None:
         """Return when it is done, the time is over, or the owner has lost patience."""

@@ -124,11 +124,13 @@ def test_a_second_ctrl_c_gives_back_what_runs_without_charge_and_another_loan_go
         joined.ends()
         assert time.monotonic() - began < 30
         until(lambda: lender.task(task)["status"] == "queued", what="that the task is queued again")
-        assert lender.task(task)["attempts"][-1]["reason"]["code"] == "preempted"
+        assert lender.task(task)["attempts"][0]["reason"]["code"] == "preempted"
         assert processes_of(task) == {}
     with guest(lender, tmp_path / "second"):
         [told] = lender.ended(task, seconds=200)
-        assert (told["status"], told["attempts"][-1]["machine"], len(told["attempts"])) == ("succeeded", NAME, 2)
+        assert (told["status"], told["attempts"][-1]["machine"]) == ("succeeded", NAME)
+        # It may be placed there once more before Ray knows that the machine has left.
+        assert len(told["attempts"]) in (2, 3)
     nothing_left(lender, task)
 
 
