@@ -102,7 +102,7 @@ class ClusterFile:
         Raises:
             ClusterFileBroken: there is none, or it cannot be read.
         """
-        seen = _stamp(self._path), _stamp(self._kept)
+        seen = stamp_of(self._path), stamp_of(self._kept)
         if self._read is not None and self._read[0] == seen:
             return self._read[1]
         document = self._read_anew()
@@ -110,19 +110,11 @@ class ClusterFile:
         return document
 
     def _read_anew(self) -> dict[str, Any]:
-        try:
-            found = yaml.safe_load(self._path.read_text())
-            if not isinstance(found, dict):
-                raise ClusterFileBroken(f"{self._path} is no cluster file.")
-            if not found.get("metadata", {}).get(OPTIONS, {}).get(_MARK):
-                _replace(self._kept, self._path.read_text())
-                return found
-            kept = yaml.safe_load(self._kept.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ClusterFileBroken(f"{self._path} cannot be read: {error}.", fix="Run `ray up` again.") from error
-        if not isinstance(kept, dict):
-            raise ClusterFileBroken(f"{self._kept} is no cluster file.", fix="Run `ray up` again.")
-        return kept
+        found = _load(self._path)
+        if _is_ours(found):
+            return _load(self._kept)
+        _replace(self._kept, self._path.read_text())
+        return found
 
     @property
     def launches(self) -> Path:
@@ -131,7 +123,7 @@ class ClusterFile:
 
     def stamp(self) -> tuple[int, int]:
         """Return what changes whenever somebody writes the file; zeros where there is none."""
-        return _stamp(self._path)
+        return stamp_of(self._path)
 
     def live(self) -> dict[str, Any]:
         """Return the document as the autoscaler reads it now.
@@ -139,13 +131,7 @@ class ClusterFile:
         Raises:
             ClusterFileBroken: there is none, or it cannot be read.
         """
-        try:
-            found = yaml.safe_load(self._path.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ClusterFileBroken(f"{self._path} cannot be read: {error}.", fix="Run `ray up` again.") from error
-        if not isinstance(found, dict):
-            raise ClusterFileBroken(f"{self._path} is no cluster file.", fix="Run `ray up` again.")
-        return found
+        return _load(self._path)
 
     def sizes(self) -> dict[str, int]:
         """Return how many machines of each node type were asked for last; none where that was not us.
@@ -154,7 +140,7 @@ class ClusterFile:
             ClusterFileBroken: the file cannot be read.
         """
         found = self.live()
-        if not found.get("metadata", {}).get(OPTIONS, {}).get(_MARK):
+        if not _is_ours(found):
             return {}
         return {name: int(one.get("min_workers", 0)) for name, one in found.get("available_node_types", {}).items()}
 
@@ -167,6 +153,21 @@ class ClusterFile:
             return False
         _replace(self._path, text)
         return True
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ClusterFileBroken(f"{path} cannot be read: {error}.", fix="Run `ray up` again.") from error
+    if not isinstance(found, dict):
+        raise ClusterFileBroken(f"{path} is no cluster file.", fix="Run `ray up` again.")
+    return found
+
+
+def _is_ours(document: Mapping[str, Any]) -> bool:
+    """Say whether a cluster file is as we write it, and not as `ray up` does."""
+    return bool(document.get("metadata", {}).get(OPTIONS, {}).get(_MARK))
 
 
 def check_document(document: Mapping[str, Any]) -> None:
@@ -329,7 +330,8 @@ def cluster_of(settings: Settings) -> ClusterFile | None:
     return None if settings.cluster_file is None else ClusterFile(settings.cluster_file, settings.kept_cluster_file)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Return what changes whenever somebody replaces or writes a file; zeros where there is none."""
     try:
         stat = path.stat()
     except OSError:

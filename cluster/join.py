@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from typing import Any
 from cluster import instance
 from cluster.clouds import cloud_named
 from cluster.disk import task_disk
-from cluster.member import Member, MemberPlan
+from cluster.member import Member, MemberPlan, answers
 from storage.settings import load_settings
 
 log = logging.getLogger("simyard.join")
@@ -64,15 +63,15 @@ def main() -> int:
             log.warning("this machine is taken away in %.0f s", seconds)
             member.leave(seconds)
             let_go = time.monotonic() + seconds + _LET_GO_SECONDS
-        answers = _answers(plan["head"])
-        heard = time.monotonic() if answers else heard
+        has_head = answers(plan["head"])
+        heard = time.monotonic() if has_head else heard
         if (why := watchdog.why_off(datetime.now(UTC), time.monotonic() - heard)) is not None:
             log.error("switching this machine off: %s", why)
             member.save(_SAVE_SECONDS)
             member.stop()
             instance.switch_off()
             return 1
-        if answers:
+        if has_head:
             if member.is_alive():
                 tries = 0
             elif member.was_let_go():
@@ -123,15 +122,6 @@ def _member_plan(plan: Mapping[str, Any]) -> MemberPlan:
     # Measured once: what runs here when it joins again has its part of the disk already.
     disk = task_disk(load_settings().scratch)
     return MemberPlan(head=plan["head"], group=plan["group"], cpus=plan["cpus"], memory=plan["memory"], disk=disk)
-
-
-def _answers(head: str) -> bool:
-    host, _, port = head.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5.0).close()
-    except OSError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

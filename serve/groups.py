@@ -145,7 +145,7 @@ async def counted(context: Context, groups: Sequence[MachineGroup]) -> tuple[Mac
 def _make(context: Context, spec: GroupSpec, user: str, known: Sequence[str]) -> tuple[GroupRecord, bool]:
     document = _file(context).read()
     now, store = context.clock(), context.store
-    records = [one for one in store.group_records() if one.ended_at is None]
+    records = _standing(context)
     for one in records:
         if (one.spec, one.user, one.ending_since) == (spec, user, None):
             return one, False
@@ -188,8 +188,13 @@ def _put(context: Context, before: GroupRecord, after: GroupRecord) -> GroupReco
     return after
 
 
+def _standing(context: Context) -> list[GroupRecord]:
+    """Return the groups that were made by a command and have not ended."""
+    return [one for one in context.store.group_records() if one.ended_at is None]
+
+
 def _own(context: Context, name: str, user: str) -> GroupRecord:
-    found = [one for one in context.store.group_records() if one.spec.name == name and one.ended_at is None]
+    found = [one for one in _standing(context) if one.spec.name == name]
     if not found:
         fix = "Change the cluster file and run `ray up` again." if context.cluster is not None else None
         raise Conflict(f"The group {name} was not made by a command.", field="group", fix=fix)

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from cluster.disk import task_disk
 from cluster.head import MARK, mark_of, server_processes, stop_head, temp_dir
-from cluster.member import Member, MemberPlan
-from serve.invitation import Loan, answers, ask, check_head, check_storage
+from cluster.member import Member, MemberPlan, answers
+from serve.invitation import Loan, ask, check_head, check_storage
 from serve.membership import Membership
 from simulators.scratch import sweep
 from simyard.errors import Conflict, Unavailable

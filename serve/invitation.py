@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from cluster.member import answers
 from serve.membership import Joining, Membership, own_versions
 from simyard.errors import Conflict, SimyardError, Unauthorized, Unavailable
 from simyard.problem import Problem, error_of
@@ -105,13 +105,3 @@ def check_head(head: str, url: str) -> None:
             fix="Start the server with `simyard up --host IP`, with an address of it that this machine reaches, and let"
             " the two talk to each other on all ports.",
         )
-
-
-def answers(head: str) -> bool:
-    """Say whether somebody listens at an address."""
-    host, _, port = head.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5.0).close()
-    except OSError:
-        return False
-    return True

@@ -46,7 +46,7 @@ from simyard.task import LOCAL_GROUP
 from storage.objects import open_store
 from storage.settings import PREFIX, Settings
 from tasks.recovery import settle
-from tasks.store import Contested, StoreUnavailable
+from tasks.store import Contested, Store, StoreUnavailable
 from tasks.store import open_store as open_task_store
 
 _LOCAL = "127.0.0.1"
@@ -247,22 +247,23 @@ def _give_back(settings: Settings) -> None:
 
 def _current_boxes(settings: Settings) -> frozenset[str]:
     """Return the names of the runs whose attempts are current."""
-    if settings.store is None and not settings.database.exists():
-        return frozenset()
-    store = open_task_store(settings.task_store)
-    try:
+    with _kept_store(settings) as store:
         return frozenset(box_of(record.id, record.attempt) for record in store.active())
-    finally:
-        store.close()
 
 
 def _made_groups(settings: Settings) -> list[GroupRecord]:
     """Return the machine groups that were made by a command; the autoscaler must know whose machines it finds."""
-    if settings.store is None and not settings.database.exists():
-        return []
-    store = open_task_store(settings.task_store)
-    try:
+    with _kept_store(settings) as store:
         return store.group_records()
+
+
+@contextmanager
+def _kept_store(settings: Settings) -> Iterator[Store]:
+    """Give the store of tasks, an empty one where nothing has been kept yet: no file is made by asking."""
+    is_new = settings.store is None and not settings.database.exists()
+    store = open_task_store("memory:" if is_new else settings.task_store)
+    try:
+        yield store
     finally:
         store.close()
 

@@ -147,8 +147,8 @@ def _described(
     total: int | None,
     troubles: Mapping[str, Trouble],
 ) -> MachineGroup:
-    """Return what is known of a group besides its machines."""
-    record = next((one for one in records if one.spec.name == group.name and one.ended_at is None), None)
+    """Return what is known of a group besides its machines; `records` are those of groups that have not ended."""
+    record = next((one for one in records if one.spec.name == group.name), None)
     markets = [one.market for one in group.types]
     made = MachineGroup(
         name=group.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from cluster.cluster_file import ClusterFile, groups_of
+from cluster.cluster_file import ClusterFile, groups_of, stamp_of
 from cluster.machine_types import list_types, prices_in
 from simyard.errors import SimyardError
 from tasks.prices import Prices, Sold
@@ -32,7 +32,7 @@ class PriceList:
         if self._file is None:
             return self.prices
         try:
-            seen = self._file.stamp(), _stamp(self._types)
+            seen = self._file.stamp(), self._types and stamp_of(self._types)
             if seen != self._seen:
                 self.prices, self._seen = self._read(self._file), seen
         except SimyardError as error:
@@ -51,10 +51,3 @@ class PriceList:
                 if (price := price_of(one.machine_type, one.market)) is not None
             }
         )
-
-
-def _stamp(path: Path | None) -> int:
-    try:
-        return 0 if path is None else path.stat().st_mtime_ns
-    except OSError:
-        return 0

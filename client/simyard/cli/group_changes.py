@@ -76,8 +76,8 @@ def create(
     if json_:
         say_json(made)
         return
-    has = f"{made.max} machines" if made.min == made.max else f"{made.min} to {made.max} machines"
-    say(f"{name} is made: {has} of {' or '.join(made.machine_types)}. Run on it with: simyard run … --on {name}")
+    types = " or ".join(made.machine_types)
+    say(f"{name} is made: {sizes_of(made)} machines of {types}. Run on it with: simyard run … --on {name}")
 
 
 def info(name: Name, json_: Json = False) -> None:
@@ -162,8 +162,7 @@ def _pairs(group: MachineGroup) -> list[tuple[str, str]]:
     pairs = [("group", group.name), ("state", group.state), ("tasks", f"{group.running} run, {group.queued} wait")]
     if group.machine_type is not None:
         wanted = "" if group.wanted is None else f", {group.wanted} wanted"
-        sizes = f"{group.min}" if group.min == group.max else f"{group.min} to {group.max}"
-        pairs += [("machines", f"{len(group.machines)}{wanted}, of {sizes}")]
+        pairs += [("machines", f"{len(group.machines)}{wanted}, of {sizes_of(group)}")]
         pairs += [("types", ", ".join(group.machine_types)), ("market", group.market or "")]
     else:
         pairs += [("machines", str(len(group.machines)))]
@@ -174,6 +173,11 @@ def _pairs(group: MachineGroup) -> list[tuple[str, str]]:
     pairs += [] if group.idle is None else [("idle", duration(group.idle))]
     pairs += [] if group.ends_at is None else [("ends", moment(group.ends_at))]
     return pairs + ([] if group.user is None else [("made by", group.user)])
+
+
+def sizes_of(group: MachineGroup) -> str:
+    """Return how many machines a group may have: `4`, or `0 to 10`."""
+    return f"{group.min}" if group.min == group.max else f"{group.min} to {group.max}"
 
 
 def trouble_text(trouble: LaunchTrouble) -> str:

@@ -60,9 +60,8 @@ def _standing(group: MachineGroup) -> str:
     """Return what a group has and may have."""
     if group.machine_type is None:
         return "(no machines)"
-    sizes = f"{group.min}" if group.min == group.max else f"{group.min} to {group.max}"
     ending = ", ending" if group.state == "ending" else ""
-    return f"({len(group.machines)} {group.machine_type}, {sizes}{ending})"
+    return f"({len(group.machines)} {group.machine_type}, {group_changes.sizes_of(group)}{ending})"
 
 
 @commands.command("cost")
