@@ -180,10 +180,10 @@ class _Guest:
     def _leave(self) -> None:
         """Take no more tasks, give the runs their time, and have the rest saved and given back."""
         member, stopping = self._member, self._stopping
-        if member is None or not member.is_alive() or stopping.at_once.is_set():
+        if member is None or not member.is_alive():
             return
         member.drain(self._loan.grace + _LEAVE_SECONDS)
-        if self._runs():
+        if self._runs() and not stopping.at_once.is_set():
             self._say(
                 f"leaving: no more tasks; {self._runs()} have {self._loan.grace:.0f} s to end, and are given back then."
                 " Ctrl-C again ends them now."
