@@ -59,6 +59,8 @@ class HeadPlan:
     """The group that this machine belongs to."""
     scratch: Path
     """The folder in which tasks run on this machine."""
+    kept_inputs: Path
+    """The folder of the inputs that this machine keeps."""
     environment: dict[str, str]
     """Added to this process's environment for all of Ray's processes."""
     cluster_file: Path | None = None
@@ -80,7 +82,8 @@ class HeadPlan:
         Raises:
             InvalidInput: it has not cores enough.
         """
-        return divide(socket.gethostname(), own_cores(), task_memory(), task_disk(self.scratch), self.workers)
+        disk = task_disk(self.scratch, self.kept_inputs)
+        return divide(socket.gethostname(), own_cores(), task_memory(), disk, self.workers)
 
 
 def temp_dir(server: str) -> Path:

@@ -120,7 +120,8 @@ class Watchdog:
 
 def _member_plan(plan: Mapping[str, Any]) -> MemberPlan:
     # Measured once: what runs here when it joins again has its part of the disk already.
-    disk = task_disk(load_settings().scratch)
+    settings = load_settings()
+    disk = task_disk(settings.scratch, settings.kept_inputs)
     return MemberPlan(head=plan["head"], group=plan["group"], cpus=plan["cpus"], memory=plan["memory"], disk=disk)
 
 

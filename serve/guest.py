@@ -20,7 +20,7 @@ from serve.invitation import Loan, ask, check_head, check_storage
 from serve.membership import Membership
 from simulators.scratch import sweep
 from simyard.errors import Conflict, Unavailable
-from storage.settings import PREFIX
+from storage.settings import KEPT_INPUTS, PREFIX
 
 _TICK = 0.5
 _LOOK_SECONDS = 10.0
@@ -90,6 +90,7 @@ def end_abandoned(folder: Path) -> bool:
 def _clear(mark: str, folder: Path) -> None:
     stop_head(mark)
     sweep(folder / "scratch", current=())
+    shutil.rmtree(folder / KEPT_INPUTS, ignore_errors=True)
     shutil.rmtree(temp_dir(mark), ignore_errors=True)
 
 
@@ -169,7 +170,7 @@ class _Guest:
             group=loan.group,
             cpus=loan.cpus,
             memory=loan.memory,
-            disk=task_disk(self._scratch),
+            disk=task_disk(self._scratch, self._folder / KEPT_INPUTS),
             name=loan.name,
             temp_dir=str(folder),
         )

@@ -274,6 +274,7 @@ def _plan(settings: Settings) -> HeadPlan:
         PREFIX + "STORAGE": settings.storage_uri,
         PREFIX + "LEASE_SECONDS": str(settings.lease_seconds),
         PREFIX + "WARM_SECONDS": str(settings.warm_seconds),
+        PREFIX + "KEEP_INPUTS": str(settings.keep_inputs),
     }
     if settings.cluster_file is not None:
         environment[PREFIX + "CLUSTER_FILE"] = str(settings.cluster_file.resolve())
@@ -284,6 +285,7 @@ def _plan(settings: Settings) -> HeadPlan:
         group=LOCAL_GROUP,
         token=load_token(settings),
         scratch=settings.scratch,
+        kept_inputs=settings.kept_inputs,
         environment=environment,
         cluster_file=settings.cluster_file,
         address=_outward(settings.host),

@@ -30,7 +30,8 @@ from simyard.event import LogStream, Sample
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
 from simyard.task import Value
-from storage.objects import open_store
+from storage.kept_inputs import KeptInputs
+from storage.objects import is_on_this_machine, open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
 
@@ -89,6 +90,7 @@ class SimulatorActor:
         self._resources = resources
         self._assigned = _assigned(context.get_assigned_resources())  # type: ignore[no-untyped-call]  # Ray's
         self._gpu_ids = tuple(str(gpu) for gpu in ray.get_gpu_ids())
+        self._kept: KeptInputs | None = None
         self._carries: tuple[str, int] | None = None
         self._current: AttemptRun | None = None
         # What died on this machine may still compute, and nobody may take its results.
@@ -158,6 +160,9 @@ class SimulatorActor:
 
     def _begin(self, work: Work, reporter: Reporter, *, adopting: bool = False) -> AttemptRun:
         settings = load_settings()
+        if self._kept is None and settings.keep_inputs and not is_on_this_machine(work.storage):
+            self._kept = KeptInputs(settings.kept_inputs, settings.keep_inputs)
+        kept = self._kept
         execution = Execution(
             box=work.box,
             root=settings.scratch / work.box,
@@ -168,8 +173,9 @@ class SimulatorActor:
             limits=work.limits,
             gpu_ids=self._gpu_ids,
             adopting=adopting,
+            make_room=(lambda: None) if kept is None else kept.give_way,
         )
-        attempt = AttemptRun(work, execution, open_store(work.storage), reporter, settings.lease_seconds)
+        attempt = AttemptRun(work, execution, open_store(work.storage), reporter, settings.lease_seconds, kept)
         with self._lock:
             self._current = attempt
         return attempt

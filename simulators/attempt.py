@@ -21,6 +21,7 @@ from simulators.runtimes import Exit
 from simulators.work import News, NoSnapshot, Reporter, Superseded, Work
 from simyard.checkpoint import Snapshot
 from simyard.event import LogStream
+from simyard.files import Staged
 from simyard.reason import Reason, ReasonCode
 from simyard.simulator import Command
 from simyard.status import Status
@@ -34,6 +35,7 @@ from storage.errors import (
     UnsafePath,
 )
 from storage.inputs import stage
+from storage.kept_inputs import KeptInputs
 from storage.manifest import commit_manifest
 from storage.objects import ObjectStore
 from storage.outcomes import put_outcome, read_outcome
@@ -53,12 +55,22 @@ _TICK = 0.2
 
 
 class AttemptRun:
-    """One attempt at a task on this machine."""
+    """One attempt at a task on this machine; `kept` are the inputs that it keeps, where it keeps any."""
 
-    def __init__(self, work: Work, execution: Execution, store: ObjectStore, reporter: Reporter, lease: float) -> None:
+    def __init__(
+        self,
+        work: Work,
+        execution: Execution,
+        store: ObjectStore,
+        reporter: Reporter,
+        lease: float,
+        kept: KeptInputs | None = None,
+    ) -> None:
         self.work = work
         self.execution = execution
         self._store = store
+        self._kept = kept
+        self._staged: Staged | None = None
         self._reports = Reports(work, reporter, lease, self._superseded)
         self._is_superseded = False
         self._is_adopted = False
@@ -197,7 +209,7 @@ class AttemptRun:
     def _concluded(self, end: Exit, before: Stamps) -> Outcome:
         self._close_checkpoints()
         self._reports.moved(Status.FINALIZING)
-        outcome = outcome_of(end, self.work.resources, self.work.limits)
+        outcome = outcome_of(end, self.work.resources, self.work.limits).model_copy(update={"staged": self._staged})
         if outcome.status in {Status.FAILED, Status.TIMED_OUT}:
             tails = {f"{stream}_tail": self.execution.log_tail(stream) for stream in LogStream}
             outcome = outcome.model_copy(update=tails)
@@ -215,7 +227,7 @@ class AttemptRun:
 
         def bring() -> None:
             take_outputs(self._store, work.taken, work.inputs, folder, stopped=self._is_given_up)
-            stage(self._store, work.inputs, folder, stopped=self._is_given_up)
+            self._staged = stage(self._store, work.inputs, folder, kept=self._kept, stopped=self._is_given_up)
 
         self._patiently(bring, PATIENCE, self._is_given_up)
 

@@ -42,6 +42,8 @@ class Execution:
 
     `root` is a folder of its own, made here: `work` below it is the task's folder, `control` belongs to the supervisor.
     With `adopting` it is one that a process which has died left behind, with its run; raises NotAdoptable.
+    `make_room` is called before the commands start and each second while they run: it gives them disk that is not
+    theirs, where the machine has little left.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Execution:
         limits: Limits,
         gpu_ids: tuple[str, ...] = (),
         adopting: bool = False,
+        make_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._claim = Claim.adopt(root, gpu_ids, ADOPT_PATIENCE) if adopting else Claim.make(root)
         self.folder = self._claim.work
@@ -67,6 +70,7 @@ class Execution:
         self._resources = resources
         self._limits = limits
         self._gpu_ids = gpu_ids
+        self._make_room = make_room
         self._stop = threading.Event()
         self._running: Running | None = None
         self._orphan_seconds = ORPHAN_SECONDS
@@ -115,6 +119,7 @@ class Execution:
             orphan_seconds=self._orphan_seconds,
         )
         plan = self._runtime.plan(prepared, box)
+        self._make_room()
         with self._lock:
             if self._stop.is_set() or given_up():
                 raise Stopped
@@ -168,6 +173,7 @@ class Execution:
         try:
             while (end := running.wait(_BEAT)) is None:
                 running.beat()
+                self._make_room()
                 if stalled is not None and told < (count := running.stalls()) <= _TOLD_STALLS:
                     told = count
                     stalled(count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from simyard.files import Staged
 from simyard.reason import Reason
 from simyard.status import Status
 from simyard.words import Word
@@ -18,6 +19,8 @@ class Outcome(Word):
     peak_memory: int | None = None
     """Bytes."""
     cpu_seconds: float | None = None
+    staged: Staged | None = None
+    """Where the input files came from."""
     stdout_tail: str = Field(default="", max_length=1000)
     """The last that the commands of an attempt that failed printed."""
     stderr_tail: str = Field(default="", max_length=1000)

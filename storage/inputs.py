@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from simyard.files import InputFile, check_relative
+from simyard.files import InputFile, Staged, check_relative
 from storage.errors import DiskFull, InputDamaged, InputMissing, ObjectNotFound, StorageUnavailable, UnsafePath
 from storage.folder import Folder
 from storage.hashing import verified
+from storage.kept_inputs import KeptInputs
 from storage.objects import ObjectStore, pieces_of
 from storage.parallel import each
 from storage.paths import Paths
@@ -47,10 +50,14 @@ def stage(
     files: Sequence[InputFile],
     folder: Path,
     *,
+    kept: KeptInputs | None = None,
     stopped: Callable[[], bool] = never,
     retries: Retries | None = None,
-) -> None:
-    """Bring input files into a folder, with their modes; every byte is checked against the file's hash.
+) -> Staged:
+    """Bring input files into a folder, with their modes, and return where they came from.
+
+    Every byte is checked against the file's hash when it comes from the storage. What this machine keeps is copied, and
+    what it does not is kept from now on; without `kept` nothing is.
 
     Raises:
         InputMissing: a file was never uploaded.
@@ -67,29 +74,44 @@ def stage(
             raise UnsafePath(str(error)) from None
     target, patience = Folder(folder), retries or Retries()
 
-    def bring(file: InputFile) -> None:
-        patience.run(lambda: _bring(store, file, target, stopped), stopped)
+    def bring(file: InputFile) -> int:
+        was_fetched = patience.run(lambda: _bring(store, file, target, kept, stopped), stopped)
+        return file.size if was_fetched else 0
 
-    for _ in each(bring, files, stopped=stopped):
-        pass
+    fetched = sum(each(bring, files, stopped=stopped))
+    return Staged(fetched=fetched, kept=sum(file.size for file in files) - fetched)
 
 
-def _bring(store: ObjectStore, file: InputFile, target: Folder, stopped: Callable[[], bool]) -> None:
+def _bring(
+    store: ObjectStore, file: InputFile, target: Folder, kept: KeptInputs | None, stopped: Callable[[], bool]
+) -> bool:
+    """Bring a file; says whether it came from the storage."""
     damaged = InputDamaged(
         f"the storage holds other bytes for {file.path} than its hash {file.sha256} says.",
         field="inputs",
         fix="Ask the operator to delete that object and upload the file again.",
     )
-    try:
+
+    def fetch() -> Iterator[bytes]:
         pieces = store.stream(Paths.input(file.sha256))
-        body = verified(_stoppable(pieces, stopped), file.sha256, file.size, damaged)
-        target.write(file.path, body, mode=file.mode)
+        return verified(_stoppable(pieces, stopped), file.sha256, file.size, damaged)
+
+    try:
+        lent = None if kept is None else kept.borrow(file.sha256, file.size, fetch, stopped)
+        if lent is None:
+            target.write(file.path, fetch(), mode=file.mode)
+            return True
+        with closing(lent):
+            target.copy(file.path, lent.descriptor, mode=file.mode, check=partial(check_stopped, stopped))
+        return lent.was_fetched
     except ObjectNotFound:
         raise InputMissing(
             f"{file.path} ({file.sha256}) was never uploaded.", field="inputs", fix="Upload it, then submit again."
         ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if kept is not None and kept.clear():
+                raise StorageUnavailable("The machine's disk was full; what it had kept has been removed.") from error
             fix = "Free space on the machine, or choose another one."
             raise DiskFull(f"The machine's disk is full: {file.path} does not fit on it.", fix=fix) from error
         raise StorageUnavailable(f"{file.path} could not be written: {error.strerror}.") from error

@@ -107,6 +107,11 @@ def open_store(uri: str) -> ObjectStore:
     raise InvalidStorage(f"{uri!r} names no storage.", fix="Write file:///folder, memory://name or s3://bucket/prefix.")
 
 
+def is_on_this_machine(uri: str) -> bool:
+    """Say whether a storage is a folder or the memory of this machine, so that nothing is gained by a copy here."""
+    return urlsplit(uri).scheme in {"file", "memory"}
+
+
 def check_range(start: int, length: int | None) -> None:
     """Refuse a range that no store understands.
 

@@ -11,8 +11,10 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from simyard.errors import InvalidInput
+from simyard.resources import GIB, Size
 
 PREFIX = "SIMYARD_"
+KEPT_INPUTS = "inputs"
 # Read by the client, not by the server; they may stand in the same environment.
 _CLIENT = {"SIMYARD_URL", "SIMYARD_KEY", "SIMYARD_CONFIG"}
 # Marks that Simyard itself puts on the processes it starts.
@@ -40,6 +42,8 @@ class Settings(BaseSettings):
     """How long an attempt may go without renewing its lease before it counts as lost."""
     warm_seconds: float = Field(default=60.0, ge=0)
     """How long an idle Simulator actor is kept for the next task."""
+    keep_inputs: Size = 50 * GIB
+    """Bytes of input files that each machine keeps for the next tasks, such as `200GiB`; 0 keeps none."""
 
     @property
     def storage_uri(self) -> str:
@@ -65,6 +69,11 @@ class Settings(BaseSettings):
     def scratch(self) -> Path:
         """The folder in which attempts run."""
         return self.data_dir / "scratch"
+
+    @property
+    def kept_inputs(self) -> Path:
+        """The folder of the input files that this machine keeps."""
+        return self.data_dir / KEPT_INPUTS
 
     @property
     def environments(self) -> Path:

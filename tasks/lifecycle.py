@@ -279,6 +279,7 @@ def _end(record: TaskRecord, attempt: int, outcome: Outcome, now: datetime) -> S
         exit_code=outcome.exit_code,
         peak_memory=outcome.peak_memory,
         cpu_seconds=outcome.cpu_seconds,
+        staged=outcome.staged,
         output_bytes=outcome.output_bytes if outcome.stored else None,
         stdout_tail=outcome.stdout_tail,
         stderr_tail=outcome.stderr_tail,

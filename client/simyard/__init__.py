@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simyard.event import Sample as Sample
     from simyard.files import InputFile as InputFile
     from simyard.files import ManifestEntry as ManifestEntry
+    from simyard.files import Staged as Staged
     from simyard.group import Machine as Machine
     from simyard.group import MachineGroup as MachineGroup
     from simyard.handle import Task as Task
@@ -106,6 +107,7 @@ __all__ = [
     "SimyardError",
     "Snapshot",
     "Stage",
+    "Staged",
     "Status",
     "StillGoing",
     "Sweep",
@@ -147,7 +149,7 @@ _HOMES = {
         "UnreadableInput",
     ),
     "simyard.event": ("Event", "EventKind", "LogStream", "Sample"),
-    "simyard.files": ("InputFile", "ManifestEntry"),
+    "simyard.files": ("InputFile", "ManifestEntry", "Staged"),
     "simyard.group": ("Machine", "MachineGroup"),
     "simyard.handle": ("Task", "TaskFile"),
     "simyard.machine_type": ("MachineType", "Price"),

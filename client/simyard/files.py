@@ -81,6 +81,15 @@ class InputFile(Word):
         return PurePosixPath(self.path).name
 
 
+class Staged(Word):
+    """Where the input files of an attempt came from."""
+
+    fetched: int = Field(ge=0)
+    """Bytes that came from the storage."""
+    kept: int = Field(ge=0)
+    """Bytes that the machine had kept of earlier tasks."""
+
+
 class EntryKind(StrEnum):
     """What a row of the manifest is."""
 

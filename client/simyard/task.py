@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 
 from simyard.checkpoint import Checkpoint, Snapshot
 from simyard.dependency import MAX_DEPENDENCIES, Dependency, IfDependencyFails, InputFrom
-from simyard.files import MAX_FILES, InputFile
+from simyard.files import MAX_FILES, InputFile, Staged
 from simyard.reason import Reason
 from simyard.resources import Limits, Resources
 from simyard.retry import Retry
@@ -144,6 +144,8 @@ class Attempt(Word):
     peak_memory: int | None = None
     """Bytes."""
     cpu_seconds: float | None = None
+    staged: Staged | None = None
+    """Where its input files came from, once its commands have ended; None where nobody has told."""
     output_bytes: int | None = None
     """Bytes that its outputs took in the storage when they were stored; None where nobody has counted them."""
     stdout_tail: str = ""

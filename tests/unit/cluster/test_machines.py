@@ -67,4 +67,4 @@ def test_a_tenth_of_the_disk_stays_free_and_the_folder_need_not_be_there(tmp_pat
     assert offered_disk(100, 60) == 50
     assert offered_disk(100, 5) == 0
     usage = shutil.disk_usage(tmp_path)
-    assert abs(task_disk(tmp_path / "not" / "yet") - (usage.free - usage.total // 10)) < 2**30
+    assert abs(task_disk(tmp_path / "not" / "yet", tmp_path / "inputs") - (usage.free - usage.total // 10)) < 2**30
