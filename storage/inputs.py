@@ -100,10 +100,9 @@ def _bring(
         lent = None if kept is None else kept.borrow(file.sha256, file.size, fetch, stopped)
         if lent is None:
             target.write(file.path, fetch(), mode=file.mode)
-            return True
-        with closing(lent):
-            target.copy(file.path, lent.descriptor, mode=file.mode, check=partial(check_stopped, stopped))
-        return lent.was_fetched
+        else:
+            with closing(lent):
+                target.copy(file.path, lent.descriptor, mode=file.mode, check=partial(check_stopped, stopped))
     except ObjectNotFound:
         raise InputMissing(
             f"{file.path} ({file.sha256}) was never uploaded.", field="inputs", fix="Upload it, then submit again."
@@ -115,6 +114,7 @@ def _bring(
             fix = "Free space on the machine, or choose another one."
             raise DiskFull(f"The machine's disk is full: {file.path} does not fit on it.", fix=fix) from error
         raise StorageUnavailable(f"{file.path} could not be written: {error.strerror}.") from error
+    return lent is None or lent.was_fetched
 
 
 def _stoppable(pieces: Iterable[bytes], stopped: Callable[[], bool]) -> Iterator[bytes]:

@@ -180,9 +180,10 @@ class KeptInputs:
                 self._unseen = added + size, files + 1
                 return True
             self._unseen = size, 1
+            # The one that we are about to write is among them.
             entries = sorted(self._entries())
             lacking = max(lacking, sum(entry.size for entry in entries) + size - most)
-            return self._remove(entries, lacking, max(0, len(entries) + 1 - MOST)) >= lacking
+            return self._remove(entries, lacking, len(entries) - MOST) >= lacking
 
     def give_way(self) -> None:
         """Remove files until a tenth of the disk is free again, or none is left; those that are lent stay."""

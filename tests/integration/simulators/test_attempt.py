@@ -21,13 +21,14 @@ from simulators.spec import SimulatorSpec, TableSpec, VersionSpec
 from simulators.work import News, Report, Stall, Superseded, Work
 from simyard.errors import NotFound
 from simyard.event import LogStream
-from simyard.files import InputFile
+from simyard.files import InputFile, Staged
 from simyard.reason import ReasonCode
 from simyard.resources import MIB, Limits, Resources
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
 from storage.errors import StorageUnavailable
 from storage.inputs import put_input
+from storage.kept_inputs import Disk, KeptInputs
 from storage.manifest import read_manifest
 from storage.memory import MemoryStore
 from storage.outcomes import read_outcome
@@ -98,6 +99,8 @@ class Bench:
         self.store = MemoryStore("bench")
         self.desk = Desk()
         self.scratch = tmp_path / "scratch"
+        self.disk = Disk(10**9, 0, 10**9)
+        self.kept = KeptInputs(tmp_path / "inputs", 10**9, disk=lambda _: self.disk)
         content = b"41\n"
         self.inputs = (InputFile(path="in put.txt", sha256=put_input(self.store, content), size=len(content)),)
 
@@ -127,8 +130,9 @@ class Bench:
             runtime=runtime_of(RuntimeName.NATIVE),
             resources=work.resources,
             limits=work.limits,
+            make_room=self.kept.give_way,
         )
-        return AttemptRun(work, execution, self.store, self.desk, 30.0)
+        return AttemptRun(work, execution, self.store, self.desk, 30.0, self.kept)
 
     def run(self, *argv: str, **more: object) -> Outcome:
         self.make(Command(argv=argv), **more).carry()  # type: ignore[arg-type]
@@ -489,3 +493,20 @@ def test_a_command_that_there_is_not_fails_like_in_a_shell(bench: Bench) -> None
     assert (outcome.status, outcome.reason.code) == (Status.FAILED, ReasonCode.EXIT_CODE)
     assert outcome.reason.evidence == {"exit_code": 127}
     assert "no-such-program" in outcome.reason.message
+
+
+def test_an_attempt_says_what_its_machine_had_of_its_inputs(bench: Bench) -> None:
+    assert bench.run("sh", "-c", "echo changed >> 'in put.txt'").staged == Staged(fetched=3, kept=0)
+    assert bench.run("cat", "in put.txt", attempt=2).staged == Staged(fetched=0, kept=3)
+    assert bench.output(".simyard/stdout.log", attempt=2) == b"41\n"
+
+
+def test_what_a_machine_keeps_gives_way_to_commands_that_fill_its_disk(bench: Bench, tmp_path: Path) -> None:
+    attempt = bench.make(Command(argv=("sleep", "600")))
+    carried = in_thread(attempt.carry)
+    assert bench.desk.running.wait(20)
+    assert list((tmp_path / "inputs").glob("*/*"))
+    bench.disk = Disk(10**9, 10**9, 0)
+    until(lambda: not list((tmp_path / "inputs").glob("*/*")))
+    attempt.cancel()
+    carried.join(30)

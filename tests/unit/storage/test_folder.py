@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import UnsafePath
+from storage.errors import Stopped, UnsafePath
 from storage.folder import Folder, stays_inside
 
 
@@ -34,6 +35,32 @@ def test_paths_that_are_not_plain_are_refused(folder: Folder, path: str) -> None
         folder.write(path, [b""], mode=0o644)
     with pytest.raises(UnsafePath):
         folder.link(path, "a")
+
+
+@pytest.mark.parametrize("in_kernel", [True, False])
+def test_a_copy_is_a_file_of_its_own(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_kernel: bool
+) -> None:
+    def refused(*_: int, **__: int) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if not in_kernel:
+        monkeypatch.setattr("storage.folder.os.copy_file_range", refused)
+    with (tmp_path / "secret").open("rb") as source:
+        source.read()  # where it stands does not matter
+        folder.copy("a/b", source.fileno(), mode=0o640, check=lambda: None)
+    assert _read(folder, "a/b") == b"secret"
+    assert (folder.root / "a" / "b").stat().st_mode & 0o777 == 0o640
+    assert (folder.root / "a" / "b").stat().st_nlink == 1
+
+
+def test_a_copy_that_is_stopped_leaves_nothing(folder: Folder, tmp_path: Path) -> None:
+    def stop() -> None:
+        raise Stopped
+
+    with (tmp_path / "secret").open("rb") as source, pytest.raises(Stopped):
+        folder.copy("a", source.fileno(), mode=0o640, check=stop)
+    assert list(folder.root.iterdir()) == []
 
 
 def test_no_link_leads_out_of_the_folder(folder: Folder, tmp_path: Path) -> None:
