@@ -24,7 +24,7 @@ from simyard.group import MachineGroup
 from simyard.reason import Reason, ReasonCode
 from simyard.status import Status
 from storage.errors import StorageUnavailable
-from storage.objects import ObjectStore
+from storage.objects import ObjectStore, is_on_this_machine
 from tasks.crew import Crew, Held
 from tasks.demand import demands
 from tasks.errors import Refused, StoreUnavailable
@@ -33,6 +33,7 @@ from tasks.in_place import InPlace
 from tasks.leases import Leases
 from tasks.lifecycle import Adopt, Dispatch, End, Expire, Progress, Renew, Stalled, Tell, Undelivered
 from tasks.machine_watch import MachineWatch
+from tasks.nearness import Nearness
 from tasks.placement import Action, Candidate, Holder, Host, Kind, Retire, Reuse, Start, free_places, placed, plan
 from tasks.prices import Prices
 from tasks.record import TaskRecord
@@ -121,6 +122,7 @@ class Desk:
         self._largest: dict[str, Host] = {}
         """The largest machine that each group had of late."""
         self._in_place = InPlace()
+        self._nearness = Nearness()
         self._machines_at = -_HOSTS_EVERY
         self._watch = MachineWatch(store)
         self._shares = Shares()
@@ -237,7 +239,11 @@ class Desk:
         """Return the line that queued tasks make, as far as they got a place, and what to do now."""
         rules = self._store.rules(self._now()) if queue else Rules()
         line = Line(queue.values(), self._shares, rules, self._prices())
-        candidates = (Candidate(task=record.task.id, group=record.task.group, kind=_kind(record)) for record in line)
+        near = self._nearness
+        candidates = (
+            Candidate(task=record.task.id, group=record.task.group, kind=_kind(record), near=near.to(record))
+            for record in line
+        )
         actions = plan(
             candidates, hosts, holders, now=now, warm=self._warm, started=lambda task: line.started(queue[task])
         )
@@ -320,6 +326,8 @@ class Desk:
                 return
             raise
         self._leases.begin(key, self._monotonic(), START_GRACE)
+        if not is_on_this_machine(self._storage):
+            self._nearness = self._nearness.after(record, held.holder.host)
 
     def _work(self, record: TaskRecord) -> Work:
         """Return the newest attempt at a task as its actor needs to know it."""

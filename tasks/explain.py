@@ -251,6 +251,9 @@ def _attempt(attempt: Attempt) -> str:
         parts.append(f"ended {_time(attempt.ended_at)}")
     if attempt.adoptions:
         parts.append("taken over once" if attempt.adoptions == 1 else f"taken over {attempt.adoptions} times")
+    if attempt.staged is not None and attempt.staged.kept:
+        came, had = _bytes(attempt.staged.fetched), _bytes(attempt.staged.kept)
+        parts.append(f"{came} of inputs fetched and {had} there already")
     if attempt.exit_code is not None:
         parts.append(f"exit code {attempt.exit_code}")
     if attempt.cpu_seconds is not None:

@@ -84,6 +84,8 @@ class Candidate:
     task: str
     group: str
     kind: Kind
+    near: tuple[str, ...] = ()
+    """Ids of machines that have inputs of it, a few at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +192,7 @@ def plan(
     """Return what to do now, in order, for a queue that stands in the order in which tasks may start.
 
     Warm actors come first, then machines that carry something, so that the others can end; of these the ones that have
-    the task's environment, and then the fullest. A task that fits nowhere reserves the machine that could hold it
+    the task's environment, of these those that have its inputs, and then the fullest. A task that fits nowhere reserves the machine that could hold it
     soonest, so that smaller tasks behind it cannot keep it waiting for ever. Idle actors end when their room is needed,
     after `warm` seconds, and with their machine. Of the queue only as much is taken as can matter; before the next task
     is asked for, `started` is told of the one that got a place.
@@ -260,11 +262,11 @@ class _Group:
         """Return how the task gets a place; nothing where it waits, for a machine that is kept free for it then."""
         kind = candidate.kind
         for wanted in self._kinds(kind):
-            if (holder := self._take_warm(wanted)) is not None:
+            if (holder := self._take_warm(wanted, candidate.near)) is not None:
                 return [Reuse(task=candidate.task, holder=holder.name)]
         if kind not in self._hopeless:
             if (room := self._find(kind)) is not None:
-                return [self._start(candidate, room)]
+                return [self._start(candidate, self._nearer(candidate, room))]
             for room in self.rooms.values():
                 retired = _make_room(room, placed(kind, room.host).resources) if room.idle else None
                 if retired is not None:
@@ -281,17 +283,45 @@ class _Group:
             return (kind,)
         return [warm for warm in self._warm if _has_whole_machine_for(kind, warm)]
 
-    def _take_warm(self, kind: Kind) -> Holder | None:
+    def _take_warm(self, kind: Kind, near: tuple[str, ...]) -> Holder | None:
         warm = self._warm.get(kind)
         while warm:
             room, holder = warm.pop()
             # It may end for another task, or its machine be kept for one.
             if holder in room.idle and not room.is_kept:
+                if (other := self._warm_and_near(kind, near, room)) is not None:
+                    warm.append((room, holder))
+                    room, holder = other
                 room.idle.remove(holder)
                 room.is_busy = True
                 self._look_at(room)
                 return holder
         return None
+
+    def _warm_and_near(self, kind: Kind, near: tuple[str, ...], room: _Room) -> tuple[_Room, Holder] | None:
+        """Return a warm actor on a machine that has the inputs, where this one has not and is no better otherwise."""
+        if room.host.id in near:
+            return None
+        found = (self.rooms[host] for host in near if host in self.rooms)
+        return next(((r, h) for r in found if r.is_busy >= room.is_busy for h in r.idle if h.kind == kind), None)
+
+    def _nearer(self, candidate: Candidate, room: _Room) -> _Room:
+        """Return a machine that has the task's inputs, where this one has not and is no better otherwise."""
+        if room.host.id in candidate.near:
+            return room
+        kind = candidate.kind
+
+        def rank(room: _Room) -> tuple[bool, bool]:
+            return not room.is_busy, kind.environment not in room.host.environments
+
+        able = [
+            near
+            for host in candidate.near
+            if (near := self.rooms.get(host)) is not None
+            and rank(near) <= rank(room)
+            and near.fits(placed(kind, near.host).resources)
+        ]
+        return min(able, key=lambda near: (near.cpus, near.memory), default=room)
 
     def _find(self, kind: Kind) -> _Room | None:
         fitting = self._fitting.get(kind)

@@ -100,6 +100,9 @@ def show_task(task: TaskArgument, json_: Json = False) -> None:
         heads = ("ATTEMPT", "MACHINE", "RUNTIME", "EXIT", "MEMORY", "CPU TIME", "REASON")
         say_table(heads, rows, fixed=(0, 2, 3, 4, 5, 6), right=(0, 3, 4, 5))
     for attempt in info.attempts:
+        if (staged := attempt.staged) is not None and staged.kept:
+            had, came = size(staged.kept), size(staged.fetched)
+            typer.echo(f"\nThe machine of attempt {attempt.number} had {had} of its inputs already; {came} came to it.")
         if attempt.resumed_from is not None:
             typer.echo(f"\nAttempt {attempt.number} went on from snapshot {_snapshot(attempt.resumed_from)}.")
         if attempt.snapshot is not None:

@@ -11,23 +11,24 @@ from simyard.resources import GIB, Resources
 from simyard.status import Status
 from storage.memory import MemoryStore as Objects
 from tasks.desk import Clock, Desk
+from tasks.lifecycle import Hold, Release
 from tasks.memory import MemoryStore
 from tasks.record import TaskQuery, TaskRecord
 from tasks.rules import Quota
-from tests.unit.tasks.samples import draft, later, succeeded
+from tests.unit.tasks.samples import case, draft, later, succeeded, sweep
 from tests.unit.tasks.test_desk_adoption import Actors, host
 
 
 class Yard:
     """A desk with two machines, of which the second one is larger."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: str = "memory://desk") -> None:
         self.store = MemoryStore()
         self.seconds = 0.0
         clock = Clock(now=lambda: later(self.seconds), monotonic=lambda: self.seconds)
         small = replace(host(1, "small"), cpus=4, disk=50 * GIB)
         self.actors = Actors(hosts=(small, replace(small, id="id-2", name="large", cpus=16, memory=64 * GIB)))
-        self.desk = Desk(self.store, Objects("desk"), self.actors, clock, lease=30, warm=0, storage="memory://desk")
+        self.desk = Desk(self.store, Objects("desk"), self.actors, clock, lease=30, warm=0, storage=storage)
         self.desk.recover()
 
     def submit(self, resources: Resources, version: str = "5.2.4") -> str:
@@ -126,3 +127,21 @@ def test_what_is_in_place_is_learned_anew_from_what_runs(yard: Yard) -> None:
     yard.actors.hosts = (small, large)
     yard.desk.recover()
     assert {one.simulator for one in yard.desk._in_place.on("large")} == {"swmm"}
+
+
+@pytest.mark.parametrize(("storage", "machine"), [("s3://bucket", "large"), ("file:///folder", "small")])
+def test_the_next_case_of_a_sweep_goes_where_inputs_of_it_are_kept(storage: str, machine: str) -> None:
+    yard, cases = Yard(storage), []
+    for of in (sweep(), sweep()):
+        drafts = [draft(case=case(of, number), resources=Resources(cpus=3)) for number in (1, 2)]
+        yard.store.submit_sweep(of, drafts, later(0))
+        cases.append([one.id for one in drafts])
+        yard.store.apply(drafts[1].id, Hold(), later(0))
+        yard.turn()
+    assert [yard.machine_of(first) for first, _ in cases] == ["small", "large"]
+    for first, _ in cases:
+        yard.finish(first)
+    yard.turn()
+    yard.store.apply(cases[1][1], Release(), later(yard.seconds))
+    yard.turn()
+    assert yard.machine_of(cases[1][1]) == machine

@@ -192,6 +192,35 @@ def test_of_machines_alike_the_one_that_has_the_environment_is_taken() -> None:
     assert actions == [Start(task="a", host="h1", kind=kind())], "that one can end"
 
 
+def test_of_machines_alike_the_one_that_has_the_inputs_is_taken() -> None:
+    near = replace(candidate("a", kind(0.5)), near=("gone", "h2"))
+    other = replace(HOST, id="h2")
+    start = [Start(task="a", host="h2", kind=kind(0.5))]
+    assert plan([near], [HOST, other], [], now=0, warm=60) == start
+    fuller = [busy("x", kind(1.0)), busy("y", kind(0.5), host="h2")]
+    assert plan([near], [HOST, other], fuller, now=0, warm=60) == start, "it matters more than which one is fuller"
+    elsewhere = [Start(task="a", host="h1", kind=kind(0.5))]
+    assert plan([near], [HOST, other], fuller[:1], now=0, warm=60) == elsewhere, "the other one can end"
+    full = [busy("x"), busy("y", kind(2.0), host="h2")]
+    assert plan([near], [HOST, other], full, now=0, warm=60) == elsewhere
+    has = replace(HOST, environments=frozenset({kind().environment}))
+    assert plan([near], [has, other], [], now=0, warm=60) == elsewhere, "an environment takes longer"
+
+
+def test_of_warm_actors_one_that_is_near_the_inputs_is_taken_and_the_others_stay() -> None:
+    queue = [replace(candidate(task), near=("h2",)) for task in ("a", "b", "c")]
+    hosts = [HOST, replace(HOST, id="h2")]
+    warm = [idle("x"), idle("y", host="h2"), idle("z")]
+    for holders in (warm, warm[::-1]):
+        actions = plan(queue[:1], hosts, holders, now=1, warm=60)
+        assert actions == [Reuse(task="a", holder="y")]
+        taken = [action.holder for action in plan(queue, hosts, holders, now=1, warm=60) if isinstance(action, Reuse)]
+        assert taken[0] == "y"
+        assert sorted(taken) == ["x", "y", "z"]
+    busy_there = [*warm, busy("w", kind(0.5))]
+    assert plan(queue[:1], hosts, busy_there, now=1, warm=60) == [Reuse(task="a", holder="z")], "the other one can end"
+
+
 kinds = st.builds(
     kind,
     st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0]),
@@ -203,10 +232,11 @@ kinds = st.builds(
 
 @given(
     queue=st.lists(kinds, max_size=12),
+    near=st.lists(st.sampled_from([(), ("h1",), ("h2", "gone"), ("h2", "h1")]), min_size=12, max_size=12),
     held=st.lists(st.tuples(kinds, st.sampled_from(["h1", "h2"]), st.booleans()), max_size=6),
 )
 def test_a_plan_never_overfills_a_machine_nor_uses_anything_twice(
-    queue: list[Kind], held: list[tuple[Kind, str, bool]]
+    queue: list[Kind], near: list[tuple[str, ...]], held: list[tuple[Kind, str, bool]]
 ) -> None:
     hosts = {h: Host(id=h, group="local", cpus=4.0, memory=8 * GIB, gpus=1, disk=10 * GIB) for h in ("h1", "h2")}
     all_of_it = (4.0 + 1e-6, 8 * GIB, 1, 10 * GIB)
@@ -217,7 +247,14 @@ def test_a_plan_never_overfills_a_machine_nor_uses_anything_twice(
         if all(has <= most for has, most in zip(total, all_of_it, strict=True)):
             taken[host] = total
             holders.append(idle(f"x{i}", of, host=host) if is_idle else busy(f"x{i}", of, host=host))
-    actions = plan([candidate(f"t{i}", k) for i, k in enumerate(queue)], list(hosts.values()), holders, now=1, warm=60)
+    candidates = [replace(candidate(f"t{i}", k), near=near[i]) for i, k in enumerate(queue)]
+    actions = plan(candidates, list(hosts.values()), holders, now=1, warm=60)
+    # What is near changes where tasks go, and not how many of a kind alone do.
+    if len({of.resources for of in queue}) == 1:
+        blind = plan([replace(one, near=()) for one in candidates], list(hosts.values()), holders, now=1, warm=60)
+        assert sum(isinstance(one, Reuse | Start) for one in actions) == sum(
+            isinstance(one, Reuse | Start) for one in blind
+        )
     by_name = {h.name: h for h in holders}
     used_tasks: list[str] = []
     used_holders: list[str] = []
