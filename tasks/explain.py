@@ -9,7 +9,7 @@ from typing import assert_never
 from simyard.event import Event, EventKind
 from simyard.group import GroupState, Machine, MachineGroup
 from simyard.reason import Reason, ReasonCode
-from simyard.resources import GIB, MIB, Resources
+from simyard.resources import GIB, KIB, MIB, Resources
 from simyard.status import Status
 from simyard.task import Attempt, Explanation, Task
 from tasks.forecast import Forecast
@@ -317,4 +317,5 @@ def _time(moment: datetime | None) -> str:
 
 
 def _bytes(size: int) -> str:
-    return f"{size / GIB:.4g} GiB" if size >= GIB else f"{size / MIB:.4g} MiB"
+    unit = next(((name, one) for name, one in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)) if size >= one), None)
+    return f"{size} B" if unit is None else f"{size / unit[1]:.4g} {unit[0]}"

@@ -192,10 +192,10 @@ def plan(
     """Return what to do now, in order, for a queue that stands in the order in which tasks may start.
 
     Warm actors come first, then machines that carry something, so that the others can end; of these the ones that have
-    the task's environment, of these those that have its inputs, and then the fullest. A task that fits nowhere reserves the machine that could hold it
-    soonest, so that smaller tasks behind it cannot keep it waiting for ever. Idle actors end when their room is needed,
-    after `warm` seconds, and with their machine. Of the queue only as much is taken as can matter; before the next task
-    is asked for, `started` is told of the one that got a place.
+    the task's environment, of these those that have its inputs, and then the fullest. A task that fits nowhere reserves
+    the machine that could hold it soonest, so that smaller tasks behind it cannot keep it waiting for ever. Idle actors
+    end when their room is needed, after `warm` seconds, and with their machine. Of the queue only as much is taken as
+    can matter; before the next task is asked for, `started` is told of the one that got a place.
     """
     rooms = {host.id: _Room.of(host) for host in hosts}
     actions: list[Action] = []

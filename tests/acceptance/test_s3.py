@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running_server import running_server
+from tests.running_server import RunningServer, running_server
 from tests.services.s3 import S3Server
 
 
@@ -37,5 +37,24 @@ def test_a_folder_goes_through_a_simulator_with_its_files_in_s3(s3_server: S3Ser
         assert not (server.data_dir / "storage").exists()
         again = server.simyard("run", "swmm", str(case), "-c", "true", "--memory", "256MiB", "--wait")
         assert again.returncode == 0, again.stderr
+        _check_that_nothing_is_read_of_inputs_that_the_machine_has(server, s3_server, case)
     keys = [item["Key"] for item in s3_server.client().list_objects_v2(Bucket=s3_server.bucket)["Contents"]]
     assert any(key.endswith("/1/manifest.parquet") for key in keys)
+
+
+def _check_that_nothing_is_read_of_inputs_that_the_machine_has(
+    server: RunningServer, s3_server: S3Server, case: Path
+) -> None:
+    gate = server.home / "gate"
+    common = ("swmm", str(case), "--runtime", "native", "--memory", "256MiB")
+    before = server.simyard("run", *common, "-c", f"sh -c 'until [ -e \"{gate}\" ]; do sleep 0.1; done'").stdout.strip()
+    task = server.simyard("run", *common, "-c", "cat small.txt big.bin", "--after", before).stdout.strip()
+    bucket = s3_server.client()
+    inputs = bucket.list_objects_v2(Bucket=s3_server.bucket, Prefix="acceptance/inputs/")["Contents"]
+    for found in inputs:
+        bucket.delete_object(Bucket=s3_server.bucket, Key=found["Key"])
+    gate.touch()
+    [told] = server.ended(task)
+    assert told["status"] == "succeeded", told["reason"]
+    assert told["attempts"][-1]["staged"] == {"fetched": 0, "kept": sum(found["Size"] for found in inputs)}
+    assert "20 MiB of its inputs already; 0 B came to it" in server.simyard("tasks", "info", task).stdout

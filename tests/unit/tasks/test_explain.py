@@ -6,6 +6,7 @@ import pytest
 
 from simulators.outcome import Outcome
 from simyard.event import Event
+from simyard.files import Staged
 from simyard.group import Machine, MachineGroup, Offer
 from simyard.reason import Reason, ReasonCode
 from simyard.resources import GIB, Limits, Resources
@@ -244,3 +245,9 @@ def test_a_task_that_asks_for_disk_hears_what_there_is() -> None:
     assert "is taken now" in hint(40)
     assert "has room" in hint(10)
     assert "has room" in hint(20), "which is the default, and nothing is kept for it"
+
+
+def test_an_attempt_tells_what_its_machine_had_of_its_inputs() -> None:
+    outcome = succeeded().model_copy(update={"staged": Staged(fetched=3, kept=2000)})
+    done = step(running(), End(attempt=1, outcome=outcome), NOW).record
+    assert any("3 B of inputs fetched and 1.953 KiB there already" in line for line in told(done).details)
