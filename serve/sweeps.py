@@ -24,7 +24,7 @@ from simyard.errors import Unavailable
 from simyard.group import MachineGroup
 from simyard.sweep import Sweep, SweepSpec
 from simyard.words import Word
-from tasks.record import SweepQuery, SweepRecord, SweepSubmission, TaskQuery
+from tasks.record import MICROS, SweepQuery, SweepRecord, SweepSubmission, TaskQuery
 from tasks.stimulus import Cancel
 
 router = APIRouter(tags=["sweeps"])
@@ -165,6 +165,8 @@ def info_of(context: Context, record: SweepRecord) -> Sweep:
     # The number first: whoever follows the sweep from there misses nothing that the counts do not have.
     latest = context.store.latest()
     counts = context.store.counts(sweep=record.id)
+    # After the counts: what has ended by them has been paid for.
+    cost = context.store.get_sweep(record.id).cost
     draft = record.draft
     return Sweep(
         id=draft.id,
@@ -177,6 +179,7 @@ def info_of(context: Context, record: SweepRecord) -> Sweep:
         counts=counts,
         ended=sum(count for status, count in counts.items() if status.is_end),
         created_at=record.created_at,
+        cost_usd=None if cost is None else cost / MICROS,
         latest=latest,
     )
 

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from cluster.group_record import GroupRecord, changed_meanwhile
@@ -479,6 +480,9 @@ class MemoryStore:
         self._keep(after.record)
         if (more := (after.record.cost or 0) - (record.cost or 0)) and (month := after.record.cost_month) is not None:
             self._spent[month, record.user, record.task.project] += more
+        if after.record.cost != record.cost and (sweep := self._sweeps.get(_sweep_of(record) or "")) is not None:
+            cost = (sweep.cost or 0) + (after.record.cost or 0) - (record.cost or 0)
+            self._sweeps[sweep.id] = replace(sweep, cost=cost)
         self._note(task, after.events, now)
         if after.record.status.is_end and not record.status.is_end:
             self._graph.end(task)

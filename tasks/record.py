@@ -178,7 +178,7 @@ class SweepDraft:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """A sweep as it is stored; nothing of it ever changes."""
+    """A sweep as it is stored; nothing of it ever changes but what it cost."""
 
     draft: SweepDraft
     seq: int
@@ -186,6 +186,8 @@ class SweepRecord:
     cases: int
     """How many tasks it has."""
     created_at: datetime
+    cost: int | None = None
+    """Millionths of a US dollar that the ended attempts at its tasks have cost; None where no price is known."""
 
     @property
     def id(self) -> str:

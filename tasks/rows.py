@@ -313,7 +313,7 @@ def sweep_columns(sweep: SweepDraft, cases: int, now: datetime) -> dict[str, Any
 
 def sweep_of_row(row: Row) -> SweepRecord:
     """Return the sweep of a row."""
-    seq, sweep, user, key, digest, name, project, simulator, version, columns, cases, created_at = row
+    seq, sweep, user, key, digest, name, project, simulator, version, columns, cases, created_at, cost = row
     draft = SweepDraft(
         id=sweep,
         user=user,
@@ -325,4 +325,4 @@ def sweep_of_row(row: Row) -> SweepRecord:
         version=version,
         columns=tuple(json.loads(columns)),
     )
-    return SweepRecord(draft=draft, seq=seq, cases=cases, created_at=moment_of(created_at))
+    return SweepRecord(draft=draft, seq=seq, cases=cases, created_at=moment_of(created_at), cost=cost)

@@ -69,6 +69,8 @@ class Sweep(Word):
     ended: int
     """How many of them have ended."""
     created_at: Moment
+    cost_usd: float | None = None
+    """US dollars that the attempts at its tasks which have ended cost; None where no price of any is known."""
     latest: int
     """The number of an event after which the counts may be other ones: where to follow the sweep from."""
 

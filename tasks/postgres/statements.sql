@@ -255,19 +255,19 @@ VALUES (
     %(created_at)s
 )
 ON CONFLICT DO NOTHING
-RETURNING seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+RETURNING seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at, cost
 
 --- known_sweep: The sweep that a user made with an idempotency key, or else the one with an id.
-SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at, cost
 FROM sweeps WHERE ("user" = %(user)s AND key = %(key)s) OR id = %(id)s
 ORDER BY coalesce("user" = %(user)s AND key = %(key)s, FALSE) DESC LIMIT 1
 
 --- find_sweep: The sweep with an id.
-SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at, cost
 FROM sweeps WHERE id = %(id)s
 
 --- list_sweeps: A page of sweeps, newest first.
-SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at
+SELECT seq, id, "user", key, digest, name, project, simulator, version, columns, cases, created_at, cost
 FROM sweeps
 WHERE (%(user)s::text IS NULL OR "user" = %(user)s) AND (%(key)s::text IS NULL OR key = %(key)s)
   AND (%(before)s::bigint IS NULL OR seq < %(before)s)

@@ -239,16 +239,16 @@ INSERT INTO sweeps (id, user, key, digest, name, project, simulator, version, co
 VALUES (:id, :user, :key, :digest, :name, :project, :simulator, :version, :columns, :cases, :created_at)
 
 --- known_sweep: The sweep that a user made with an idempotency key, or else the one with an id.
-SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at
+SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at, cost
 FROM sweeps WHERE (user = :user AND key = :key) OR id = :id
 ORDER BY user = :user AND key = :key DESC LIMIT 1
 
 --- find_sweep: The sweep with an id.
-SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at
+SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at, cost
 FROM sweeps WHERE id = :id
 
 --- list_sweeps: A page of sweeps, newest first.
-SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at
+SELECT seq, id, user, key, digest, name, project, simulator, version, columns, cases, created_at, cost
 FROM sweeps
 WHERE (:user IS NULL OR user = :user) AND (:key IS NULL OR key = :key) AND (:before IS NULL OR seq < :before)
 ORDER BY seq DESC LIMIT :limit

@@ -18,7 +18,7 @@ from simyard.cli.failures import say
 from simyard.cli.options import DownloadTo, Json, Out
 from simyard.cli.show import console, say_json, say_pairs, say_table
 from simyard.cli.sweeping import bring, parse_out, save, shortened, watch_sweep
-from simyard.cli.text import ago, moment, plain
+from simyard.cli.text import ago, moment, plain, usd
 
 if TYPE_CHECKING:
     from simyard.sweep import Sweep as SweepInfo
@@ -75,6 +75,7 @@ def show_sweep(sweep: SweepArgument, json_: Json = False) -> None:
         ("cases", str(info.cases)),
         *((status.value, str(count)) for status, count in info.counts.items() if count),
         ("created", moment(info.created_at)),
+        ("cost", "" if info.cost_usd is None else f"{usd(info.cost_usd)}{'' if info.is_over else ' so far'}"),
     ]
     say_pairs([(name, value) for name, value in facts if value])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from simyard.status import Status
 from simyard.sweep import Sweep
 from storage.inputs import put_input
 from storage.tables import write_table
+from tasks.lifecycle import End
 from tests.unit.serve.face import Face, problem
 from tests.unit.serve.test_events import parse
+from tests.unit.tasks.samples import NOW, dispatch, later, succeeded
 
 
 def file(face: Face, path: str, data: bytes) -> dict[str, Any]:
@@ -175,6 +178,16 @@ def test_files_that_would_become_one_or_use_nothing_are_refused(face: Face) -> N
     plain = [file(face, "town.inp", b"x")]
     told = problem(face.post("/v1/sweeps", json=sweep(face, task={"inputs": plain})), 422, "task.inputs")
     assert "all cases would be the same" in told["detail"]
+
+
+def test_a_sweep_says_what_it_cost_so_far(face: Face) -> None:
+    told = submit(face)
+    assert told["cost_usd"] is None
+    [first, *_] = tasks_of(face, told["id"])
+    face.store.apply(first["id"], replace(dispatch(), usd_per_hour=36.0), NOW)
+    face.store.apply(first["id"], End(1, succeeded()), later(100))
+    place = f"/v1/sweeps/{told['id']}"
+    assert face.get(place).json()["cost_usd"] == face.get("/v1/sweeps").json()["sweeps"][0]["cost_usd"] == 1.0
 
 
 def test_a_sweep_is_seen_by_its_user_only(face: Face) -> None:

@@ -922,6 +922,28 @@ class StoreSuite(DependencySuite):
         assert ids(store.list(TaskQuery(sweep=sent.id, status=Status.RUNNING))) == []
         assert store.list(TaskQuery(sweep="s' OR '1'='1")) == []
 
+    def test_what_a_sweep_costs_is_added_up(self, store: Store) -> None:
+        sent = sweep(key="k")
+        store.submit_sweep(sent, [draft(case=case(sent, n), retries=1) for n in (1, 2, 3)], NOW)
+        third, second, first = ids(store.list(TaskQuery(sweep=sent.id)))
+        alone, priced = make(store).id, replace(dispatch(), usd_per_hour=36.0)
+        store.apply(third, dispatch(), NOW)
+        store.apply(third, End(1, succeeded()), later(100))
+        assert store.get_sweep(sent.id).cost is None, "no price is known"
+        for task in (first, second, alone):
+            store.apply(task, priced, NOW)
+        assert store.get_sweep(sent.id).cost is None, "what runs counts when it ends"
+        for task in (first, second, alone):
+            store.apply(task, End(1, failed()), later(100))
+        assert store.get_sweep(sent.id).cost == 2_000_000
+        # A second attempt counts beside the first one.
+        store.apply(first, priced, later(200))
+        store.apply(first, End(2, succeeded()), later(250))
+        store.forget(first)
+        assert store.get_sweep(sent.id).cost == 2_500_000, "what was forgotten was spent all the same"
+        assert [one.cost for one in store.list_sweeps(SweepQuery())] == [2_500_000]
+        assert store.submit_sweep(sent, [], NOW).record.cost == 2_500_000
+
     def test_a_sweep_counts_its_own_tasks(self, store: Store) -> None:
         make(store)
         [first, *_] = tasks = submit_sweep(store, 3)
