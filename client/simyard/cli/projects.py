@@ -38,7 +38,7 @@ def list_projects(json_: Json = False) -> None:
         for project in found
     ]
     heads = ("PROJECT", "STATE", "RUNNING", "CPUS", "STORAGE", "USD/MONTH")
-    say_table(heads, rows, fixed=(0, 1, 2, 3, 4, 5), right=(2, 3, 4, 5))
+    say_table(heads, rows, fixed=(1, 2, 3, 4, 5), right=(2, 3, 4, 5))
 
 
 @commands.command("pause")

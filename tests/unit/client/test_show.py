@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 
+from simyard.cli.projects import list_projects
 from simyard.cli.show import narrowed, say_table
 from simyard.cli.text import count, part
+from simyard.project import Project
 
 GIB = 1024**3
 
@@ -29,6 +34,21 @@ def test_numbers_behind_a_long_name_are_never_cut_off(
     assert max(map(len, lines)) <= 60
     assert lines[1].endswith("123456789  987654321")
     assert "…" in lines[1]
+
+
+def test_a_project_with_a_long_name_leaves_its_numbers_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Project(
+        name="p" * 63, paused=False, queued=True, running=1000, running_quota=2000, cpus=1000.0, cpus_quota=2000.0
+    )
+    client = SimpleNamespace(projects=SimpleNamespace(list=lambda: [one]))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("simyard.cli.session.connect", lambda: nullcontext(client))
+    list_projects()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "1000/2000  1000/2000" in lines[1]
 
 
 def test_parts_and_numbers_read_as_people_say_them() -> None:

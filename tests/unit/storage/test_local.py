@@ -11,7 +11,7 @@ import pytest
 
 from storage.errors import InvalidKey, InvalidStorage, StorageUnavailable
 from storage.local import LocalStore
-from storage.objects import open_store
+from storage.objects import is_on_this_machine, open_store
 
 
 def test_unfinished_writes_are_invisible_and_leave_nothing(tmp_path: Path) -> None:
@@ -124,3 +124,11 @@ def test_what_killed_writers_left_is_swept_after_a_day(tmp_path: Path) -> None:
         os.utime(tmp_path / ".unfinished" / name, (then, then))
     LocalStore(tmp_path)
     assert [path.name for path in (tmp_path / ".unfinished").iterdir()] == ["new"]
+
+
+def test_a_folder_is_on_this_machine_and_a_bucket_is_not(tmp_path: Path) -> None:
+    assert [is_on_this_machine(uri) for uri in (tmp_path.as_uri(), "memory://m", "s3://bucket/prefix")] == [
+        True,
+        True,
+        False,
+    ]
