@@ -38,6 +38,7 @@ def test_a_folder_goes_through_a_simulator_with_its_files_in_s3(s3_server: S3Ser
         again = server.simyard("run", "swmm", str(case), "-c", "true", "--memory", "256MiB", "--wait")
         assert again.returncode == 0, again.stderr
         _check_that_nothing_is_read_of_inputs_that_the_machine_has(server, s3_server, case)
+        _check_that_two_tasks_at_once_fetch_an_input_once(server, case)
     keys = [item["Key"] for item in s3_server.client().list_objects_v2(Bucket=s3_server.bucket)["Contents"]]
     assert any(key.endswith("/1/manifest.parquet") for key in keys)
 
@@ -58,3 +59,24 @@ def _check_that_nothing_is_read_of_inputs_that_the_machine_has(
     assert told["status"] == "succeeded", told["reason"]
     assert told["attempts"][-1]["staged"] == {"fetched": 0, "kept": sum(found["Size"] for found in inputs)}
     assert "20 MiB of its inputs already; 0 B came to it" in server.simyard("tasks", "info", task).stdout
+
+
+def _check_that_two_tasks_at_once_fetch_an_input_once(server: RunningServer, case: Path) -> None:
+    (case / "big.bin").write_bytes(bytes(range(255, -1, -1)) * 4096 * 20)
+    line = (
+        "run",
+        "swmm",
+        str(case),
+        "--runtime",
+        "native",
+        "--cpus",
+        "0.5",
+        "--memory",
+        "256MiB",
+        "-c",
+        "sh -c 'cat *'",
+    )
+    tasks = [server.simyard(*line).stdout.strip() for _ in range(2)]
+    staged = [told["attempts"][-1]["staged"] for told in server.ended(*tasks)]
+    assert sum(one["fetched"] for one in staged) == (case / "big.bin").stat().st_size
+    assert sum(one["kept"] for one in staged) == (case / "big.bin").stat().st_size + 2 * len("small\n")

@@ -48,7 +48,7 @@ def test_a_project_with_a_long_name_leaves_its_numbers_room(
     list_projects()
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "1000/2000  1000/2000" in lines[1]
+    assert "1000 of 2000  1000 of 2000" in lines[1]
 
 
 def test_parts_and_numbers_read_as_people_say_them() -> None:
