@@ -89,7 +89,18 @@ def _completion(folder: Path, say: _Say, arm: _Arm) -> None:
     say({"answered": "end"})
 
 
-_SCENARIOS: dict[str, Callable[[Path, _Say, _Arm], None]] = {"submission": _submission, "completion": _completion}
+def _staging(folder: Path, say: _Say, arm: _Arm) -> None:
+    """Bring inputs, which the machine keeps, and say that it is done."""
+    arm()
+    scenes.stage_inputs(folder)
+    say({"answered": "end"})
+
+
+_SCENARIOS: dict[str, Callable[[Path, _Say, _Arm], None]] = {
+    "submission": _submission,
+    "completion": _completion,
+    "staging": _staging,
+}
 
 
 def _child(scenario: str, folder: Path, at: int, torn: int) -> None:

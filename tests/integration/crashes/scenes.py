@@ -21,13 +21,14 @@ from simulators.execution import Execution
 from simulators.runtimes import runtime_of
 from simulators.spec import SimulatorSpec, TableSpec, VersionSpec
 from simulators.work import Report, Superseded, Work
-from simyard.files import InputFile
+from simyard.files import InputFile, Staged
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
 from simyard.task import TaskSpec
 from simyard.words import TaskId
 from storage import outputs
-from storage.inputs import put_input
+from storage.inputs import put_input, stage
+from storage.kept_inputs import KeptInputs
 from storage.local import LocalStore
 from storage.stamps import Stamps, take_stamps
 from tasks.desk import Clock, Desk
@@ -127,6 +128,32 @@ def make_empty(folder: Path) -> None:
     (folder / KEY).write_text(secret)
     with contextlib.closing(SqliteStore(folder / DATABASE)) as store:
         store.add_key(key)
+
+
+# The staging.
+
+KEPT, WORK = "inputs", "work"
+_MESH = bytes(range(256)) * 16
+STAGED = {"mesh": _MESH, "a/copy of the mesh": _MESH, "small": b"small"}
+
+
+def make_inputs(folder: Path) -> None:
+    """Store input files, of which two have one content, and make a folder for a task and one for what is kept."""
+    (folder / STORAGE).mkdir(parents=True)
+    (folder / WORK).mkdir()
+    for content in STAGED.values():
+        put_input(LocalStore(folder / STORAGE), content)
+    KeptInputs(folder / KEPT, 10**6)
+
+
+def stage_inputs(folder: Path) -> Staged:
+    """Bring the input files into the folder of the task, one after the other, and keep them."""
+    storage, kept = LocalStore(folder / STORAGE), KeptInputs(folder / KEPT, 10**6)
+    one_by_one = [
+        stage(storage, [InputFile(**_file(content, path))], folder / WORK, kept=kept)
+        for path, content in STAGED.items()
+    ]
+    return Staged(fetched=sum(one.fetched for one in one_by_one), kept=sum(one.kept for one in one_by_one))
 
 
 # The completion.

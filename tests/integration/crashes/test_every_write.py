@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from simyard.files import Staged
 from simyard.status import Status
 from storage.local import LocalStore
 from storage.manifest import read_manifest
@@ -176,6 +178,26 @@ def test_a_completion_is_whole_or_is_carried_on_to_the_same_result(
             wanted = wanted or result_of(site)
             assert result_of(site) == wanted, where
     assert wanted is not None
+
+
+def test_inputs_whose_staging_died_are_brought_by_the_next_one(crasher: Crasher, tmp_path: Path) -> None:
+    template = tmp_path / "template"
+    scenes.make_inputs(template)
+    sizes = {hashlib.sha256(content).hexdigest(): len(content) for content in scenes.STAGED.values()}
+    for crash in crashes(crasher, "staging", template):
+        where, work = crash.where, crash.folder / scenes.WORK
+        for entry in (crash.folder / scenes.KEPT).glob("*/*[0-9]"):
+            assert entry.name in {f"{sha256}-{size}" for sha256, size in sizes.items()}, where
+            assert hashlib.sha256(entry.read_bytes()).hexdigest() == entry.name.split("-")[0], where
+        # Another attempt has a folder of its own.
+        shutil.rmtree(work)
+        work.mkdir()
+        staged = scenes.stage_inputs(crash.folder)
+        assert staged.fetched + staged.kept == sum(map(len, scenes.STAGED.values())), where
+        assert {path: (work / path).read_bytes() for path in scenes.STAGED} == scenes.STAGED, where
+        # Nothing half-written is left beside what is kept.
+        assert len(list((crash.folder / scenes.KEPT).glob("*/*"))) == len(sizes), where
+        assert scenes.stage_inputs(crash.folder) == Staged(fetched=0, kept=staged.fetched + staged.kept), where
 
 
 def result_of(site: scenes.Site) -> dict[str, Any]:
