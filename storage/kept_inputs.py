@@ -82,24 +82,19 @@ class KeptInputs:
     """The files that are kept below `folder`: at most `limit` bytes, a quarter of the disk, and none of its last tenth.
 
     The least recently used go first, and never one that is lent. Safe to use from several threads and processes. What
-    a crash of the whole machine may have left half written is not used: each boot has a folder of its own.
+    a crash of the whole machine may have left half written is not used: each boot has a folder of its own, and what
+    is in those of earlier ones only waits to go.
     """
 
     def __init__(self, folder: Path, limit: int, *, disk: Callable[[Path], Disk] = _disk_of) -> None:
         self._limit, self._disk = limit, disk
-        self._folder = folder / _boot()
+        self._root, self._folder = folder, folder / _boot()
         self._lock = threading.Lock()
         self._unseen: tuple[int, int] | None = None
         """Bytes and files that were added here since all were last looked at; None before that."""
-        self._make(folder)
-
-    def _make(self, folder: Path) -> None:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
-            for other in folder.iterdir():
-                if other != self._folder:
-                    shutil.rmtree(other, ignore_errors=True)
         except OSError as error:
             log.warning("inputs cannot be kept in %s: %s", folder, error)
 
@@ -200,7 +195,7 @@ class KeptInputs:
         return self._remove(entries, sum(entry.size for entry in entries)) > 0
 
     def _entries(self) -> Iterator[_Entry]:
-        return _entries(self._folder)
+        return _entries(self._root)
 
     @staticmethod
     def _remove(entries: Iterable[_Entry], lacking: int, files: int = 0) -> int:
@@ -218,16 +213,17 @@ class KeptInputs:
 def kept_bytes(folder: Path) -> int:
     """Return how much of the disk the files below `folder` take, which give way to tasks."""
     with suppress(OSError):
-        return sum(entry.size for boot in folder.iterdir() for entry in _entries(boot))
+        return sum(entry.size for entry in _entries(folder))
     return 0
 
 
 def _entries(folder: Path) -> Iterator[_Entry]:
-    with os.scandir(folder) as scan:
-        for item in scan:
-            with suppress(FileNotFoundError):
-                found = item.stat(follow_symlinks=False)
-                yield _Entry(found.st_mtime_ns, 512 * found.st_blocks, Path(item.path))
+    for boot in folder.iterdir():
+        with os.scandir(boot) as scan:
+            for item in scan:
+                with suppress(FileNotFoundError):
+                    found = item.stat(follow_symlinks=False)
+                    yield _Entry(found.st_mtime_ns, 512 * found.st_blocks, Path(item.path))
 
 
 def _opened(path: Path, size: int) -> int | None:

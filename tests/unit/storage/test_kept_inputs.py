@@ -197,13 +197,21 @@ def test_an_entry_that_was_cut_off_is_fetched_again(kept: KeptInputs, folder: Pa
     assert source.fetched == 2
 
 
-def test_what_another_boot_left_is_removed(folder: Path) -> None:
-    (folder / "earlier").mkdir(parents=True)
-    (folder / "earlier" / "half").write_bytes(b"x" * BLOCK)
-    assert kept_bytes(folder) == BLOCK
-    KeptInputs(folder, 10**9)
-    assert names(folder) == []
-    assert kept_bytes(folder) == kept_bytes(folder / "absent") == 0
+def test_what_another_boot_left_is_not_used_and_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = many(3)
+    monkeypatch.setattr(module, "_boot", lambda: "earlier")
+    take(KeptInputs(folder, 2 * BLOCK, disk=lambda _: ROOMY), one)
+    [half] = (folder / "earlier").iterdir()
+    os.utime(half, ns=(0, 0))
+    monkeypatch.setattr(module, "_boot", lambda: "now")
+    kept = KeptInputs(folder, 2 * BLOCK, disk=lambda _: ROOMY)
+    assert (take(kept, one), one.fetched) == (one.data, 2)
+    assert kept_bytes(folder) == 2 * BLOCK
+    take(kept, two)
+    assert not half.exists()
+    take(kept, three)
+    assert kept_bytes(folder) == 2 * BLOCK
+    assert kept_bytes(folder / "absent") == 0
 
 
 def test_the_least_recently_used_goes_first(folder: Path) -> None:
