@@ -1,6 +1,6 @@
 """What does a day on the cloud cost and lose, when machines come, are taken away and die?
 
-    .venv/bin/python -m benchmarks.cloud_day [--tasks 60] [--seconds 60] [--machines 4]
+    .venv/bin/python -m benchmarks.cloud_day [--tasks 60] [--seconds 180] [--machines 4]
 
 Launches `cluster.yaml` with `ray up` on the tests' cloud (an EC2 emulator whose machines are namespaces of this host:
 root is needed), makes an elastic group of spot machines with two cores each by a command, submits tasks of one core to
@@ -149,7 +149,7 @@ def main() -> None:
     """Run the day and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=60)
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seconds", type=int, default=180)
     parser.add_argument(
         "--machines", type=int, default=4, help="how many are waited for before the first is taken away"
     )
