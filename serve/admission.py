@@ -19,7 +19,7 @@ from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import GroupState, Machine, MachineGroup, Offer
 from simyard.resources import Resources
 from simyard.task import LOCAL_GROUP, TaskSpec
-from simyard.words import new_task_id
+from simyard.words import checked_before, new_task_id
 from storage.objects import ObjectStore
 from storage.parallel import each
 from storage.paths import Paths
@@ -29,6 +29,7 @@ from tasks.rooms import fits_empty
 from tasks.store import Store
 
 _SHOWN = 5
+_words = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Wanted:
 
     spec: TaskSpec
     key: str | None = None
+    like: TaskSpec | None = None
+    """Another one of the request, from which it differs at most in name, metadata and the contents of its files."""
 
 
 def admit(
@@ -46,16 +49,86 @@ def admit(
 
     `groups` is None where they are not known at present. Input files that several tasks share are looked up once.
     """
-    checked = [_checked(one.spec, groups) for one in wanted]
-    hashes = {file.sha256 for spec in checked if isinstance(spec, TaskSpec) for file in spec.files}
-    sizes = stored_sizes(storage, hashes)
-    emptied = _emptied([spec for spec in checked if isinstance(spec, TaskSpec)], user, store)
+    kinds: dict[int, _Kind] = {}
+    of: list[_Kind] = []
+    for one in wanted:
+        first = one.like or one.spec
+        kind = kinds.get(id(first))
+        of.append(kind or kinds.setdefault(id(first), _Kind(first, groups)))
+    checked = [kind.checked(one.spec) for one, kind in zip(wanted, of, strict=True)]
+    good = {id(spec.inputs): spec for spec in checked if isinstance(spec, TaskSpec)}
+    sizes = stored_sizes(storage, {file.sha256 for spec in good.values() for file in spec.files})
+    emptied = _emptied(good.values(), user, store)
     return [
         spec
         if isinstance(spec, SimyardError)
-        else _emptied_error(spec, emptied) or _draft(one, spec, user, sizes, store)
-        for one, spec in zip(wanted, checked, strict=True)
+        else _emptied_error(spec, emptied) or kind.draft(one, spec, user, sizes, store)
+        for one, spec, kind in zip(wanted, checked, of, strict=True)
     ]
+
+
+class _Kind:
+    """What is found out of one task, and holds of all that are like it."""
+
+    def __init__(self, first: TaskSpec, groups: Sequence[MachineGroup] | None) -> None:
+        self._first = first
+        self._found = _checked(first, groups)
+        self._shared: dict[str, str] = {}
+        self._present: dict[int, tuple[TaskSpec, str | None]] = {}
+
+    def checked(self, spec: TaskSpec) -> TaskSpec | SimyardError:
+        """Return the task as it can run, or why it is refused."""
+        found = self._found
+        if spec is self._first or isinstance(found, SimyardError):
+            return found
+        try:
+            _check_texts(spec)
+        except InvalidInput as error:
+            return error
+        own = {"name": spec.name, "metadata": spec.metadata, "inputs": spec.inputs}
+        return checked_before(TaskSpec, {**found.__dict__, **own})
+
+    def draft(
+        self, one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
+    ) -> Draft | SimyardError:
+        """Return the draft of a checked task, or why its inputs keep it from running."""
+        # Whose inputs are the same is known by their being the same object, which lives as long as `present` here.
+        present = self._present.get(id(spec.inputs))
+        fingerprint = fingerprint_of(spec) if present is None else present[1]
+        draft = Draft(
+            id=new_task_id(),
+            spec=spec,
+            user=user,
+            key=one.key,
+            digest=self._digest(one.spec),
+            fingerprint=fingerprint,
+        )
+        if present is not None:
+            return draft
+        try:
+            check_inputs(spec, sizes)
+        except InputsMissing as error:
+            # Nobody sends gigabytes for a task that is refused afterwards.
+            return unknown_task(draft, partial(store.named, user)) or error
+        except InvalidInput as error:
+            return error
+        self._present[id(spec.inputs)] = spec, fingerprint
+        return draft
+
+    def _digest(self, spec: TaskSpec) -> str:
+        """Return what `digest_of` does; the fields that all have alike are put into words once."""
+        if spec is self._first:
+            return digest_of(spec)
+        if not self._shared:
+            said = _texts_of(self._first, None)
+            self._shared = {name: text for name, text in said.items() if name not in {"name", "metadata"}}
+        own = {"metadata": _words(spec.metadata)} if spec.metadata else {}
+        if spec.name is not None:
+            own["name"] = _words(spec.name)
+        if spec.inputs is not self._first.inputs:
+            own |= _texts_of(spec, {"inputs"})
+        said = sorted({**self._shared, **own}.items())
+        return _hash("{" + ",".join([f'"{name}":{text}' for name, text in said]) + "}")
 
 
 def digest_of(spec: BaseModel) -> str:
@@ -63,7 +136,15 @@ def digest_of(spec: BaseModel) -> str:
 
     Defaults are left out, so that it stays the same when a later release knows more fields.
     """
-    text = json.dumps(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
+    return _hash(_words(spec.model_dump(mode="json", exclude_defaults=True)))
+
+
+def _texts_of(spec: TaskSpec, include: set[str] | None) -> dict[str, str]:
+    said = spec.model_dump(mode="json", exclude_defaults=True, include=include)
+    return {name: _words(value) for name, value in said.items()}
+
+
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -86,9 +167,7 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
     """
     simulator = find_simulator(spec)
     version, runtime = catalogue.resolve(simulator, spec.version, spec.runtime)
-    for field, text in _texts(spec):
-        if "\0" in text:
-            raise InvalidInput("holds a NUL character.", field=field, fix="Remove it.")
+    _check_texts(spec)
     paths = {file.path for file in spec.files}
     # What other tasks give is not known yet: a file that may be among it is taken to be there.
     named = [value for value in spec.parameters.values() if isinstance(value, str)]
@@ -124,27 +203,6 @@ def _checked(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec 
         return error
 
 
-def _draft(
-    one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
-) -> Draft | SimyardError:
-    draft = Draft(
-        id=new_task_id(),
-        spec=spec,
-        user=user,
-        key=one.key,
-        digest=digest_of(one.spec),
-        fingerprint=fingerprint_of(spec),
-    )
-    try:
-        check_inputs(spec, sizes)
-    except InputsMissing as error:
-        # Nobody sends gigabytes for a task that is refused afterwards.
-        return unknown_task(draft, partial(store.named, user)) or error
-    except InvalidInput as error:
-        return error
-    return draft
-
-
 def _emptied(specs: Iterable[TaskSpec], user: str, store: Store) -> set[tuple[str | None, str | None]]:
     """Return those references to tasks whose outputs are asked for and have been removed."""
     asked = {one.named: Dependency(task=one.task, key=one.key) for spec in specs for one in spec.inputs_from}
@@ -159,6 +217,12 @@ def _emptied_error(spec: TaskSpec, emptied: Container[tuple[str | None, str | No
                 f"The outputs of task {one} have been removed.", field=f"inputs.{i}", fix="Run that task again."
             )
     return None
+
+
+def _check_texts(spec: TaskSpec) -> None:
+    for field, text in _texts(spec):
+        if "\0" in text:
+            raise InvalidInput("holds a NUL character.", field=field, fix="Remove it.")
 
 
 def _texts(spec: TaskSpec) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, ValidationError
+from pydantic_core import from_json
 from starlette.background import BackgroundTask
 
 from serve.admission import Wanted, admit
@@ -15,14 +16,14 @@ from serve.auth import User
 from serve.bodies import documented, parse, read_json
 from serve.context import Context, HasContext
 from serve.examples import BATCH
+from serve.items import BatchItem, Items
 from serve.machines import GroupMemory, memory_of
 from serve.problems import PROBLEMS, invalid, invalid_value
 from serve.streams import json_answer
-from serve.submissions import KEY
 from simyard.errors import Conflict, InvalidInput, SimyardError
 from simyard.group import MachineGroup
 from simyard.problem import Problem, problem_of
-from simyard.task import Task, TaskSpec
+from simyard.task import Task
 from simyard.words import Word
 from tasks.record import Draft
 
@@ -31,14 +32,6 @@ LINES = "application/x-ndjson"
 _LINE_TYPES = frozenset({LINES, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 
 router = APIRouter(tags=["tasks"])
-
-
-class BatchItem(Word):
-    """One task of a batch."""
-
-    spec: TaskSpec
-    idempotency_key: str | None = Field(default=None, pattern=KEY)
-    """Sending the same key with the same request again gives the same task."""
 
 
 class Batch(Word):
@@ -124,20 +117,15 @@ def _parse_object(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError],
     Raises:
         InvalidInput: it is no batch at all.
     """
-    try:
-        batch = Batch.model_validate_json(body)
-    except ValidationError:
-        loose = parse(LooseBatch, body)
-        return [_wanted(item) for item in loose.tasks], loose.atomic
-    return [Wanted(spec=item.spec, key=item.idempotency_key) for item in batch.tasks], batch.atomic
+    batch, items = parse(LooseBatch, body), Items()
+    return [_wanted(items, item) for item in batch.tasks], batch.atomic
 
 
-def _wanted(item: object) -> Wanted | SimyardError:
+def _wanted(items: Items, item: object) -> Wanted | SimyardError:
     try:
-        checked = BatchItem.model_validate(item)
+        return items.wanted(item, lambda: BatchItem.model_validate(item))
     except ValidationError as error:
         return invalid_value(error, BatchItem, item, below="spec")
-    return Wanted(spec=checked.spec, key=checked.idempotency_key)
 
 
 def _parse_lines(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], bool]:
@@ -146,15 +134,16 @@ def _parse_lines(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], 
     Raises:
         InvalidInput: there are no lines, or too many.
     """
-    items: list[Wanted | SimyardError] = []
+    found: list[Wanted | SimyardError] = []
+    items = Items()
     for line in _lines(body):
-        if len(items) == MAX_BATCH:
+        if len(found) == MAX_BATCH:
             reason = f"there are more than {MAX_BATCH} lines, the most tasks of one batch."
             raise InvalidInput(reason, field="tasks", fix="Send the rest in another request.")
-        items.append(_wanted_line(line))
-    if not items:
+        found.append(_wanted_line(items, line))
+    if not found:
         raise InvalidInput("there is no line.", field="tasks", fix='Send one {"spec": {...}} a line.')
-    return items, False
+    return found, False
 
 
 def _lines(body: bytes | bytearray) -> Iterator[bytes]:
@@ -169,12 +158,19 @@ def _lines(body: bytes | bytearray) -> Iterator[bytes]:
         start = end + 1
 
 
-def _wanted_line(line: bytes) -> Wanted | SimyardError:
+def _wanted_line(items: Items, line: bytes) -> Wanted | SimyardError:
     try:
-        checked = BatchItem.model_validate_json(line)
+        return items.wanted(_document(line), lambda: BatchItem.model_validate_json(line))
     except ValidationError as error:
         return invalid(error.errors(include_url=False), BatchItem, line, below="spec", what="line")
-    return Wanted(spec=checked.spec, key=checked.idempotency_key)
+
+
+def _document(line: bytes) -> object:
+    """Return what a line says; None where it is no JSON, which is found again by whoever reads it whole."""
+    try:
+        return from_json(line)
+    except ValueError:
+        return None
 
 
 def _submit(

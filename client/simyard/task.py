@@ -20,6 +20,9 @@ from simyard.words import Moment, Name, SweepIdText, TaskIdText, Word
 Value = str | int | float | bool
 """What a parameter or a metadata entry may hold."""
 
+TaskName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Metadata = Annotated[dict[Name, Value], Field(max_length=100)]
+
 LOCAL_GROUP = "local"
 """The group of the machines that `simyard up` itself provides."""
 
@@ -54,9 +57,9 @@ class TaskSpec(Word):
     group: Name = LOCAL_GROUP
     priority: int = Field(default=0, ge=-100, le=100)
     """Higher runs first; equal ones run in the order of submission."""
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    name: TaskName | None = None
     project: Name = "default"
-    metadata: dict[Name, Value] = Field(default_factory=dict, max_length=100)
+    metadata: Metadata = Field(default_factory=dict)
     retries: int = Field(default=0, ge=0, le=100)
     """How often the task may be tried again after a failure of its own."""
     retry: Retry = _NO_RETRY

@@ -18,6 +18,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 Moment = AwareDatetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(one + other for other in _ALPHABET for one in _ALPHABET)
 
 
 class Word(BaseModel):
@@ -59,7 +60,7 @@ def checked_before(kind: type[AnyWord], fields: dict[str, Any]) -> AnyWord:
 def new_task_id() -> TaskId:
     """Return a fresh task id: `t` and 12 characters of Crockford's base 32, 60 random bits."""
     bits = secrets.randbits(60)
-    return TaskId("t" + "".join(_ALPHABET[bits >> place & 31] for place in range(0, 60, 5)))
+    return TaskId("t" + "".join([_PAIRS[bits >> place & 1023] for place in range(0, 60, 10)]))
 
 
 TaskIdText = Annotated[str, StringConstraints(pattern=r"^t[0-9a-hjkmnp-tv-z]{12}$"), Field(examples=["t3k9x0m2v7q4a"])]

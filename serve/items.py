@@ -1,0 +1,111 @@
+"""The tasks of one request: what many of them have alike is validated once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, ValidationError
+from pydantic_core import to_json
+
+from serve.admission import Wanted
+from serve.submissions import KEY
+from simyard.task import Input, Metadata, TaskName, TaskSpec
+from simyard.words import Word, checked_before
+
+_MOST = 256
+"""How many kinds of tasks are remembered: where each task is of a kind of its own, more would gain nothing."""
+
+Key = Annotated[str, StringConstraints(pattern=KEY)]
+Inputs = tuple[Input, ...]
+
+
+class BatchItem(Word):
+    """One task of a batch."""
+
+    spec: TaskSpec
+    idempotency_key: Key | None = None
+    """Sending the same key with the same request again gives the same task."""
+
+
+class _Own(Word):
+    """What tasks that are alike may have of their own."""
+
+    name: TaskName | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    inputs: Inputs = ()
+    idempotency_key: Key | None = None
+
+
+class Items:
+    """Makes the items of a request into what is wanted.
+
+    Most tasks of a batch differ in their names, metadata and the contents of their files alone. Of those, one is
+    validated whole, and of the others what is their own: no rule of a task's ties that to anything else.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[bytes, TaskSpec] = {}
+        self._inputs: dict[bytes, tuple[TaskSpec, Inputs]] = {}
+
+    def wanted(self, item: object, validate: Callable[[], BatchItem]) -> Wanted:
+        """Return what an item asks for; `validate` reads all of it where nothing like it has been seen.
+
+        Raises:
+            ValidationError: it is no item; it comes from `validate`, so it says what it would say of a lone one.
+        """
+        parts = _parts(item)
+        if parts is not None:
+            own, rest, inputs = parts
+            # As JSON, in which 1, 1.0 and true are not the same.
+            same = to_json((rest, inputs))
+            known = self._inputs.get(same)
+            if known is not None:
+                return self._alike(own, *known) or _whole(validate())
+            kind = to_json((rest, [_without_content(one) for one in inputs]))
+            first = self._kinds.get(kind)
+            if first is not None:
+                return self._alike({**own, "inputs": inputs}, first) or _whole(validate())
+            checked = _whole(validate())
+            if len(self._kinds) < _MOST:
+                self._kinds[kind] = checked.spec
+                self._inputs[same] = checked.spec, checked.spec.inputs
+            return checked
+        return _whole(validate())
+
+    def _alike(self, own: dict[str, Any], first: TaskSpec, inputs: Inputs | None = None) -> Wanted | None:
+        """Return a task like the first one; None where its own part is not valid."""
+        try:
+            found = _Own.model_validate(own)
+        except ValidationError:
+            return None
+        fields = {**first.__dict__, "name": found.name, "metadata": found.metadata, "inputs": found.inputs if inputs is None else inputs}
+        return Wanted(spec=checked_before(TaskSpec, fields), key=found.idempotency_key, like=first)
+
+
+def _parts(item: object) -> tuple[dict[str, Any], dict[str, Any], list[object]] | None:
+    """Return what an item has of its own, the rest of its spec, and its inputs; None where it is not as it should be."""
+    if not isinstance(item, dict):
+        return None
+    rest = item.get("spec")
+    if not isinstance(rest, dict) or len(item) != 1 + ("idempotency_key" in item):
+        return None
+    rest = rest.copy()
+    own = {name: rest.pop(name) for name in ("name", "metadata") if name in rest}
+    inputs = rest.pop("inputs", None)
+    if not isinstance(inputs, list):
+        return None
+    if "idempotency_key" in item:
+        own["idempotency_key"] = item["idempotency_key"]
+    return own, rest, inputs
+
+
+def _without_content(one: object) -> object:
+    if not isinstance(one, dict) or "sha256" not in one:
+        return one
+    # What is left out is named, so that a file with a size is not taken for one without.
+    return {name: None if name in {"sha256", "size"} else value for name, value in one.items()}
+
+
+def _whole(item: BatchItem) -> Wanted:
+    return Wanted(spec=item.spec, key=item.idempotency_key)
