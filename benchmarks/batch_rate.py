@@ -37,7 +37,6 @@ from benchmarks.bare import cpu_ms, served
 from benchmarks.submission_rate import spec_over
 from serve import batches
 from serve.admission import Wanted, admit
-from serve.batches import BatchResult, BatchResults
 from serve.collector import calm
 from simyard.files import InputFile
 from simyard.simulator import Command, RuntimeName
@@ -147,12 +146,11 @@ def steps(home: Path, options: argparse.Namespace) -> Figures:
         wanted = [one for one in items if isinstance(one, Wanted)]
         admitted = [one for one in admit(wanted, "ada", None, storage, store) if isinstance(one, Draft)]
         clock.append(time.process_time())
-        records = [one.record for one in store.submit(admitted, datetime.now(UTC)) if one.record is not None]
+        submitted = store.submit(admitted, datetime.now(UTC))
         clock.append(time.process_time())
-        results = (BatchResult(row=i, task=record.task, created=True) for i, record in enumerate(records, 1))
-        batches._lines_answer(BatchResults(results=tuple(results)))
+        batches._response(submitted, as_lines=True)
         clock.append(time.process_time())
-        if len(records) != SIZE:
+        if sum(one.created for one in submitted) != SIZE:
             raise SystemExit("not all were accepted")
         costs = [(after - before) / SIZE * 1e6 for before, after in pairwise(clock)]
         runs.append(dict(zip(("parse_us", "admit_us", "submit_us", "answer_us"), costs, strict=True)))

@@ -19,13 +19,12 @@ from serve.examples import BATCH
 from serve.items import BatchItem, Items
 from serve.machines import GroupMemory, memory_of
 from serve.problems import PROBLEMS, invalid, invalid_value
-from serve.streams import json_answer
 from simyard.errors import Conflict, InvalidInput, SimyardError
 from simyard.group import MachineGroup
 from simyard.problem import Problem, problem_of
 from simyard.task import Task
 from simyard.words import Word
-from tasks.record import Draft
+from tasks.record import Draft, Submission
 
 MAX_BATCH = 10_000
 LINES = "application/x-ndjson"
@@ -99,12 +98,8 @@ async def submit_batch(
     # The body is not kept here: once it is parsed nobody holds it any more.
     items, whole = await to_thread.run_sync(_parse_lines if lines else _parse_object, await read_json(request))
     known = await groups.recent()
-    results = await to_thread.run_sync(_submit, context, user, items, atomic or whole, known)
     as_lines = _type_of(request.headers.get("accept", "").split(",")[0]) in _LINE_TYPES
-    answer = await to_thread.run_sync(_lines_answer if as_lines else json_answer, results)
-    if any(result.created for result in results.results):
-        answer.background = BackgroundTask(context.waker.wake)
-    return answer
+    return await to_thread.run_sync(_answer, context, user, items, atomic or whole, known, as_lines)
 
 
 def _type_of(header: str) -> str:
@@ -173,13 +168,43 @@ def _document(line: bytes) -> object:
         return None
 
 
+def _answer(
+    context: Context,
+    user: str,
+    items: Sequence[Wanted | SimyardError],
+    atomic: bool,
+    groups: tuple[MachineGroup, ...] | None,
+    as_lines: bool,
+) -> Response:
+    results = _submit(context, user, items, atomic, groups)
+    answer = _response(results, as_lines)
+    if any(isinstance(one, Submission) and one.created for one in results):
+        answer.background = BackgroundTask(context.waker.wake)
+    return answer
+
+
+def _response(results: Sequence[Submission | SimyardError], as_lines: bool) -> Response:
+    texts = map(_text, range(1, len(results) + 1), results)
+    if as_lines:
+        return Response("".join([f"{text}\n" for text in texts]), media_type=LINES)
+    return Response('{"results":[' + ",".join(texts) + "]}", media_type="application/json")
+
+
+def _text(row: int, result: Submission | SimyardError) -> str:
+    """Return a BatchResult in JSON, of ten thousand of which no model is made."""
+    if isinstance(result, SimyardError):
+        return BatchResult(row=row, problem=problem_of(result)).model_dump_json()
+    created = "true" if result.created else "false"
+    return f'{{"row":{row},"task":{result.text},"created":{created},"problem":null}}'
+
+
 def _submit(
     context: Context,
     user: str,
     items: Sequence[Wanted | SimyardError],
     atomic: bool,
     groups: tuple[MachineGroup, ...] | None,
-) -> BatchResults:
+) -> list[Submission | SimyardError]:
     good = {i: one for i, one in enumerate(items) if isinstance(one, Wanted)}
     admitted = dict(zip(good, admit(list(good.values()), user, groups, context.storage, context.store), strict=True))
     refused: dict[int, SimyardError] = {i: one for i, one in enumerate(items) if isinstance(one, SimyardError)}
@@ -188,12 +213,13 @@ def _submit(
     twice = _doubles(drafts)
     refused |= twice
     drafts = {i: draft for i, draft in drafts.items() if i not in twice}
-    results = {i: _refusal(i, error) for i, error in refused.items()}
+    results: dict[int, Submission | SimyardError] = {**refused}
     if atomic and refused:
-        results |= {i: _refusal(i, _held_back()) for i in drafts}
+        results |= {i: _held_back() for i in drafts}
     elif drafts:
-        results |= _stored(context, drafts, atomic=atomic)
-    return BatchResults(results=tuple(results[i] for i in range(len(items))))
+        submissions = context.store.submit(list(drafts.values()), context.clock(), atomic=atomic)
+        results |= {i: one.error or one for i, one in zip(drafts, submissions, strict=True)}
+    return [results[i] for i in range(len(items))]
 
 
 def _doubles(drafts: Mapping[int, Draft]) -> dict[int, SimyardError]:
@@ -212,30 +238,8 @@ def _doubles(drafts: Mapping[int, Draft]) -> dict[int, SimyardError]:
     return found
 
 
-def _stored(context: Context, drafts: Mapping[int, Draft], *, atomic: bool) -> dict[int, BatchResult]:
-    submissions = context.store.submit(list(drafts.values()), context.clock(), atomic=atomic)
-    results = {}
-    for i, submission in zip(drafts, submissions, strict=True):
-        if submission.error is not None:
-            results[i] = _refusal(i, submission.error)
-        elif submission.record is None:
-            results[i] = _refusal(i, _held_back())
-        else:
-            results[i] = BatchResult(row=i + 1, task=submission.record.task, created=submission.created)
-    return results
-
-
-def _refusal(i: int, error: SimyardError) -> BatchResult:
-    return BatchResult(row=i + 1, problem=problem_of(error))
-
-
 def _held_back() -> Conflict:
     return Conflict(
         "It was not submitted, because another task of this atomic batch was refused.",
         fix="Mend the refused ones and send the batch again.",
     )
-
-
-def _lines_answer(results: BatchResults) -> Response:
-    dump = BatchResult.__pydantic_serializer__.to_json
-    return Response(b"".join(dump(result) + b"\n" for result in results.results), media_type=LINES)

@@ -14,7 +14,6 @@ from serve.examples import SWMM_TASK
 from serve.intake import intake_of
 from serve.machines import memory_of
 from serve.problems import PROBLEMS
-from serve.streams import json_answer
 from simyard.errors import InvalidInput
 from simyard.task import Task, TaskSpec
 
@@ -62,4 +61,5 @@ async def submit(request: Request) -> Response:
     submission = await intake.submit(user, Wanted(spec=spec, key=key), await groups.recent())
     assert submission.record is not None
     headers = {"Location": f"/v1/tasks/{submission.record.id}"}
-    return json_answer(submission.record.task, 201 if submission.created else 200, headers)
+    status = 201 if submission.created else 200
+    return Response(submission.text, status_code=status, headers=headers, media_type="application/json")

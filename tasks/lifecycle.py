@@ -97,6 +97,9 @@ class Happened:
     message: str | None = None
 
 
+_SUBMITTED = (Happened(kind=EventKind.SUBMITTED, status=Status.QUEUED),)
+
+
 @dataclass(frozen=True)
 class Step:
     """The record after a stimulus, and what happened on the way."""
@@ -161,7 +164,7 @@ def new_record(draft: Draft, seq: int, now: datetime) -> Step:
         "cost_usd": None,
     }
     record = TaskRecord(task=checked_before(Task, fields), seq=seq, user=draft.user, retries=spec.retries, ready_at=now)
-    return Step(record, (Happened(kind=EventKind.SUBMITTED, status=Status.QUEUED),))
+    return Step(record, _SUBMITTED)
 
 
 def step(record: TaskRecord, stimulus: Stimulus, now: datetime) -> Step:

@@ -138,6 +138,14 @@ class Submission:
     created: bool = False
     """False where the same request had been accepted before."""
     error: SimyardError | None = None
+    body: str | None = None
+    """The record's task in JSON, where the store has just put it into words."""
+
+    @property
+    def text(self) -> str:
+        """The record's task in JSON."""
+        assert self.record is not None
+        return self.record.task.model_dump_json() if self.body is None else self.body
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from simyard.task import Task
 from tasks.dependencies import Edge
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened
-from tasks.record import MICROS, SweepDraft, SweepRecord, TaskRecord
+from tasks.record import MICROS, Draft, SweepDraft, SweepRecord, TaskRecord
 from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
 
@@ -116,6 +116,12 @@ def fixed_columns(record: TaskRecord) -> dict[str, Any]:
         "machine_group": task.group,
         "sweep": sweep_of(record),
     }
+
+
+def task_columns(record: TaskRecord, draft: Draft, inputs: bytes) -> dict[str, Any]:
+    """Return the columns of a new task; `inputs` is the hash of its list of input files."""
+    origin = {"key": draft.key, "digest": draft.digest, "inputs": inputs, "fingerprint": draft.fingerprint}
+    return fixed_columns(record) | changing_columns(record) | origin
 
 
 def edge_columns(edge: Edge, *, child: int, parent: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +18,7 @@ from tasks import rows
 from tasks.keys import StoredKey
 from tasks.lanes import Lane, Waiting, position
 from tasks.ledger import RentalQuery
-from tasks.record import SweepQuery, SweepRecord, TaskRecord, month_of
+from tasks.record import Draft, SweepQuery, SweepRecord, TaskRecord, month_of
 from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
 
@@ -39,6 +40,28 @@ class SqlStore(ABC):
     @abstractmethod
     def _let_go(self, name: str, task: str) -> None:
         """Run a statement that removes something of a task; raises where the task is not there or must stay."""
+
+    def _pack(self, drafts: Sequence[Draft]) -> tuple[builtins.list[bytes], dict[bytes, bytes]]:
+        """Return the hash of each draft's list of files, and by hash the lists, compressed, that are not kept yet.
+
+        It may take long for many files, so it is done before the others have to wait.
+        """
+        digests: builtins.list[bytes] = []
+        fresh: dict[bytes, bytes] = {}
+        seen: set[bytes] = set()
+        # Tasks that are alike have one list among them, which need not be packed again to see that.
+        packed: dict[int, bytes] = {}
+        for draft in drafts:
+            inputs = draft.spec.inputs
+            digest = packed.get(id(inputs))
+            if digest is None:
+                text = rows.pack_inputs(draft.spec.files)
+                digest = packed[id(inputs)] = hashlib.sha256(text).digest()
+                if digest not in seen and not self._read("has_inputs", sha256=digest):
+                    fresh[digest] = rows.compress(text)
+                seen.add(digest)
+            digests.append(digest)
+        return digests, fresh
 
     def get_sweep(self, sweep: str) -> SweepRecord:
         """See Store."""

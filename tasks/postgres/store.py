@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 from simyard.dependency import Dependency
 from simyard.errors import Conflict, InvalidInput, NotFound
 from simyard.event import Event
-from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.admission import Origin, case_conflict_of, conflict_of, none_accepted, sweep_conflict_of
@@ -80,9 +79,7 @@ class PostgresStore(SqlStore):
 
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
         """See Store."""
-        # Hashing and compressing may take long for many files, so it is done before the others have to wait.
-        lists: dict[bytes, bytes] = {}
-        digests = [self._pack(draft.spec.files, lists) for draft in drafts]
+        digests, lists = self._pack(drafts)
         added: set[str] = set()
         for _ in range(_RACES):
             try:
@@ -95,13 +92,6 @@ class PostgresStore(SqlStore):
                 self._bell.ring()
             return answers
         raise StoreUnavailable("Others have added the same tasks again and again.")
-
-    def _pack(self, inputs: tuple[InputFile, ...], lists: dict[bytes, bytes]) -> bytes:
-        packed = rows.pack_inputs(inputs)
-        digest = hashlib.sha256(packed).digest()
-        if digest not in lists and not self._read("has_inputs", sha256=digest):
-            lists[digest] = rows.compress(packed)
-        return digest
 
     def _submit(
         self,
@@ -155,10 +145,10 @@ class PostgresStore(SqlStore):
         if atomic and any(answer is not None and answer.error for answer in in_turn):
             return none_accepted([answer or Submission(created=True) for answer in in_turn])
         known = {task: record for task, (record, _) in known_ids.items() if record is not None}
-        records = self._add(connection, fresh, digests, lists, known, now)
+        made = self._add(connection, fresh, digests, lists, known, now)
         added.update(places)
         return [
-            answer or Submission(record=records[same.get(place, place)], created=place not in same)
+            answer or (replace(made[same[place]], created=False) if place in same else made[place])
             for place, answer in enumerate(in_turn)
         ]
 
@@ -193,8 +183,8 @@ class PostgresStore(SqlStore):
         lists: Mapping[bytes, bytes],
         known: dict[str, TaskRecord],
         now: datetime,
-    ) -> dict[int, TaskRecord]:
-        """Add drafts by their place in the batch, and return their records by their place.
+    ) -> dict[int, Submission]:
+        """Add drafts by their place in the batch, and return the answers to them by their place.
 
         Each comes after those that it waits for; `known` has those that are there already.
         """
@@ -212,10 +202,7 @@ class PostgresStore(SqlStore):
         for digest in sorted({digests[place] for place in firsts} & lists.keys()):
             self._run(connection, "add_inputs", {"sha256": digest, "files": lists[digest]})
         columns = [
-            rows.fixed_columns(first.record)
-            | rows.changing_columns(first.record)
-            | {"key": fresh[place].key, "digest": fresh[place].digest, "inputs": digests[place]}
-            | {"fingerprint": fresh[place].fingerprint}
+            rows.task_columns(first.record, fresh[place], digests[place])
             for place, first in firsts.items()
         ]
         if len(self._run(connection, "add_tasks", _turned(columns)).fetchall()) != len(columns):
@@ -224,12 +211,14 @@ class PostgresStore(SqlStore):
             self._run(connection, "add_edges", _turned(ties))
         happened = [(first.record, event) for first in firsts.values() for event in first.events]
         self._note(connection, happened, now)
-        return {place: first.record for place, first in firsts.items()}
+        return {
+            place: Submission(record=first.record, created=True, body=row["body"])
+            for (place, first), row in zip(firsts.items(), columns, strict=True)
+        }
 
     def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
         """See Store."""
-        lists: dict[bytes, bytes] = {}
-        digests = [self._pack(draft.spec.files, lists) for draft in drafts]
+        digests, lists = self._pack(drafts)
         asked = {"id": sweep.id, "user": sweep.user, "key": sweep.key}
         tried = False
 

@@ -53,26 +53,26 @@ def take_in(
             error = conflict_of(draft, origin)
             answers[place] = Submission(error=error) if error else Submission(record=record)
             continue
-        try:
-            draft = resolved(draft, partial(named, draft.user))
-        except InvalidInput as refusal:
-            answers[place] = Submission(error=refusal)
-            continue
-        edges = edges_of(draft, lambda task: by_id[task][0].status)
-        first = begun(new_record(draft, seq, now), edges, lambda task: by_id[task][0].status, now)
+        if draft.spec.dependencies:
+            try:
+                draft = resolved(draft, partial(named, draft.user))
+            except InvalidInput as refusal:
+                answers[place] = Submission(error=refusal)
+                continue
+            edges = edges_of(draft, lambda task: by_id[task][0].status)
+            first = begun(new_record(draft, seq, now), edges, lambda task: by_id[task][0].status, now)
+            ties += [rows.edge_columns(edge, child=seq, parent=by_id[edge.parent][0].seq) for edge in edges]
+        else:
+            first = new_record(draft, seq, now)
         record = first.record
-        ties += [rows.edge_columns(edge, child=seq, parent=by_id[edge.parent][0].seq) for edge in edges]
-        tasks.append(
-            rows.fixed_columns(record)
-            | rows.changing_columns(record)
-            | {"key": draft.key, "digest": draft.digest, "inputs": digest, "fingerprint": draft.fingerprint}
-        )
+        columns = rows.task_columns(record, draft, digest)
+        tasks.append(columns)
         events += [rows.event_columns(record, happened, now) for happened in first.events]
         origin = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
         by_id[draft.id] = record, origin
         if draft.key is not None:
             by_key[draft.user, draft.key] = record, origin
-        answers[place] = Submission(record=record, created=True)
+        answers[place] = Submission(record=record, created=True, body=columns["body"])
         seq += 1
     connection.executemany(sql["add_inputs"], ({"sha256": sha256, "files": files} for sha256, files in lists.items()))
     connection.executemany(sql["add_task"], tasks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import hashlib
 import json
 import sqlite3
 import time
@@ -68,23 +67,6 @@ class SqliteStore(SqlStore):
                 raise _Undo
             return answers
         return none_accepted(answers)
-
-    def _pack(self, drafts: Sequence[Draft]) -> tuple[builtins.list[bytes], dict[bytes, bytes]]:
-        """Return the hash of each draft's list of files, and by hash the lists, compressed, that are not kept yet.
-
-        It may take long for many files, so it is done before the others have to wait.
-        """
-        digests: builtins.list[bytes] = []
-        fresh: dict[bytes, bytes] = {}
-        seen: set[bytes] = set()
-        for draft in drafts:
-            packed = rows.pack_inputs(draft.spec.files)
-            digest = hashlib.sha256(packed).digest()
-            digests.append(digest)
-            if digest not in seen and not self._read("has_inputs", sha256=digest):
-                fresh[digest] = rows.compress(packed)
-            seen.add(digest)
-        return digests, fresh
 
     def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
         """See Store."""
