@@ -14,10 +14,15 @@ from simyard.errors import InvalidInput
 from tasks import rows
 from tasks.admission import Origin, conflict_of
 from tasks.dependencies import begun, edges_of, in_order, resolved
-from tasks.lifecycle import new_record
+from tasks.lifecycle import Step, new_record
+from tasks.newcomers import Newcomers
 from tasks.record import Draft, Submission, TaskRecord
 
-_Known = tuple[TaskRecord, Origin]
+_Known = tuple[TaskRecord, str | None, str]
+"""A task that is there, with the idempotency key and the digest of its request."""
+
+_CHUNK = 500
+"""Tasks whose rows are held at a time."""
 
 
 def take_in(
@@ -41,19 +46,21 @@ def take_in(
     order, circles = in_order(drafts)
     seq = connection.execute(sql["next_seq"]).fetchone()[0]
     answers = {place: Submission(error=error) for place, error in circles.items()}
-    ties: list[dict[str, Any]] = []
-    tasks: list[dict[str, Any]] = []
-    events: list[dict[str, Any]] = []
+    connection.executemany(sql["add_inputs"], ({"sha256": sha256, "files": files} for sha256, files in lists.items()))
+    newcomers, written = Newcomers(now), _Rows(connection, sql, now)
     for place in order:
         draft, digest = drafts[place], digests[place]
         known = by_key.get((draft.user, draft.key)) if draft.key is not None else None
         known = known or by_id.get(draft.id)
         if known is not None:
-            record, origin = known
-            error = conflict_of(draft, origin)
+            record, key, request = known
+            error = conflict_of(draft, Origin(task=record.id, user=record.user, key=key, digest=request))
             answers[place] = Submission(error=error) if error else Submission(record=record)
             continue
-        if draft.spec.dependencies:
+        if not draft.spec.dependencies:
+            record, columns = newcomers.make(draft, seq, digest)
+            written.add(columns)
+        else:
             try:
                 draft = resolved(draft, partial(named, draft.user))
             except InvalidInput as refusal:
@@ -61,24 +68,47 @@ def take_in(
                 continue
             edges = edges_of(draft, lambda task: by_id[task][0].status)
             first = begun(new_record(draft, seq, now), edges, lambda task: by_id[task][0].status, now)
-            ties += [rows.edge_columns(edge, child=seq, parent=by_id[edge.parent][0].seq) for edge in edges]
-        else:
-            first = new_record(draft, seq, now)
-        record = first.record
-        columns = rows.task_columns(record, draft, digest)
-        tasks.append(columns)
-        events += [rows.event_columns(record, happened, now) for happened in first.events]
-        origin = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
-        by_id[draft.id] = record, origin
+            record, columns = first.record, rows.task_columns(first.record, draft, digest)
+            ties = [rows.edge_columns(edge, child=seq, parent=by_id[edge.parent][0].seq) for edge in edges]
+            written.add(columns, first, ties)
+        by_id[draft.id] = record, draft.key, draft.digest
         if draft.key is not None:
-            by_key[draft.user, draft.key] = record, origin
+            by_key[draft.user, draft.key] = by_id[draft.id]
         answers[place] = Submission(record=record, created=True, body=columns["body"])
         seq += 1
-    connection.executemany(sql["add_inputs"], ({"sha256": sha256, "files": files} for sha256, files in lists.items()))
-    connection.executemany(sql["add_task"], tasks)
-    connection.executemany(sql["add_event"], events)
-    connection.executemany(sql["add_edge"], ties)
+    written.flush()
     return [answers[place] for place in range(len(drafts))]
+
+
+class _Rows:
+    """The rows of new tasks, written some hundred at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, sql: Mapping[str, str], now: datetime) -> None:
+        self._connection = connection
+        self._sql = sql
+        self._now = now
+        self._tasks: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+        self._ties: list[dict[str, Any]] = []
+
+    def add(self, task: dict[str, Any], first: Step | None = None, ties: Sequence[dict[str, Any]] = ()) -> None:
+        """Write a task soon; `first` is its first step where it waits for others."""
+        self._tasks.append(task)
+        if first is not None:
+            self._events += [rows.event_columns(first.record, happened, self._now) for happened in first.events]
+            self._ties += ties
+        if len(self._tasks) == _CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been added; each task is there before whatever waits for it."""
+        if self._tasks:
+            self._connection.executemany(self._sql["add_task"], self._tasks)
+            self._connection.executemany(self._sql["add_edge"], self._ties)
+            self._connection.executemany(self._sql["add_event"], self._events)
+            of = {"first": self._tasks[0]["seq"], "at": rows.micros(self._now)}
+            self._connection.execute(self._sql["add_submitted"], of)
+        self._tasks, self._events, self._ties = [], [], []
 
 
 def _known(
@@ -95,8 +125,7 @@ def _known(
     found += connection.execute(sql["find_by_ids"], {"ids": json.dumps(ids)}).fetchall()
     for row in found:
         record = rows.record_of(row)
-        origin = Origin(task=record.id, user=record.user, key=row[9], digest=row[10])
-        by_id[record.id] = record, origin
-        if origin.key is not None:
-            by_key[origin.user, origin.key] = record, origin
+        by_id[record.id] = record, row[9], row[10]
+        if row[9] is not None:
+            by_key[record.user, row[9]] = by_id[record.id]
     return by_key, by_id

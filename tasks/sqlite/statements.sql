@@ -257,6 +257,11 @@ ORDER BY seq DESC LIMIT :limit
 INSERT INTO events (task, at, kind, status, attempt, reason, message, sweep)
 VALUES (:task, :at, :kind, :status, :attempt, :reason, :message, :sweep)
 
+--- add_submitted: Keep that tasks were submitted, from one number on: all that has happened to those that wait for no other.
+INSERT INTO events (task, at, kind, status, sweep)
+SELECT seq, :at, 'submitted', status, sweep FROM tasks
+WHERE seq >= :first AND seq NOT IN (SELECT child FROM dependencies WHERE child >= :first)
+
 --- count_refused: How many refused reports a task has kept.
 SELECT count(*) FROM events WHERE task = :task AND kind = 'report-refused'
 
