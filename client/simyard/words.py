@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from typing import Annotated, Any, NewType, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -41,6 +42,11 @@ class Word(BaseModel):
 AnyWord = TypeVar("AnyWord", bound=Word)
 
 
+@cache
+def _all_fields(kind: type[Word]) -> set[str]:
+    return set(kind.model_fields)
+
+
 def checked_before(kind: type[AnyWord], fields: dict[str, Any]) -> AnyWord:
     """Return a word of values that were checked before, for all its fields in their order; ours to keep.
 
@@ -49,7 +55,8 @@ def checked_before(kind: type[AnyWord], fields: dict[str, Any]) -> AnyWord:
     made = kind.__new__(kind)
     for name, value in (
         ("__dict__", fields),
-        ("__pydantic_fields_set__", set(fields)),
+        # One set for all: nobody changes a frozen word's, and a copy of the word has a copy of it.
+        ("__pydantic_fields_set__", _all_fields(kind)),
         ("__pydantic_extra__", None),
         ("__pydantic_private__", None),
     ):
