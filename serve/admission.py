@@ -92,7 +92,7 @@ class _Kind:
         self, one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
     ) -> Draft | SimyardError:
         """Return the draft of a checked task, or why its inputs keep it from running."""
-        # Whose inputs are the same is known by their being the same object, which lives as long as `present` here.
+        # Tasks with the same inputs have them as one object.
         present = self._present.get(id(spec.inputs))
         fingerprint = fingerprint_of(spec) if present is None else present[1]
         draft = Draft(
@@ -127,8 +127,8 @@ class _Kind:
             own["name"] = _words(spec.name)
         if spec.inputs is not self._first.inputs:
             own |= _texts_of(spec, {"inputs"})
-        said = sorted({**self._shared, **own}.items())
-        return _hash("{" + ",".join([f'"{name}":{text}' for name, text in said]) + "}")
+        texts = sorted({**self._shared, **own}.items())
+        return _hash("{" + ",".join([f'"{name}":{text}' for name, text in texts]) + "}")
 
 
 def digest_of(spec: BaseModel) -> str:

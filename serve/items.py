@@ -73,18 +73,19 @@ class Items:
             return checked
         return _whole(validate())
 
-    def _alike(self, own: dict[str, Any], first: TaskSpec, inputs: Inputs | None = None) -> Wanted | None:
+    def _alike(self, own: dict[str, Any], first: TaskSpec, inputs: Inputs = ()) -> Wanted | None:
         """Return a task like the first one; None where its own part is not valid."""
         try:
             found = _Own.model_validate(own)
         except ValidationError:
             return None
-        fields = {**first.__dict__, "name": found.name, "metadata": found.metadata, "inputs": found.inputs if inputs is None else inputs}
-        return Wanted(spec=checked_before(TaskSpec, fields), key=found.idempotency_key, like=first)
+        fields = {"name": found.name, "metadata": found.metadata, "inputs": inputs or found.inputs}
+        spec = checked_before(TaskSpec, {**first.__dict__, **fields})
+        return Wanted(spec=spec, key=found.idempotency_key, like=first)
 
 
 def _parts(item: object) -> tuple[dict[str, Any], dict[str, Any], list[object]] | None:
-    """Return what an item has of its own, the rest of its spec, and its inputs; None where it is not as it should be."""
+    """Return what an item has of its own, the rest of its spec, and its inputs; None where it is no item."""
     if not isinstance(item, dict):
         return None
     rest = item.get("spec")

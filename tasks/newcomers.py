@@ -67,9 +67,7 @@ class _Pattern:
         first, spec = self._record, draft.spec
         own = {"id": draft.id, "name": spec.name, "metadata": spec.metadata, "case": draft.case}
         task = checked_before(Task, {**first.task.__dict__, **own})
-        record = TaskRecord(
-            task=task, seq=seq, user=first.user, retries=first.retries, ready_at=first.ready_at
-        )
+        record = TaskRecord(task=task, seq=seq, user=first.user, retries=first.retries, ready_at=first.ready_at)
         columns = {
             **self._columns,
             "seq": seq,

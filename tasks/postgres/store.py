@@ -201,10 +201,7 @@ class PostgresStore(SqlStore):
         # In one order for all, so that two batches with the same lists do not wait for each other for ever.
         for digest in sorted({digests[place] for place in firsts} & lists.keys()):
             self._run(connection, "add_inputs", {"sha256": digest, "files": lists[digest]})
-        columns = [
-            rows.task_columns(first.record, fresh[place], digests[place])
-            for place, first in firsts.items()
-        ]
+        columns = [rows.task_columns(first.record, fresh[place], digests[place]) for place, first in firsts.items()]
         if len(self._run(connection, "add_tasks", _turned(columns)).fetchall()) != len(columns):
             raise _Raced
         if ties:
