@@ -21,7 +21,6 @@ from serve.face import Face
 from storage.objects import open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
-from tasks.dispatcher import start_dispatcher
 from tasks.price_list import PriceList
 from tasks.ray_live import RayDispatcher, RayLive
 from tasks.reporting import NAMESPACE
@@ -78,6 +77,9 @@ class Replica:
 
 def deploy(address: str, host: str, port: int) -> None:
     """Start the dispatcher and the HTTP face on the Ray at `address`."""
+    # A replica imports this module too, and has no use for all that a dispatcher needs.
+    from tasks.dispatcher import start_dispatcher
+
     leave_arrow_out()
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     start_dispatcher()
