@@ -4,7 +4,7 @@
 
 `around_serve` sends the batches to the application under uvicorn, `whole_server` to a whole server, both gzipped, as
 the Python client sends them; `tasks_per_second` is over all batches of a run, from the first byte of the request to
-the last of the answer. The floor is SQLite itself: rows of the same length into one table without an index, 10,000 a
+the last of the answer. The floor is SQLite itself: finished rows into our own tables with their indexes, 10,000 a
 transaction, one fsync each. `steps` is what a request costs in one process, with no HTTP: reading it, its checks, the
 store, and the answer. `queue` fills a store and asks at both lengths what the dispatcher asks in a turn: the next
 tasks (`queue`) and their dispatch (`apply`), and what a batch costs the store; `ratio` is CPU for each task at the
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import os
 import resource
@@ -44,7 +45,10 @@ from simyard.task import TaskSpec
 from simyard.words import new_task_id
 from storage.inputs import put_input
 from storage.memory import MemoryStore
+from tasks.lifecycle import new_record
 from tasks.record import Draft
+from tasks.rows import task_columns
+from tasks.sqlite.statements import statements
 from tasks.sqlite.store import SqliteStore
 from tasks.stimulus import Dispatch, Undelivered
 from tests.running_server import running_server, until
@@ -56,10 +60,10 @@ TURN = 100
 Figures = dict[str, Any]
 
 
-def body_of(spec: dict[str, Any], mark: str) -> bytes:
+def body_of(spec: Callable[[int], dict[str, Any]], mark: str) -> bytes:
     """Return a gzipped batch of JSON lines, each task with metadata and a key of its own."""
     lines = (
-        json.dumps({"spec": spec | {"metadata": {"case": i}}, "idempotency_key": f"{mark}-{i}"}) for i in range(SIZE)
+        json.dumps({"spec": spec(i) | {"metadata": {"case": i}}, "idempotency_key": f"{mark}-{i}"}) for i in range(SIZE)
     )
     return gzip.compress("\n".join(lines).encode(), 1)
 
@@ -77,7 +81,7 @@ def measure(
     rates, costs = [], []
     with httpx.Client(trust_env=False, timeout=300, headers=headers) as http:
         for run in range(options.runs + 1):
-            bodies = [body_of(spec, f"{run}-{i}-{time.time_ns()}") for i in range(BATCHES)]
+            bodies = [body_of(lambda _: spec, f"{run}-{i}-{time.time_ns()}") for i in range(BATCHES)]
             before, start = cpu_ms(processes()), time.perf_counter()
             answers = [http.post(f"{url}/v1/tasks:batch", content=body) for body in bodies]
             seconds, used = time.perf_counter() - start, cpu_ms(processes()) - before
@@ -114,48 +118,73 @@ def whole_server(home: Path, options: argparse.Namespace) -> Figures:
 
 
 def sqlite_floor(home: Path, options: argparse.Namespace) -> Figures:
-    """Return how many rows a second SQLite takes durably, in transactions of the same size."""
-    connection = sqlite3.connect(home / "floor.db", isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, body TEXT)")
-    rates = []
-    for _ in range(options.runs):
-        start = time.perf_counter()
-        connection.execute("BEGIN")
-        connection.executemany("INSERT INTO rows (body) VALUES (?)", (("x" * 600,) for _ in range(SIZE)))
-        connection.execute("COMMIT")
-        rates.append(SIZE / (time.perf_counter() - start))
-    connection.close()
+    """Return how many finished rows a second SQLite takes durably into our tables, in transactions of the same size."""
+    store, now, seq, rates = SqliteStore(home / "floor.db"), datetime.now(UTC), 1, []
+    sql = statements()
+    store.submit(drafts(1), now)
+    with closing(sqlite3.connect(home / "floor.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = FULL")
+        inputs = connection.execute("SELECT sha256 FROM input_lists").fetchone()[0]
+        for _ in range(options.runs):
+            made = [
+                task_columns(new_record(draft, seq + i, now).record, draft, inputs)
+                for i, draft in enumerate(drafts(SIZE), 1)
+            ]
+            seq += SIZE
+            start = time.perf_counter()
+            connection.execute("BEGIN")
+            connection.executemany(sql["add_task"], made)
+            connection.execute(sql["add_submitted"], {"first": made[0]["seq"], "at": 0})
+            connection.execute("COMMIT")
+            rates.append(SIZE / (time.perf_counter() - start))
+    store.close()
     return {"rows_per_second": round(statistics.median(rates))}
 
 
 def steps(home: Path, options: argparse.Namespace) -> Figures:
-    """Return what the steps of a request cost in this process, in microseconds of CPU for each task."""
+    """Return what the steps of a request cost in this process, in microseconds of CPU for each task.
+
+    The tasks differ in their metadata alone, in a file too, or in a command, which makes each one of a kind of its own.
+    """
     storage, store = MemoryStore("steps"), SqliteStore(home / "steps.db")
-    spec = {
-        "simulator": "swmm",
-        "inputs": [{"path": "town.inp", "sha256": put_input(storage, b"town"), "size": 4}],
-        "commands": [{"argv": ["runswmm", "town.inp", "town.rpt"]}],
-    }
-    runs: list[Figures] = []
-    for run in range(options.runs + 1):
-        body, clock = gzip.decompress(body_of(spec, f"{run}")), [time.process_time()]
-        items, _ = batches._parse_lines(body)
-        clock.append(time.process_time())
-        wanted = [one for one in items if isinstance(one, Wanted)]
-        admitted = [one for one in admit(wanted, "ada", None, storage, store) if isinstance(one, Draft)]
-        clock.append(time.process_time())
-        submitted = store.submit(admitted, datetime.now(UTC))
-        clock.append(time.process_time())
-        batches._response(submitted, as_lines=True)
-        clock.append(time.process_time())
-        if sum(one.created for one in submitted) != SIZE:
-            raise SystemExit("not all were accepted")
-        costs = [(after - before) / SIZE * 1e6 for before, after in pairwise(clock)]
-        runs.append(dict(zip(("parse_us", "admit_us", "submit_us", "answer_us"), costs, strict=True)))
+    file = {"path": "town.inp", "sha256": put_input(storage, b"town"), "size": 4}
+    spec = {"simulator": "swmm", "inputs": [file], "commands": [{"argv": ["runswmm", "town.inp", "town.rpt"]}]}
+    for i in range(SIZE):
+        put_input(storage, b"%4d" % i)
+
+    def alike(_: int) -> dict[str, Any]:
+        return spec
+
+    def other_file(i: int) -> dict[str, Any]:
+        return spec | {"inputs": [file | {"sha256": hashlib.sha256(b"%4d" % i).hexdigest()}]}
+
+    def other_command(i: int) -> dict[str, Any]:
+        return spec | {"commands": [{"argv": ["runswmm", "town.inp", f"{i}.rpt"]}]}
+
+    calm()
+    figures = {}
+    for form in (alike, other_file, other_command):
+        runs = [_step_costs(body_of(form, f"{form.__name__}{run}"), storage, store) for run in range(options.runs + 1)]
+        figures[form.__name__] = {name: round(statistics.median(one[name] for one in runs[1:]), 1) for name in runs[0]}
     store.close()
-    return {name: round(statistics.median(one[name] for one in runs[1:]), 1) for name in runs[0]}
+    return figures
+
+
+def _step_costs(gzipped: bytes, storage: MemoryStore, store: SqliteStore) -> Figures:
+    body, clock = gzip.decompress(gzipped), [time.process_time()]
+    items, _ = batches._parse_lines(body)
+    clock.append(time.process_time())
+    wanted = [one for one in items if isinstance(one, Wanted)]
+    admitted = [one for one in admit(wanted, "ada", None, storage, store) if isinstance(one, Draft)]
+    clock.append(time.process_time())
+    submitted = store.submit(admitted, datetime.now(UTC))
+    clock.append(time.process_time())
+    batches._response(submitted, as_lines=True)
+    clock.append(time.process_time())
+    if sum(one.created for one in submitted) != SIZE:
+        raise SystemExit("not all were accepted")
+    costs = [(after - before) / SIZE * 1e6 for before, after in pairwise(clock)]
+    return dict(zip(("parse_us", "admit_us", "submit_us", "answer_us"), costs, strict=True))
 
 
 def drafts(count: int) -> list[Draft]:

@@ -21,6 +21,8 @@ from tasks.reporting import DISPATCHER, NAMESPACE
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 10.0
+_BETWEEN_WAKES = 0.02
+"""Seconds between two wake-ups of the dispatcher: who comes alone does not wait, and a burst costs few of them."""
 
 
 async def _actor(name: str) -> Any:
@@ -97,7 +99,8 @@ class RayDispatcher:
     async def wake(self) -> None:
         """Wake the dispatcher; a wake-up that is lost costs a second, no more.
 
-        While one is on its way, those that come share the next one: a burst of submissions does not flood it.
+        While one is on its way, and a moment after, those that come share the next one: a burst of submissions does not
+        flood it.
         """
         self._again = True
         if self._waking is None or self._waking.done():
@@ -110,6 +113,7 @@ class RayDispatcher:
                 await self._ask("wake")
             except Unavailable as error:
                 log.warning("the dispatcher could not be woken: %s", error)
+            await asyncio.sleep(_BETWEEN_WAKES)
 
     async def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines.
