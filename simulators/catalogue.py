@@ -44,7 +44,7 @@ def find(name: str, root: Path | None = None) -> SimulatorSpec:
     Raises:
         UnknownSimulator: there is none; the fix names the nearest ones.
     """
-    specs = {spec.name: spec for spec in all_simulators(root)}
+    specs = _by_name(_HERE if root is None else root.resolve())
     if name not in specs:
         raise UnknownSimulator(
             f"there is no simulator {name!r}.", field="simulator", fix=suggest(name, specs, "simulators")
@@ -149,6 +149,11 @@ def tables(spec: SimulatorSpec, folder: Path, parameters: Mapping[str, Value]) -
             if rows is not None:
                 found[name] = rows
     return found, warnings
+
+
+@cache
+def _by_name(root: Path) -> Mapping[str, SimulatorSpec]:
+    return {spec.name: spec for spec in _load(root)}
 
 
 @cache

@@ -17,6 +17,7 @@ from simyard.task import TaskSpec
 _FORM = 1
 """Another number makes all earlier results strangers."""
 _HERE = Path(__file__).parent
+_words = json.JSONEncoder(separators=(",", ":")).encode
 _COMMANDS = TypeAdapter(tuple[Command, ...])
 
 
@@ -46,7 +47,7 @@ def fingerprint_of(spec: TaskSpec) -> str | None:
         _COMMANDS.dump_python(spec.commands, mode="json"),
         sorted((one.path, one.sha256, one.mode) for one in files),
     ]
-    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_words(parts).encode()).hexdigest()
 
 
 @cache
