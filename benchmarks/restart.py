@@ -200,6 +200,10 @@ class NoMachines:
         """Return none."""
         return ()
 
+    def departed(self) -> frozenset[str]:
+        """Return none."""
+        return frozenset()
+
     def start(self, kind: Kind, host: str) -> str:
         """Never called."""
         raise NotImplementedError
