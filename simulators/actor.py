@@ -144,7 +144,7 @@ class SimulatorActor:
         """
         with self._carrying(work):
             # An earlier attempt at the task that still runs here has lost its place.
-            sweep(load_settings().scratch, pattern=f"simyard-{work.task}-*", current=())
+            sweep(load_settings().scratch, prefix=f"simyard-{work.task}-", current=())
             self._begin(work, reporter).carry()
 
     @ray.method(concurrency_group="run")

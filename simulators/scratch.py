@@ -167,17 +167,17 @@ def clear(root: Path) -> None:
     remove_tree(root)
 
 
-def sweep(scratch: Path, *, pattern: str = "*", current: Collection[str] | None = None) -> int:
+def sweep(scratch: Path, *, prefix: str = "", current: Collection[str] | None = None) -> int:
     """Clear the runs' folders below `scratch` that nobody has and nobody may take over; returns how many there were.
 
     Args:
         scratch: the folder that holds them.
-        pattern: which to look at.
+        prefix: how the names of those begin that are looked at.
         current: names of the runs that somebody is going to take over, who is given time for it from now on. By
             default that is not known: then a run that can be taken over is left for a while.
     """
     swept = 0
-    for root in scratch.glob(pattern) if scratch.is_dir() else ():
+    for root in [scratch / name for name in _names(scratch) if name.startswith(prefix)]:
         try:
             with _alone(scratch):
                 lock = _lock(root)
@@ -193,6 +193,13 @@ def sweep(scratch: Path, *, pattern: str = "*", current: Collection[str] | None 
         finally:
             os.close(lock)
     return swept
+
+
+def _names(scratch: Path) -> list[str]:
+    try:
+        return os.listdir(scratch)
+    except FileNotFoundError:
+        return []
 
 
 def _is_left(root: Path, current: Collection[str] | None) -> bool:

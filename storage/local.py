@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 import stat
@@ -32,6 +33,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.uri = self.root.as_uri()
+        self._unfinished = str(self.root / _UNFINISHED)
         self._sweep()
 
     def _sweep(self) -> None:
@@ -45,39 +47,50 @@ class LocalStore:
     def put(self, key: str, data: Body, *, create: bool = False, size: int | None = None) -> None:
         """Store an object; see `ObjectStore.put`."""
         target = self._file(key)
-        temporary = self.root / _UNFINISHED / secrets.token_hex(16)
         with _told(key):
-            _make_folder(temporary.parent)
-            file = temporary.open("xb")
+            temporary, handle = self._begin()
         try:
-            with file:
+            with open(handle, "wb", buffering=0) as file:
                 for piece in pieces_of(data):
                     with _told(key):
-                        file.write(piece)
+                        _write_all(file, piece)
                 with _told(key):
-                    file.flush()
-                    os.fsync(file.fileno())
+                    os.fsync(handle)
             with _told(key):
                 self._take_name(temporary, target, key, create=create)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
 
-    def _take_name(self, temporary: Path, target: Path, key: str, *, create: bool) -> None:
+    def _begin(self) -> tuple[str, int]:
+        """Return the name of an unfinished write's file, and the file open for it."""
+        name = f"{self._unfinished}/{secrets.token_hex(16)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return name, os.open(name, flags, 0o666)
+        except FileNotFoundError:
+            _make_folder(self.root / _UNFINISHED)
+            return name, os.open(name, flags, 0o666)
+
+    def _take_name(self, temporary: str, target: Path, key: str, *, create: bool) -> None:
         while True:
-            _make_folder(target.parent)
             try:
                 if create:
                     # A link is the one step that both fails on an existing name and never shows half a file.
                     os.link(temporary, target)
                 else:
-                    temporary.replace(target)
+                    os.replace(temporary, target)
             except FileExistsError:
                 raise AlreadyExists(f"{key} is already there.") from None
             except FileNotFoundError:
-                # A delete beside us removed the empty folder in between: make it again.
-                if not temporary.exists():
+                # It is the first in its folder, or a delete beside us has just removed that one when it was empty.
+                if not os.path.exists(temporary):
                     raise
+                _make_folder(target.parent)
                 continue
+            if create:
+                os.unlink(temporary)
             _flush_folder(target.parent)
             return
 
@@ -174,6 +187,12 @@ def _open(file: Path) -> int:
 
 def _info(key: str, found: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key=key, size=found.st_size, modified=datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _write_all(file: io.FileIO, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _make_folder(folder: Path) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _VERSION = b"1"
+_SHORT = 64
+"""Most rows that are written as they are."""
 
 
 def commit_manifest(
@@ -98,7 +100,9 @@ def _encode(task: str, attempt: int, entries: Iterable[ManifestEntry]) -> bytes:
     )
     columns = [pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names]
     out = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), out, compression="zstd")
+    # A short table gets no smaller, and compressing it costs twice the time of writing it.
+    compression = "zstd" if len(rows) > _SHORT else "none"
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), out, compression=compression)
     return out.getvalue()
 
 

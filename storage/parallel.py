@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 from storage.retries import check_stopped, never
@@ -24,10 +25,17 @@ def each(
     Raises:
         Stopped: the work was told to stop; what had begun is finished first.
     """
+    rest = iter(things)
+    first = tuple(islice(rest, 2))
+    if len(first) == 1:
+        # A single thing is not worth a thread.
+        check_stopped(stopped)
+        yield action(first[0])
+        return
     with ThreadPoolExecutor(threads, thread_name_prefix="storage") as pool:
         pending: deque[Future[R]] = deque()
         try:
-            for thing in things:
+            for thing in chain(first, rest):
                 check_stopped(stopped)
                 pending.append(pool.submit(action, thing))
                 if len(pending) >= 2 * threads:

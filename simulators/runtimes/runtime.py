@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -116,7 +116,11 @@ class SupervisorPlan:
 
     def to_json(self) -> str:
         """Return the text that the supervisor reads."""
-        return json.dumps(asdict(self), default=str)
+        return json.dumps(vars(self), default=_plain)
+
+
+def _plain(value: object) -> object:
+    return vars(value) if is_dataclass(value) else str(value)
 
 
 def check_commands(commands: tuple[Command, ...], *, has_shell: bool) -> None:
