@@ -8,6 +8,7 @@ Use without the queue::
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -99,6 +100,8 @@ class SimulatorActor:
         self._done = threading.Condition(self._lock)
         self._heed_notice()
         LAUNCHER.warm_up()
+        # What is loaded by now stays: looking through it for garbage again and again would cost each short run.
+        gc.freeze()
 
     @ray.method(concurrency_group="run")  # type: ignore[arg-type]  # Ray's type knows positional arguments only
     def run(

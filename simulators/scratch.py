@@ -177,7 +177,9 @@ def sweep(scratch: Path, *, prefix: str = "", current: Collection[str] | None = 
             default that is not known: then a run that can be taken over is left for a while.
     """
     swept = 0
-    for root in [scratch / name for name in _names(scratch) if name.startswith(prefix)]:
+    for root in list(scratch.iterdir()) if scratch.is_dir() else ():
+        if not root.name.startswith(prefix):
+            continue
         try:
             with _alone(scratch):
                 lock = _lock(root)
@@ -193,13 +195,6 @@ def sweep(scratch: Path, *, prefix: str = "", current: Collection[str] | None = 
         finally:
             os.close(lock)
     return swept
-
-
-def _names(scratch: Path) -> list[str]:
-    try:
-        return os.listdir(scratch)
-    except FileNotFoundError:
-        return []
 
 
 def _is_left(root: Path, current: Collection[str] | None) -> bool:

@@ -33,13 +33,13 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.uri = self.root.as_uri()
-        self._unfinished = str(self.root / _UNFINISHED)
+        self._unfinished = self.root / _UNFINISHED
         self._sweep()
 
     def _sweep(self) -> None:
         """Remove what killed processes left of their writes."""
         with suppress(OSError):
-            for left in (self.root / _UNFINISHED).iterdir():
+            for left in self._unfinished.iterdir():
                 with suppress(FileNotFoundError):
                     if left.stat().st_mtime < time.time() - _ABANDONED:
                         left.unlink()
@@ -50,7 +50,7 @@ class LocalStore:
         with _told(key):
             temporary, handle = self._begin()
         try:
-            with open(handle, "wb", buffering=0) as file:
+            with os.fdopen(handle, "wb", buffering=0) as file:
                 for piece in pieces_of(data):
                     with _told(key):
                         _write_all(file, piece)
@@ -59,38 +59,37 @@ class LocalStore:
             with _told(key):
                 self._take_name(temporary, target, key, create=create)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
 
-    def _begin(self) -> tuple[str, int]:
-        """Return the name of an unfinished write's file, and the file open for it."""
-        name = f"{self._unfinished}/{secrets.token_hex(16)}"
+    def _begin(self) -> tuple[Path, int]:
+        """Return the file of an unfinished write, and a descriptor for writing it."""
+        file = self._unfinished / secrets.token_hex(16)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            return name, os.open(name, flags, 0o666)
+            return file, os.open(file, flags, 0o666)
         except FileNotFoundError:
-            _make_folder(self.root / _UNFINISHED)
-            return name, os.open(name, flags, 0o666)
+            _make_folder(self._unfinished)
+            return file, os.open(file, flags, 0o666)
 
-    def _take_name(self, temporary: str, target: Path, key: str, *, create: bool) -> None:
+    def _take_name(self, temporary: Path, target: Path, key: str, *, create: bool) -> None:
         while True:
             try:
                 if create:
                     # A link is the one step that both fails on an existing name and never shows half a file.
                     os.link(temporary, target)
                 else:
-                    os.replace(temporary, target)
+                    temporary.replace(target)
             except FileExistsError:
                 raise AlreadyExists(f"{key} is already there.") from None
             except FileNotFoundError:
                 # It is the first in its folder, or a delete beside us has just removed that one when it was empty.
-                if not os.path.exists(temporary):
+                if not temporary.exists():
                     raise
                 _make_folder(target.parent)
                 continue
             if create:
-                os.unlink(temporary)
+                temporary.unlink()
             _flush_folder(target.parent)
             return
 

@@ -53,7 +53,7 @@ RETURN_SECONDS = 120.0
 """How long machines may take to join a head again that has come back without its memory of them."""
 LOOK_AHEAD = 1000
 """How many queued tasks one turn considers."""
-_GLANCE = 50
+_GLANCE = 20
 """How many it considers first, at least."""
 _SETTLE_STEPS = 10
 """How often one turn tells so many tasks of the ends that they wait for, so that the rest is not kept waiting."""
@@ -357,8 +357,8 @@ class Desk:
             task, attempt = parent.reused_from or parent.id, parent.result
         return Taken(task=task, attempt=attempt, what=one)
 
-    def _returned(self, name: str, task: str, attempt: int, left: Left) -> None:
-        """Take note that an actor does not carry an attempt any more, one way or the other."""
+    def _returned(self, name: str, task: str, attempt: int, left: Left) -> bool:
+        """Take note that an actor does not carry an attempt any more, one way or the other; says whether it is news."""
         try:
             if isinstance(left, Unreachable):
                 with self._lock:
@@ -372,15 +372,18 @@ class Desk:
                     with self._lock:
                         self._crew.drop(name)
             else:
-                self._set_idle(task, attempt, name)
+                is_news = self._set_idle(task, attempt, name)
+                if left is None:
+                    return is_news
                 if isinstance(left, Broken):
                     log.error("attempt %s of %s could not be carried: %s", attempt, task, left.why)
                     self._lost(task, attempt, name, f"It could not be carried: {left.why}"[:1000])
         except Exception:
             # The next turn sees that nobody carries it.
             log.exception("the end of attempt %s of %s was not taken note of", attempt, task)
+        return True
 
-    def _watched(self, name: str, task: str, attempt: int, left: Left) -> None:
+    def _watched(self, name: str, task: str, attempt: int, left: Left) -> bool:
         """Take note of what an actor said that was asked to tell when it does not carry an attempt any more."""
         if left is None:
             # One that was only just being made when the dispatcher died has never got the attempt.
@@ -389,6 +392,7 @@ class Desk:
                 if (record.attempt, record.holder) == (attempt, name) and _is_new(record):
                     self._take(task, Undelivered(attempt=attempt))
         self._returned(name, task, attempt, left)
+        return True
 
     def _gone(self, task: str, attempt: int, name: str | None, message: str) -> None:
         """Take note that the actor which carried an attempt has gone: another one takes over, or the attempt is lost.
@@ -480,13 +484,18 @@ class Desk:
         if held is not None:
             self._holders.end(held.holder.name)
 
-    def _set_idle(self, task: str, attempt: int, name: str | None = None) -> None:
-        """Take note that the actor which carries the attempt, of that name if it is given, has nothing to do."""
+    def _set_idle(self, task: str, attempt: int, name: str | None = None) -> bool:
+        """Take note that the actor which carries the attempt, of that name if it is given, has nothing to do.
+
+        Says whether there is one.
+        """
         with self._lock:
             held = self._crew.carrier(task, attempt)
-            if held is not None and name in {None, held.holder.name}:
-                idle = replace(held.holder, idle_since=self._monotonic())
-                self._crew.put(replace(held, holder=idle, carries=None))
+            if held is None or name not in {None, held.holder.name}:
+                return False
+            idle = replace(held.holder, idle_since=self._monotonic())
+            self._crew.put(replace(held, holder=idle, carries=None))
+            return True
 
     def _set_busy(self, record: TaskRecord) -> None:
         """Take note that an actor which seemed to have nothing to do reports: the attempt had waited for it."""

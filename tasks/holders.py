@@ -37,7 +37,8 @@ class Broken:
 
 Left = Gone | Unreachable | Broken | None
 """Why an attempt is not carried any more; None where its end was reported, or another attempt has taken over."""
-OnLeft = Callable[[Left], None]
+OnLeft = Callable[[Left], bool]
+"""Takes why an attempt is not carried any more, and says whether that is news: mostly its end was reported before."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ class RayHolders:
     """The Holders of a cluster: detached actors with names, so that the next dispatcher finds them.
 
     Args:
-        woken: called after each `left`: what it has changed is worth a look.
+        woken: called after each `left` that was news: what it has changed is worth a look.
     """
 
     def __init__(self, woken: Callable[[], None]) -> None:
@@ -158,8 +158,8 @@ class RayHolders:
         def tell(why: Left) -> None:
             if isinstance(why, Gone):
                 self._handles.pop(name, None)
-            left(why)
-            self._woken()
+            if left(why):
+                self._woken()
 
         def done(future: Future[Any]) -> None:
             # In a thread of Ray's, which must be free again before anything can be asked of Ray.

@@ -158,16 +158,16 @@ class Running:
 
         A run that has ended by itself is not disturbed. Safe to call at any time, by any process, more than once.
         """
-        plan = self._plan()
         if self.supervisor_pid() is not None:
             if self._state().get("phase") != "ended":
                 self.stop()
-            self._wait_for_supervisor(float(plan.get("grace_seconds", 0)) + _REAP_SECONDS)
+            self._wait_for_supervisor(float(self._plan().get("grace_seconds", 0)) + _REAP_SECONDS)
         if (pid := self.supervisor_pid()) is not None:
             os.kill(pid, signal.SIGKILL)
             self._wait_for_supervisor(1.0)
         clean = bool(self._state().get("clean"))
         if not clean:
+            plan = self._plan()
             # Twice: a call that was about to make a container is ended between.
             self._remove_containers(plan)
             clean = self._kill_processes(plan) and self._remove_containers(plan)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from simulators.supervisor.processes import read_small
+
 _MOST = -20
 
 
@@ -28,6 +30,14 @@ class Priority:
         if self._is_raised:
             self._is_raised = False
             _set(self._usual)
+
+
+def oom_score() -> int:
+    """Return how soon the kernel takes this process when the machine runs out of memory; 0, the usual, if unknown."""
+    try:
+        return int(read_small("/proc/self/oom_score_adj"))
+    except (OSError, ValueError):
+        return 0
 
 
 def set_oom_score(score: int) -> None:

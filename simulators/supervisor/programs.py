@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-from typing import NoReturn
+import subprocess
 
 from simulators.supervisor.ends import LaunchError
-from simulators.supervisor.priority import set_oom_score
+from simulators.supervisor.priority import oom_score, set_oom_score
+
+_OOM_SCORE = 500
 
 
 def find_program(name: str, folder: str, path: str) -> str:
@@ -36,40 +37,31 @@ def spawn(argv: list[str], environment: dict[str, str], folder: str, streams: tu
         LaunchError: it cannot be started.
     """
     program = find_program(argv[0], folder, environment.get("PATH", ""))
-    told, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _become(program, argv, environment, folder, streams, tell)
-    os.close(tell)
+    # When the machine itself runs out of memory, the kernel takes the simulation and not its watchers.
+    own = oom_score()
+    set_oom_score(_OOM_SCORE)
     try:
-        trouble = os.read(told, 64)
-    finally:
-        os.close(told)
-    if trouble:
-        number = int(trouble)
+        # By vfork: a copy of our own memory would cost more than all else that a short command takes.
+        process = subprocess.Popen(
+            argv,
+            executable=program,
+            env=environment,
+            cwd=folder,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+            close_fds=False,
+            start_new_session=True,
+        )
+    except OSError as error:
         hint = {
             errno.ENOEXEC: "It is not a program; a script needs a first line such as #!/bin/sh.",
             errno.ENOENT: "The interpreter that its first line names is not there.",
             errno.EACCES: "It is not marked as executable.",
-        }.get(number, "")
-        raise LaunchError(f"{argv[0]!r} cannot be started: {os.strerror(number)}. {hint}".rstrip())
-    return pid
-
-
-def _become(
-    program: str, argv: list[str], environment: dict[str, str], folder: str, streams: tuple[int, int, int], tell: int
-) -> NoReturn:
-    try:
-        os.setsid()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        # When the machine itself runs out of memory, the kernel takes the simulation and not its watchers.
-        set_oom_score(500)
-        os.chdir(folder)
-        os.execve(program, argv, environment)  # noqa: S606 - an argument vector, no shell
-    except OSError as error:
-        os.write(tell, str(error.errno).encode())
+        }.get(error.errno or 0, "")
+        raise LaunchError(f"{argv[0]!r} cannot be started: {error.strerror}. {hint}".rstrip()) from error
     finally:
-        os._exit(127)
+        set_oom_score(own)
+    # Its end is ours to take, see `Events.reap`: the object must not look for it.
+    process.returncode = 0
+    return process.pid
