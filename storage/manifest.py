@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from simyard.files import ManifestEntry
 from storage.errors import AlreadyExists, ObjectNotFound, OutputDamaged
@@ -101,7 +101,7 @@ def _encode(task: str, attempt: int, entries: Iterable[ManifestEntry]) -> bytes:
     columns = [pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names]
     out = io.BytesIO()
     # A short table gets no smaller, and compressing it costs twice the time of writing it.
-    compression = "zstd" if len(rows) > _SHORT else "none"
+    compression: Literal["zstd", "none"] = "zstd" if len(rows) > _SHORT else "none"
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), out, compression=compression)
     return out.getvalue()
 

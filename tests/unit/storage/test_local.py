@@ -39,12 +39,13 @@ def test_a_write_is_flushed_before_it_counts(tmp_path: Path, monkeypatch: pytest
         flush(descriptor)
 
     def replaced(self: Path, target: Path) -> Path:
+        named = replace(self, target)
         done.append("name")
-        return replace(self, target)
+        return named
 
     def linked(source: Path, target: Path) -> None:
-        done.append("name")
         link(source, target)
+        done.append("name")
 
     store = LocalStore(tmp_path)
     store.put("a/b/first", b"")
