@@ -32,7 +32,7 @@ from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
 from simyard.task import Value
 from storage.kept_inputs import KeptInputs
-from storage.objects import is_on_this_machine, open_store
+from storage.objects import ObjectStore, is_on_this_machine, open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
 
@@ -94,6 +94,8 @@ class SimulatorActor:
         self._kept: KeptInputs | None = None
         self._carries: tuple[str, int] | None = None
         self._current: AttemptRun | None = None
+        self._stores: dict[str, ObjectStore] = {}
+        """By URI; a server has one."""
         # What died on this machine may still compute, and nobody may take its results.
         sweep(load_settings().scratch)
         self._lock = threading.Lock()
@@ -178,7 +180,9 @@ class SimulatorActor:
             adopting=adopting,
             make_room=(lambda: None) if kept is None else kept.give_way,
         )
-        attempt = AttemptRun(work, execution, open_store(work.storage), reporter, settings.lease_seconds, kept)
+        if work.storage not in self._stores:
+            self._stores[work.storage] = open_store(work.storage)
+        attempt = AttemptRun(work, execution, self._stores[work.storage], reporter, settings.lease_seconds, kept)
         with self._lock:
             self._current = attempt
         return attempt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulators import supervisor
@@ -41,10 +42,11 @@ class Native:
             InvalidInput: a command asks for a shell, or cannot be started anywhere.
         """
         check_commands(box.commands, has_shell=False)
+        folder = box.folder.resolve()
         return SupervisorPlan(
             name=box.name,
-            folder=box.folder.resolve(),
-            steps=tuple(_step(prepared, box, command) for command in box.commands),
+            folder=folder,
+            steps=tuple(_step(prepared, box, folder, command) for command in box.commands),
             memory=box.resources.memory,
             disk=box.resources.disk,
             run_seconds=box.limits.run,
@@ -57,19 +59,19 @@ class Native:
         )
 
 
-def _step(prepared: Prepared, box: Box, command: Command) -> Step:
+def _step(prepared: Prepared, box: Box, folder: Path, command: Command) -> Step:
     argv = command.argv
     if argv[0] in {"python", "python3"} and prepared.python is not None:
         argv = (str(prepared.python), *argv[1:])
     path = _PATH if prepared.programs is None else f"{prepared.programs}{os.pathsep}{_PATH}"
-    environment = _environment(box, path) | command.environment | {MARK: box.name}
+    environment = _environment(box, folder, path) | command.environment | {MARK: box.name}
     return Step(argv=argv, environment=environment, program=command.argv[0], stdin=command.stdin)
 
 
-def _environment(box: Box, path: str) -> dict[str, str]:
+def _environment(box: Box, folder: Path, path: str) -> dict[str, str]:
     return {
         "PATH": path,
-        "HOME": str(box.folder.resolve()),
+        "HOME": str(folder),
         "TMPDIR": str(box.control.resolve() / supervisor.TEMP),
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(max(1, int(box.resources.cpus))),

@@ -33,6 +33,8 @@ class Sweep:
 
     def clear(self, grace: float) -> bool:
         """End all processes of the run; says whether none is left."""
+        if self._events.reap():
+            return True
         if not grace:
             self._strike()
         members = self.living()

@@ -277,3 +277,13 @@ def test_an_actor_that_was_being_made_when_the_dispatcher_died_and_has_got_nothi
     scene.carried_by("sim-1")
     desk.turn()
     assert scene.actors.handed[-1] == ("sim-2", 2)
+
+
+def test_that_an_actor_is_free_again_is_news_only_where_its_end_was_not_reported() -> None:
+    scene = Scene()
+    scene.desk.report(scene.task, 1, [Report(succeeded())])
+    assert not scene.actors.left["sim-1"](None)
+    superseded = Scene()
+    assert superseded.actors.left["sim-1"](None)
+    lost = Scene()
+    assert lost.actors.left["sim-1"](Gone())
