@@ -53,23 +53,26 @@ def wanted(demand: Demand, shape: Room, least: int, most: int) -> int:
     rooms = [_Space(room) for room in sorted(demand.rooms, key=lambda room: not room.is_busy)]
     used = sum(room.is_busy for room in demand.rooms)
     there, placed, known = len(rooms), 0, 0
-    first: dict[tuple[float, int, int, int, bool], int] = {}
+    first: dict[tuple[float, int, int, int, bool, int], int] = {}
     new = _Space(shape)
     for need in demand.waiting:
-        if not new.fits(need):
-            continue  # no machine of this group is large enough
+        if not new.fits(need) or need.machines > most:
+            continue  # no machine of this group is large enough, or it never has so many
         known += 1
-        like = (need.cpus, need.memory, need.gpus, need.reserved_disk, need.whole_machine)
+        like = (need.cpus, need.memory, need.gpus, need.reserved_disk, need.whole_machine, need.machines)
         # Where a task did not fit, one like it does not either, or equal tasks would cost the square of their number.
         i = first.get(like, 0)
-        while i < len(rooms) and not rooms[i].fits(need):
+        for number in range(need.machines):
+            while i < len(rooms) and not rooms[i].fits(need):
+                i += 1
+            if i == len(rooms):
+                rooms.append(_Space(shape))
+            rooms[i].take(need)
+            if number == 0:
+                first[like] = i
             i += 1
-        if i == len(rooms):
-            rooms.append(_Space(shape))
-        rooms[i].take(need)
-        first[like] = i
-        used = max(used, i + 1)
-        placed += i < there
+        used = max(used, i)
+        placed += i <= there
     left = demand.waiting_count - len(demand.waiting)
     if left > 0 and known > placed:
         used += math.ceil(left * (len(rooms) - there) / (known - placed))

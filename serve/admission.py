@@ -18,6 +18,7 @@ from simyard.dependency import Dependency, InputFrom
 from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import GroupState, Machine, MachineGroup, Offer
 from simyard.resources import Resources
+from simyard.simulator import RuntimeName
 from simyard.task import LOCAL_GROUP, TaskSpec
 from simyard.words import checked_before, new_task_id
 from storage.objects import ObjectStore
@@ -166,7 +167,7 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
         SimyardError: the simulator, a parameter, a command, the group or the resources cannot be had.
     """
     simulator = find_simulator(spec)
-    version, runtime = catalogue.resolve(simulator, spec.version, spec.runtime)
+    version, runtime = catalogue.resolve(simulator, spec.version, _wanted_runtime(spec, simulator))
     _check_texts(spec)
     paths = {file.path for file in spec.files}
     # What other tasks give is not known yet: a file that may be among it is taken to be there.
@@ -181,6 +182,17 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
     return spec.model_copy(
         update={"version": version.version, "runtime": runtime, "commands": commands, "checkpoint": checkpoint}
     )
+
+
+def _wanted_runtime(spec: TaskSpec, simulator: SimulatorSpec) -> RuntimeName | None:
+    """Return the runtime that a task names, or must have: on several machines it runs in containers."""
+    if spec.resources.machines == 1:
+        return spec.runtime
+    if spec.runtime is RuntimeName.NATIVE:
+        reason = "on several machines a task runs in containers, and not in the runtime native."
+        raise InvalidInput(reason, field="runtime", fix="Leave it out, or ask for podman or docker.")
+    had = [one for version in simulator.versions for one in version.runtimes if one is not RuntimeName.NATIVE]
+    return spec.runtime or next(iter(had), RuntimeName.PODMAN)
 
 
 def find_simulator(spec: TaskSpec) -> SimulatorSpec:
@@ -247,7 +259,18 @@ def _check_group(spec: TaskSpec, groups: Sequence[MachineGroup]) -> None:
     machines = named[spec.group].places
     if machines and not any(fits_empty(spec.resources, machine) for machine in machines):
         raise _too_large(spec, machines)
+    _check_machines(spec, named[spec.group])
     _check_retry_memory(spec, machines)
+
+
+def _check_machines(spec: TaskSpec, group: MachineGroup) -> None:
+    """Refuse a task that needs more machines than its group can have: its most, or where it has none those it has."""
+    need, fitting = spec.resources, [one for one in group.places if fits_empty(spec.resources, one)]
+    most = len(fitting) if group.max is None else group.max
+    if need.machines > 1 and group.places and need.machines > most:
+        reason = f"{need.machines} machines are more than group {group.name} has: {most} that are large enough."
+        fix = "Ask for fewer, or choose or make a larger group: `simyard groups create`."
+        raise InvalidInput(reason, field="resources.machines", fix=fix)
 
 
 def _check_whole_machine(spec: TaskSpec) -> None:

@@ -21,6 +21,7 @@ import ray
 
 from simulators import catalogue
 from simulators.attempt import AttemptRun
+from simulators.companions import Companions
 from simulators.direct import RunResult, run_directly
 from simulators.execution import Execution
 from simulators.runtimes import LAUNCHER, runtime_of
@@ -58,6 +59,8 @@ class ActorState:
     """Ray's id of the machine."""
     current: tuple[str, int] | None
     """Task and attempt that it carries."""
+    others: tuple[str, ...] = ()
+    """Ray's ids of the other machines on which that runs."""
 
 
 class SimulatorActor:
@@ -182,7 +185,9 @@ class SimulatorActor:
         )
         if work.storage not in self._stores:
             self._stores[work.storage] = open_store(work.storage)
-        attempt = AttemptRun(work, execution, self._stores[work.storage], reporter, settings.lease_seconds, kept)
+        store = self._stores[work.storage]
+        companions = Companions(work, execution) if work.others else None
+        attempt = AttemptRun(work, execution, store, reporter, settings.lease_seconds, kept, companions)
         with self._lock:
             self._current = attempt
         return attempt
@@ -210,6 +215,7 @@ class SimulatorActor:
         """Return what this actor is and carries."""
         with self._lock:
             current = self._carries
+            others = () if self._current is None else self._current.work.others
         return ActorState(
             simulator=self._spec.name,
             version=self._version.version,
@@ -217,6 +223,7 @@ class SimulatorActor:
             resources=self._resources,
             node=self._node,
             current=current,
+            others=tuple(one.node for one in others),
         )
 
     @ray.method(concurrency_group="control")

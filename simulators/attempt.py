@@ -13,10 +13,12 @@ from typing import TypeVar
 from simulators import catalogue
 from simulators.chaining import take_outputs
 from simulators.checkpoints import Checkpoints
+from simulators.companions import Companions
 from simulators.errors import ImageError, Stopped, SupervisorLost
 from simulators.execution import Execution, outcome_of
 from simulators.outcome import Outcome
-from simulators.reports import Reports, backoff
+from simulators.patience import PATIENCE, patiently
+from simulators.reports import Reports
 from simulators.runtimes import Exit
 from simulators.work import News, NoSnapshot, Reporter, Superseded, Work
 from simyard.checkpoint import Snapshot
@@ -39,19 +41,15 @@ from storage.kept_inputs import KeptInputs
 from storage.manifest import commit_manifest
 from storage.objects import ObjectStore
 from storage.outcomes import put_outcome, read_outcome
-from storage.outputs import Stamps, store_outputs
+from storage.outputs import Stamps, store_outputs, take_stamps
 from storage.snapshots import bring_snapshot, complete_snapshots
 from storage.tables import write_table
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-PATIENCE = 24 * 3600.0
-"""Seconds for which a storage that does not answer is asked again, before the attempt fails."""
 CANCELLED_PATIENCE = 600.0
 """The same for the outputs of an attempt that was cancelled."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-_TICK = 0.2
 
 
 class AttemptRun:
@@ -65,6 +63,7 @@ class AttemptRun:
         reporter: Reporter,
         lease: float,
         kept: KeptInputs | None = None,
+        companions: Companions | None = None,
     ) -> None:
         self.work = work
         self.execution = execution
@@ -74,6 +73,8 @@ class AttemptRun:
         self._reports = Reports(work, reporter, lease, self._superseded)
         self._is_superseded = False
         self._is_adopted = False
+        self._companions = companions
+        """The other machines, where the task runs on several."""
         self._checkpoints: Checkpoints | None = None
         if work.checkpoint is not None:
             self._checkpoints = Checkpoints(
@@ -160,6 +161,8 @@ class AttemptRun:
             self._reports.end(outcome)
         finally:
             self._close_checkpoints()
+            if self._companions is not None:
+                self._companions.close()
             self._reports.close()
             self.execution.remove()
 
@@ -167,13 +170,19 @@ class AttemptRun:
         work, execution = self.work, self.execution
         self._start_clock(work.limits.staging)
         try:
+            if self._companions is not None:
+                self._companions.start()
             before, commands = self._prepared()
+            span = None if self._companions is None else self._companions.join(self._is_given_up, execution.stop)
             end = execution.run(
                 commands,
                 started=self._started,
                 given_up=self._is_late,
                 stalled=self._reports.stalled,
+                span=span,
             )
+            if self._companions is not None:
+                end = self._companions.conclude(end, execution.folder, before)
         except (InputDamaged, InputMissing, StorageUnavailable) as error:
             return _failed(ReasonCode.INPUT_ERROR, str(error))
         except DiskFull as error:
@@ -181,6 +190,8 @@ class AttemptRun:
         except ImageError as error:
             return _failed(ReasonCode.IMAGE_ERROR, str(error))
         except Stopped:
+            if self._companions is not None:
+                self._companions.check()
             if not execution.stop_requested:
                 what = "Inputs and environment were not in place"
                 return _timed_out("staging", work.limits.staging, f"{what} within {work.limits.staging:g} s.")
@@ -235,7 +246,7 @@ class AttemptRun:
         """Fill the task's folder; return what it held before any snapshot, and the commands that go on from there."""
         work = self.work
         self._stage()
-        before = self.execution.allow_adoption()
+        before = self._begun()
         if work.checkpoint is None or work.attempt == 1:
             return before, work.commands
         found = self._patiently(lambda: complete_snapshots(self._store, work.task), PATIENCE, self._is_given_up)
@@ -248,13 +259,18 @@ class AttemptRun:
                 # Parts of it may be there already.
                 self.execution.empty()
                 self._stage()
-                before = self.execution.allow_adoption()
+                before = self._begun()
                 continue
             told = f"It goes on from snapshot {snapshot.number} of attempt {snapshot.attempt}."
             self._reports.tell(News(message=told, resumed_from=snapshot))
             return before, work.checkpoint.resume or work.commands
         self._reports.tell(News(message="It begins with the inputs alone: there is no snapshot that can be read."))
         return before, work.commands
+
+    def _begun(self) -> Stamps:
+        """Return what the task's folder holds now, before the commands."""
+        # What runs on several machines ends on the others with this process, and nobody can take it over.
+        return take_stamps(self.execution.folder) if self.work.others else self.execution.allow_adoption()
 
     def _bring(self, which: tuple[int, int]) -> Snapshot:
         return bring_snapshot(self._store, self.work.task, which, self.execution.folder, stopped=self._is_given_up)
@@ -300,26 +316,8 @@ class AttemptRun:
         return outcome.model_copy(update={"status": late.status, "reason": late.reason})
 
     def _patiently(self, action: Callable[[], T], patience: float, given_up: Callable[[], bool]) -> T:
-        """Return what the action returns; it is begun again while the storage does not answer.
-
-        Raises:
-            StorageUnavailable: the storage has not answered for `patience` seconds.
-            Stopped: it was given up.
-        """
-        deadline = time.monotonic() + patience
-        for wait in backoff(_FIRST_PAUSE, _LONGEST_PAUSE):
-            try:
-                return action()
-            except StorageUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                log.warning("the storage of %s does not answer: %s", self.work.box, error)
-            until = time.monotonic() + wait
-            while time.monotonic() < until:
-                if given_up():
-                    raise Stopped
-                time.sleep(_TICK)
-        raise AssertionError("the backoff never ends")
+        """Return what the action returns, as `patience.patiently` does."""
+        return patiently(action, patience, given_up, self.work.box)
 
     def _store_once(self, outcome: Outcome, before: Stamps, given_up: Callable[[], bool]) -> Outcome:
         work, execution = self.work, self.execution

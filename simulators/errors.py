@@ -14,6 +14,7 @@ The tree::
     ├── BrokenCatalogue               a simulator's folder cannot be read
     ├── NotAdoptable                  a run that another process had started cannot be taken over
     ├── Stopped                       the work was given up because somebody asked for it
+    ├── MachineLost                   a machine that a run over several needs has gone
     └── SupervisorLost                the process that carries a run is gone and left no end
 """
 
@@ -55,6 +56,12 @@ class NotAdoptable(SimyardError):  # noqa: N818
     """A run that another process had started cannot be taken over."""
 
     kind = "not-adoptable"
+
+
+class MachineLost(SimyardError):  # noqa: N818
+    """One of the machines on which the task runs has gone."""
+
+    kind = "machine-lost"
 
 
 class SupervisorLost(SimyardError):  # noqa: N818

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from simulators.errors import Stopped, SupervisorLost
+from simulators.errors import ImageError, Stopped, SupervisorLost
 from simulators.outcome import Outcome
-from simulators.runtimes import Box, Exit, Running, Runtime
+from simulators.runtimes import Box, Exit, Running, Runtime, SupervisorPlan
 from simulators.scratch import ADOPTION_SECONDS, Claim, remove_tree
+from simulators.span import Span
 from simulators.spec import SimulatorSpec, VersionSpec
+from simulators.supervisor.control import TEMP
 from simyard.errors import NotFound
 from simyard.event import LogStream, Sample
 from simyard.files import check_relative
@@ -35,6 +38,7 @@ _LEAST_DISK = 256 * 1024
 _TOLD_STALLS = 20
 """How many stalls of one run are told: one that stalls again and again must not fill the events of its task."""
 _TAIL = 1000
+_ENGINE_SECONDS = 30.0
 
 
 class Execution:
@@ -73,6 +77,7 @@ class Execution:
         self._make_room = make_room
         self._stop = threading.Event()
         self._running: Running | None = None
+        self._plan: SupervisorPlan | None = None
         self._orphan_seconds = ORPHAN_SECONDS
         self._lock = threading.Lock()
         self.is_removed = False
@@ -98,10 +103,12 @@ class Execution:
         *,
         given_up: Callable[[], bool] = lambda: False,
         stalled: Callable[[int], None] | None = None,
+        span: Span | None = None,
     ) -> Exit:
         """Make the runtime ready, run the commands to their end and return it.
 
-        `started` is called once the commands run, `stalled` with a number that grows whenever they begin to stall.
+        `span` has the machines of a task that runs on several. `started` is called once the commands run, `stalled`
+        with a number that grows whenever they begin to stall.
 
         Raises:
             Stopped: stop() came before the commands started, or `given_up` became true before.
@@ -117,8 +124,9 @@ class Execution:
             limits=self._limits,
             gpu_ids=self._gpu_ids,
             orphan_seconds=self._orphan_seconds,
+            span=span,
         )
-        plan = self._runtime.plan(prepared, box)
+        self._plan = plan = self._runtime.plan(prepared, box)
         self._make_room()
         with self._lock:
             if self._stop.is_set() or given_up():
@@ -126,6 +134,53 @@ class Execution:
             running = self._running = Running.start(plan, self.control)
         started()
         return self._watch(running, stalled)
+
+    @property
+    def has_begun(self) -> bool:
+        """Say whether the commands were told to start."""
+        return self._running is not None
+
+    @property
+    def span_folder(self) -> Path:
+        """The folder by which containers are told of the other machines of their task; it counts for the disk."""
+        return self.control / TEMP / "span"
+
+    def span(self, addresses: Mapping[str, str], hosts: Mapping[str, str]) -> Span:
+        """Return the span over machines with these addresses, with its folder as containers read it."""
+        span = Span(folder=self.span_folder, addresses=addresses, hosts=hosts)
+        span.lay_out(self._resources)
+        return span
+
+    def inside(self, *words: str) -> tuple[list[str], dict[str, str]]:
+        """Return the call by which a command runs in the container of the first of the commands, and its environment.
+
+        Raises:
+            ImageError: they run in no container.
+        """
+        plan = self._plan
+        if plan is None or plan.engine is None or (container := plan.steps[0].container) is None:
+            raise ImageError("It runs in no container.")
+        return [*plan.engine.argv, "exec", container, *words], dict(plan.engine.environment)
+
+    def is_open(self) -> bool:
+        """Say whether the container of the first of the commands runs."""
+        plan = self._plan
+        if plan is None or plan.engine is None:
+            return False
+        asked = ["container", "inspect", "--format", "{{.State.Running}}", plan.steps[0].container or ""]
+        try:
+            done = subprocess.run(
+                [*plan.engine.argv, *asked],
+                env=dict(plan.engine.environment),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_ENGINE_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return done.stdout.strip() == b"true"
 
     def allow_adoption(self) -> Stamps:
         """Let another process take the run over should this one die, and return what the task's folder holds now."""

@@ -42,7 +42,7 @@ def fingerprint_of(spec: TaskSpec) -> str | None:
         spec.version,
         spec.runtime,
         spec.project,
-        [spec.resources.cpus, spec.resources.gpus],
+        [spec.resources.cpus, spec.resources.gpus, *([spec.resources.machines] if spec.resources.machines > 1 else [])],
         sorted(parameters.items()),
         _COMMANDS.dump_python(spec.commands, mode="json"),
         sorted((one.path, one.sha256, one.mode) for one in files),

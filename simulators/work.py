@@ -28,6 +28,16 @@ class Taken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Another machine on which a task runs besides the first one."""
+
+    name: str
+    """What people call it."""
+    node: str
+    """Ray's id of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """One attempt at a task, with everything that it needs to know."""
 
@@ -47,6 +57,8 @@ class Work:
     checkpoint: Checkpoint | None = None
     """What is kept of it for a next attempt; None for nothing."""
     taken: tuple[Taken, ...] = ()
+    others: tuple[Place, ...] = ()
+    """The other machines, where the task runs on several."""
 
     @property
     def box(self) -> str:

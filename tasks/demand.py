@@ -34,9 +34,10 @@ def demands(
     rooms: dict[str, list[Room]] = {}
     there: dict[str, Counter[str]] = {}
     disks: dict[str, float] = {}
-    on_host = carried(holders)
+    on_host = carried(holders, hosts)
     # An attempt that is still to be taken over after the head has died keeps its machine, too.
-    working = {record.task.attempts[-1].machine for record in store.active()}
+    lasts = [record.task.attempts[-1] for record in store.active()]
+    working = {name for last in lasts for name in (last.machine, *last.others)}
     for host in hosts:
         taken = on_host.get(host.id, [])
         disks[host.group] = max(host.disk, disks.get(host.group, 0.0))

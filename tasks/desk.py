@@ -17,7 +17,7 @@ from typing import assert_never
 
 from cluster.fleet import Demand
 from simulators.outcome import Outcome
-from simulators.work import News, Report, Stall, Taken, Work
+from simulators.work import News, Place, Report, Stall, Taken, Work
 from simyard.dependency import InputFrom
 from simyard.errors import NotFound, SimyardError
 from simyard.group import MachineGroup
@@ -229,7 +229,8 @@ class Desk:
                     if (held := self._crew.get(action.holder)) is not None:
                         self._dispatch(records[action.task], held)
                 case Start():
-                    self._dispatch(records[action.task], self._start(action.kind, action.host))
+                    held = self._start(action.kind, action.host, action.others)
+                    self._dispatch(records[action.task], held)
                 case Retire():
                     self._end(action.holder)
 
@@ -295,9 +296,9 @@ class Desk:
             self._cancels[key] = now
             self._holders.cancel(held.holder.name, *key)
 
-    def _start(self, kind: Kind, host: str) -> Held:
+    def _start(self, kind: Kind, host: str, others: tuple[str, ...] = ()) -> Held:
         name = self._holders.start(kind, host)
-        held = Held(holder=Holder(name=name, host=host, kind=kind, idle_since=None), carries=None)
+        held = Held(holder=Holder(name=name, host=host, kind=kind, idle_since=None, others=others), carries=None)
         self._set(held)
         return held
 
@@ -305,9 +306,11 @@ class Desk:
         name = held.holder.name
         host = self._hosts.get(held.holder.host)
         need = held.holder.kind.resources
+        others = tuple(Place(name=self._name_of(node), node=node) for node in held.holder.others)
         try:
             stimulus = Dispatch(
-                machine=held.holder.host if host is None else host.name,
+                machine=self._name_of(held.holder.host),
+                others=tuple(one.name for one in others),
                 holder=name,
                 runtime=held.holder.kind.runtime,
                 lease_until=self._lease(START_GRACE),
@@ -315,7 +318,7 @@ class Desk:
                 usd_per_hour=None if host is None else self._prices().of_place(host, need),
             )
             after = self._store.apply(record.task.id, stimulus, self._now())
-            work = self._work(after)
+            work = self._work(after, others)
             key = (work.task, work.attempt)
             self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=key))
             self._holders.hand_over(name, work, partial(self._returned, name, *key))
@@ -329,7 +332,12 @@ class Desk:
         if not is_on_this_machine(self._storage):
             self._nearness = self._nearness.after(record, held.holder.host)
 
-    def _work(self, record: TaskRecord) -> Work:
+    def _name_of(self, host: str) -> str:
+        """Return what people call a machine."""
+        known = self._hosts.get(host)
+        return host if known is None else known.name
+
+    def _work(self, record: TaskRecord, others: tuple[Place, ...] = ()) -> Work:
         """Return the newest attempt at a task as its actor needs to know it."""
         kind = _kind(record)
         return Work(
@@ -347,6 +355,7 @@ class Desk:
             storage=self._storage,
             checkpoint=record.task.checkpoint,
             taken=tuple(self._taken(one) for one in record.task.inputs_from),
+            others=others,
         )
 
     def _taken(self, one: InputFrom) -> Taken:
@@ -415,7 +424,10 @@ class Desk:
                 self._lost(task, attempt, name, message)
 
     def _adopt(self, record: TaskRecord) -> bool:
-        """Let a new actor take an attempt over on the machine where it runs; says whether there is one."""
+        """Let a new actor take an attempt over on the machine where it runs; says whether there is one.
+
+        What ran on several machines has ended on the others with the actor that carried it.
+        """
         machine = record.task.attempts[-1].machine
         with self._lock:
             gone = self._crew.get(record.holder)
@@ -424,7 +436,7 @@ class Desk:
         # A machine is known again by its name: Ray gives it a new id when it starts anew.
         hosts = [host for host in self._look_at_machines() if host.name == machine and not host.is_leaving]
         hosts.sort(key=lambda host: gone is not None and host.id == gone.holder.host, reverse=True)
-        if not hosts:
+        if not hosts or record.task.resources.machines > 1:
             return False
         held = self._start(placed(_kind(record), hosts[0]), hosts[0].id)
         stimulus = Adopt(
@@ -455,7 +467,8 @@ class Desk:
         """Take note that nobody carries an attempt any more, unless another actor has taken it over."""
         reason = Reason(code=ReasonCode.MACHINE_LOST, message=message)
         with suppress(Refused, NotFound):
-            if self._store.get(task).task.attempts[-1].machine in self._leaving:
+            last = self._store.get(task).task.attempts[-1]
+            if any(machine in self._leaving for machine in (last.machine, *last.others)):
                 reason = Reason(code=ReasonCode.PREEMPTED, message="Its machine was taken away, as it was told to be.")
             after = settle(self._store, self._objects, task, attempt, reason, self._now(), holder=name)
             self._watch.lost(after, self._machines, self._now())
@@ -468,7 +481,7 @@ class Desk:
         """
         found, now = self._holders.machines(), self._monotonic()
         with self._lock:
-            busy = {held.holder.host for held in self._crew if held.holder.idle_since is None}
+            busy = {host for held in self._crew if held.holder.idle_since is None for host in held.holder.hosts}
         self._idle = {host.id: self._idle.get(host.id, self._now()) for host in found if host.id not in busy}
         self._machines, self._machines_at = found, now
         self._hosts = {host.id: host for host in found}
@@ -560,14 +573,21 @@ class Desk:
         for name, state in states.items():
             record = active.get(name)
             if state is not None:
-                holder = Holder(name=name, host=state.host, kind=state.kind, idle_since=None if state.carries else now)
+                holder = Holder(
+                    name=name,
+                    host=state.host,
+                    kind=state.kind,
+                    idle_since=None if state.carries else now,
+                    others=state.others,
+                )
                 self._set(Held(holder=holder, carries=state.carries, watched=False))
             elif record is None:
                 self._holders.end(name)
             else:
                 last = record.task.attempts[-1]
-                host = next((host for host, one in self._hosts.items() if one.name == last.machine), last.machine)
-                holder = Holder(name=name, host=host, kind=_kind(record), idle_since=None)
+                ids = {one.name: host for host, one in self._hosts.items()}
+                host, *others = (ids.get(machine, machine) for machine in (last.machine, *last.others))
+                holder = Holder(name=name, host=host, kind=_kind(record), idle_since=None, others=tuple(others))
                 self._set(Held(holder=holder, carries=(record.task.id, last.number), watched=False))
 
     # What others ask.

@@ -163,13 +163,16 @@ def _place_hint(task: Task, group: MachineGroup | None, groups: Sequence[Machine
         has = f"{cpus:g} cpus, {_bytes(memory)} and {gpus} GPUs{kept}"
         return f"It asks for {asked}; the machines of {group.name} have at most {has}. Cancel it and ask for less."
     large = [m for m in fitting if isinstance(m, Machine)]
+    if group.max is None and len(large) < need.machines:
+        has = f"group {group.name} has {len(large)} that are large enough"
+        return f"It asks for {asked}; {has}. It starts when there are more, or cancel it and ask for fewer."
     aside = [m for m in large if m.set_aside_until is not None]
     told = "".join(
         f" {m.name} is set aside until {_time(m.set_aside_until)}, since several tasks failed there at once."
         for m in aside
     )
     free = [m for m in large if m.set_aside_until is None and not m.is_leaving]
-    if any(fits_now(need, machine) for machine in free):
+    if sum(fits_now(need, machine) for machine in free) >= need.machines:
         return f"A machine has room for it; it starts when its turn comes.{told}"
     if group.troubles and len(group.machines) < (group.max or 0):
         return f"It asks for {asked}, and no machine of {group.name} can be started: {_trouble(group)}{told}"
@@ -191,9 +194,10 @@ def _trouble(group: MachineGroup) -> str:
 
 def _asked(need: Resources) -> str:
     disk = f" and {_bytes(need.disk)} of disk" if need.reserved_disk else ""
-    if need.whole_machine:
-        return f"a whole machine{disk}"
-    return f"{need.cpus:g} cpus, {_bytes(need.memory)}" + (f" and {need.gpus} GPUs" if need.gpus else "") + disk
+    each = f"{need.cpus:g} cpus, {_bytes(need.memory)}" + (f" and {need.gpus} GPUs" if need.gpus else "") + disk
+    if need.machines > 1:
+        return f"{need.machines} {f'whole machines{disk}' if need.whole_machine else f'machines with {each}'} at once"
+    return f"a whole machine{disk}" if need.whole_machine else each
 
 
 def _after_failure(task: Task) -> str | None:
@@ -244,7 +248,8 @@ def _attempts(task: Task) -> list[str]:
 
 
 def _attempt(attempt: Attempt) -> str:
-    parts = [f"Attempt {attempt.number} on {attempt.machine} from {_time(attempt.created_at)}"]
+    where = " and ".join((attempt.machine, *attempt.others))
+    parts = [f"Attempt {attempt.number} on {where} from {_time(attempt.created_at)}"]
     if attempt.ended_at is None:
         parts.append("goes on")
     else:

@@ -46,6 +46,9 @@ def forecast(
     if need.whole_machine:
         places = sum(fits_empty(need, machine) for machine in machines)
         free = sum(fits_now(need, machine) for machine in machines)
+    if need.machines > 1:
+        places = sum(fits_empty(need, machine) for machine in machines) // need.machines
+        free = sum(fits_now(need, machine) for machine in machines) // need.machines
     soonest = max(now, record.ready_at)
     if places == 0:
         return None

@@ -49,6 +49,8 @@ class HolderState:
     kind: Kind
     carries: tuple[str, int] | None
     """Task and attempt."""
+    others: tuple[str, ...] = ()
+    """The other machines whose resources that holds, by id."""
 
 
 class Holders(Protocol):

@@ -226,6 +226,7 @@ def _dispatch(record: TaskRecord, stimulus: Dispatch, now: datetime) -> Step:
     attempt = Attempt(
         number=record.attempt + 1,
         machine=stimulus.machine,
+        others=stimulus.others,
         runtime=stimulus.runtime,
         created_at=now,
         usd_per_hour=stimulus.usd_per_hour,

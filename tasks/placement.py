@@ -75,6 +75,13 @@ class Holder:
     kind: Kind
     idle_since: float | None
     """Seconds; None while it carries a task or has not started."""
+    others: tuple[str, ...] = ()
+    """The other machines whose resources its task holds, where that runs on several."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All machines on which it holds resources."""
+        return (self.host, *self.others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +110,8 @@ class Start:
     task: str
     host: str
     kind: Kind
+    others: tuple[str, ...] = ()
+    """The other machines of a task that runs on several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,22 +155,32 @@ class _Room:
         )
 
     def take(self, need: Resources, sign: int = 1) -> None:
+        need = taken(need, self.host)
         self.cpus -= sign * need.cpus
         self.memory -= sign * need.memory
         self.gpus -= sign * need.gpus
         self.disk -= sign * need.reserved_disk
 
 
-def placed(kind: Kind, host: Host) -> Kind:
-    """Return what a task takes of a machine: what it asks for, or all that the machine offers."""
+def placed(kind: Kind, *hosts: Host) -> Kind:
+    """Return what a task takes of each of its machines: what it asks for, or all that the machine offers."""
     if not kind.resources.whole_machine:
         return kind
-    return replace(kind, resources=whole(kind.resources, host))
+    return replace(kind, resources=whole(kind.resources, *hosts))
 
 
-def whole(need: Resources, machine: Host | Machine | Offer) -> Resources:
-    """Return the resources of a task that has this machine for itself."""
-    return need.model_copy(update={"cpus": machine.cpus, "memory": machine.memory, "gpus": machine.gpus})
+def whole(need: Resources, *machines: Host | Machine | Offer) -> Resources:
+    """Return the resources of a task that has these machines for itself: of each what the smallest one has."""
+    least = {name: min(getattr(one, name) for one in machines) for name in ("cpus", "memory", "gpus")}
+    return need.model_copy(update=least)
+
+
+def taken(need: Resources, host: Host) -> Resources:
+    """Return what a task that runs takes of one of its machines: all of it where it has that for itself.
+
+    Of several machines that differ it uses what the smallest one has, and nobody else gets the rest.
+    """
+    return whole(need, host) if need.whole_machine else need
 
 
 def free_places(hosts: Sequence[Host], holders: Iterable[Holder]) -> int:
@@ -172,7 +191,9 @@ def free_places(hosts: Sequence[Host], holders: Iterable[Holder]) -> int:
     rooms = {host.id: _Room.of(host) for host in hosts if host.takes_tasks}
     places = 0.0
     for holder in holders:
-        if (room := rooms.get(holder.host)) is not None:
+        if holder.idle_since is not None and holder.kind.resources.machines > 1:
+            continue
+        for room in [rooms[host] for host in holder.hosts if host in rooms]:
             room.take(holder.kind.resources)
             if holder.idle_since is not None:
                 places += holder.kind.resources.cpus
@@ -193,23 +214,25 @@ def plan(
 
     Warm actors come first, then machines that carry something, so that the others can end; of these the ones that have
     the task's environment, of these those that have its inputs, and then the fullest. A task that fits nowhere reserves
-    the machine that could hold it soonest, so that smaller tasks behind it cannot keep it waiting for ever. Idle actors
-    end when their room is needed, after `warm` seconds, and with their machine. Of the queue only as much is taken as
-    can matter; before the next task is asked for, `started` is told of the one that got a place.
+    the machine that could hold it soonest, so that smaller tasks behind it cannot keep it waiting for ever. One that
+    runs on several machines gets all of them or none, and as many are kept for it. Idle actors end when their room is
+    needed, after `warm` seconds, and with their machine. Of the queue only as much is taken as can matter; before the
+    next task is asked for, `started` is told of the one that got a place.
     """
     rooms = {host.id: _Room.of(host) for host in hosts}
     actions: list[Action] = []
     for holder in holders:
-        room = rooms.get(holder.host)
-        if room is None:
-            if holder.idle_since is not None:
-                actions.append(Retire(holder=holder.name))
+        has = [rooms[host] for host in holder.hosts if host in rooms]
+        # One of a task over several machines has given the other ones back, and no task takes it as it is.
+        if holder.idle_since is not None and (not has or holder.kind.resources.machines > 1):
+            actions.append(Retire(holder=holder.name))
             continue
-        room.take(holder.kind.resources)
-        if holder.idle_since is not None:
-            room.idle.append(holder)
-        else:
-            room.is_busy = True
+        for room in has:
+            room.take(holder.kind.resources)
+            if holder.idle_since is not None:
+                room.idle.append(holder)
+            else:
+                room.is_busy = True
     groups: dict[str, _Group] = {}
     for room in rooms.values():
         if room.host.takes_tasks:
@@ -261,6 +284,8 @@ class _Group:
     def place(self, candidate: Candidate) -> list[Action]:
         """Return how the task gets a place; nothing where it waits, for a machine that is kept free for it then."""
         kind = candidate.kind
+        if kind.resources.machines > 1:
+            return self._place_on_several(candidate)
         for wanted in self._kinds(kind):
             if (holder := self._take_warm(wanted, candidate.near)) is not None:
                 return [Reuse(task=candidate.task, holder=holder.name)]
@@ -275,6 +300,31 @@ class _Group:
                     return [*(Retire(holder=holder.name) for holder in retired), self._start(candidate, room)]
             self._hopeless.add(kind)
         self._keep_for(kind)
+        return []
+
+    def _place_on_several(self, candidate: Candidate) -> list[Action]:
+        kind, count = candidate.kind, candidate.kind.resources.machines
+        if kind not in self._hopeless:
+            rooms = sorted(self.rooms.values(), key=_order(kind.environment))
+            found = [room for room in rooms if room.fits(placed(kind, room.host).resources)]
+            freed = {
+                room.host.id: retired
+                for room in rooms
+                if room not in found and (retired := _idle_to_end(room, placed(kind, room.host).resources)) is not None
+            }
+            chosen = [*found, *(room for room in rooms if room.host.id in freed)][:count]
+            if len(chosen) == count:
+                ended = [holder for room in chosen for holder in freed.get(room.host.id, ())]
+                for room in chosen:
+                    _end_idle(room, freed.get(room.host.id, ()))
+                if ended:
+                    self._fitting.clear()
+                return [*(Retire(holder=holder.name) for holder in ended), self._start(candidate, *chosen)]
+            self._hopeless.add(kind)
+        # Fewer machines than it needs are kept for nobody: until there are more, others may have them.
+        if sum(_could_hold(room, kind) for room in self.rooms.values()) >= count:
+            for _ in range(count):
+                self._keep_for(kind)
         return []
 
     def _kinds(self, kind: Kind) -> Iterable[Kind]:
@@ -326,14 +376,8 @@ class _Group:
     def _find(self, kind: Kind) -> _Room | None:
         fitting = self._fitting.get(kind)
         if fitting is None:
-            environment = kind.environment
-
-            def order(room: _Room) -> tuple[bool, bool, float, int]:
-                # The fullest one that still has room, so that whole machines stay free for large tasks.
-                return not room.is_busy, environment not in room.host.environments, room.cpus, room.memory
-
             found = [room for room in self.rooms.values() if room.fits(placed(kind, room.host).resources)]
-            fitting = self._fitting[kind] = sorted(found, key=order)[::-1]
+            fitting = self._fitting[kind] = sorted(found, key=_order(kind.environment))[::-1]
         while fitting:
             room = fitting[-1]
             # Once it has the first one, it is the fullest one until nothing more fits.
@@ -346,11 +390,7 @@ class _Group:
         """Keep the machine free that can hold such a task soonest."""
         able = self._able.get(kind)
         if able is None:
-            able = [
-                (*_soonest(room), host)
-                for host, room in self.rooms.items()
-                if _Room.of(room.host).fits(placed(kind, room.host).resources)
-            ]
+            able = [(*_soonest(room), host) for host, room in self.rooms.items() if _could_hold(room, kind)]
             heapify(able)
             self._able[kind] = able
         while able:
@@ -367,12 +407,14 @@ class _Group:
             self.open.discard(host)
             return
 
-    def _start(self, candidate: Candidate, room: _Room) -> Start:
-        kind = placed(candidate.kind, room.host)
-        room.take(kind.resources)
-        room.is_busy = True
-        self._look_at(room)
-        return Start(task=candidate.task, host=room.host.id, kind=kind)
+    def _start(self, candidate: Candidate, *rooms: _Room) -> Start:
+        first, *others = (room.host.id for room in rooms)
+        kind = placed(candidate.kind, *(room.host for room in rooms))
+        for room in rooms:
+            room.take(kind.resources)
+            room.is_busy = True
+            self._look_at(room)
+        return Start(task=candidate.task, host=first, kind=kind, others=tuple(others))
 
     def _look_at(self, room: _Room) -> None:
         if not room.idle and not room.fits(_SMALLEST):
@@ -388,7 +430,34 @@ def _soonest(room: _Room) -> tuple[float, float]:
     return -(room.cpus + sum(holder.kind.resources.cpus for holder in room.idle)), -room.memory
 
 
+def _order(environment: Environment) -> Callable[[_Room], tuple[bool, bool, float, int]]:
+    def order(room: _Room) -> tuple[bool, bool, float, int]:
+        # The fullest one that still has room, so that whole machines stay free for large tasks.
+        return not room.is_busy, environment not in room.host.environments, room.cpus, room.memory
+
+    return order
+
+
+def _could_hold(room: _Room, kind: Kind) -> bool:
+    """Say whether a machine could hold such a task when it holds nothing else."""
+    return _Room.of(room.host).fits(placed(kind, room.host).resources)
+
+
 def _make_room(room: _Room, need: Resources) -> list[Holder] | None:
+    """Give the need the room of idle actors and return those to end; None, and nothing done, where it is not enough."""
+    retired = _idle_to_end(room, need)
+    if retired is not None:
+        _end_idle(room, retired)
+    return retired
+
+
+def _end_idle(room: _Room, retired: Iterable[Holder]) -> None:
+    for gone in retired:
+        room.take(gone.kind.resources, sign=-1)
+        room.idle.remove(gone)
+
+
+def _idle_to_end(room: _Room, need: Resources) -> list[Holder] | None:
     """Return the idle actors to end, longest idle first, so that the need fits; None when that is not enough."""
     if not room.idle:
         return None
@@ -398,8 +467,5 @@ def _make_room(room: _Room, need: Resources) -> list[Holder] | None:
         retired.append(holder)
         trial.take(holder.kind.resources, sign=-1)
         if trial.fits(need):
-            for gone in retired:
-                room.take(gone.kind.resources, sign=-1)
-                room.idle.remove(gone)
             return retired
     return None

@@ -28,7 +28,7 @@ class Prices:
     def of_place(self, host: Host, need: Resources) -> float | None:
         """Return the US dollars an hour of a task on a machine; None where nobody knows the machine's price."""
         sold = self.machines.get(host.node_type)
-        return None if sold is None else sold.usd_per_hour * share_of(need, host)
+        return None if sold is None else sold.usd_per_hour * share_of(need, host) * need.machines
 
     def estimate(self, group: str, need: Resources) -> float:
         """Return the most that a task may cost an hour in a group, in US dollars.
@@ -36,7 +36,7 @@ class Prices:
         That is on the dearest of its kinds of machines that can hold it; 0 where no price of one is known.
         """
         mine = [one for one in self.machines.values() if one.group == group and _holds(one.offers, need)]
-        return max((one.usd_per_hour * share_of(need, one.offers) for one in mine), default=0.0)
+        return max((one.usd_per_hour * share_of(need, one.offers) for one in mine), default=0.0) * need.machines
 
 
 NO_PRICES = Prices()

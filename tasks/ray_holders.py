@@ -151,7 +151,7 @@ class RayHolders:
                 simulator=state.simulator, version=state.version, runtime=state.runtime, resources=state.resources
             )
             self._handles[name] = handle
-            states[name] = HolderState(host=state.node, kind=kind, carries=state.current)
+            states[name] = HolderState(host=state.node, kind=kind, carries=state.current, others=state.others)
         return states
 
     def _follow(self, name: str, call: Any, left: OnLeft) -> None:

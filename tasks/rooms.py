@@ -9,7 +9,7 @@ from datetime import datetime
 
 from simyard.group import Machine, MachineGroup, Offer
 from simyard.resources import Resources
-from tasks.placement import Holder, Host, whole
+from tasks.placement import Holder, Host, taken, whole
 from tasks.record import TaskRecord
 
 
@@ -52,13 +52,15 @@ def fits_now(need: Resources, machine: Machine) -> bool:
     )
 
 
-def carried(holders: Iterable[Holder]) -> dict[str, list[Resources]]:
+def carried(holders: Iterable[Holder], hosts: Iterable[Host]) -> dict[str, list[Resources]]:
     """Return what the tasks on each machine take; an idle actor makes room when a task needs it."""
-    taken: dict[str, list[Resources]] = {}
+    known = {host.id: host for host in hosts}
+    found: dict[str, list[Resources]] = {}
     for holder in holders:
         if holder.idle_since is None:
-            taken.setdefault(holder.host, []).append(holder.kind.resources)
-    return taken
+            for host in [known[one] for one in holder.hosts if one in known]:
+                found.setdefault(host.id, []).append(taken(holder.kind.resources, host))
+    return found
 
 
 def groups_of(
@@ -68,17 +70,18 @@ def groups_of(
 
     `aside` says until when a machine, by name, gets no tasks; `idle` since when one, by id, has had none.
     """
-    taken = carried(holders)
+    hosts = list(hosts)
+    on_host = carried(holders, hosts)
     groups: dict[str, list[Machine]] = {}
     for host in hosts:
         groups.setdefault(host.group, []).append(
-            _machine(host, taken.get(host.id, []), aside.get(host.name), idle.get(host.id))
+            _machine(host, on_host.get(host.id, []), aside.get(host.name), idle.get(host.id))
         )
     return tuple(MachineGroup(name=name, machines=tuple(machines)) for name, machines in sorted(groups.items()))
 
 
-def _machine(host: Host, taken: list[Resources], aside: datetime | None, idle: datetime | None) -> Machine:
-    disk_free = max(0.0, host.disk - sum(one.reserved_disk for one in taken))
+def _machine(host: Host, needs: list[Resources], aside: datetime | None, idle: datetime | None) -> Machine:
+    disk_free = max(0.0, host.disk - sum(one.reserved_disk for one in needs))
     return Machine(
         id=host.id,
         name=host.name,
@@ -87,9 +90,9 @@ def _machine(host: Host, taken: list[Resources], aside: datetime | None, idle: d
         memory=host.memory,
         gpus=host.gpus,
         disk=known(host.disk),
-        cpus_free=max(0.0, host.cpus - sum(one.cpus for one in taken)),
-        memory_free=max(0, host.memory - sum(one.memory for one in taken)),
-        gpus_free=max(0, host.gpus - sum(one.gpus for one in taken)),
+        cpus_free=max(0.0, host.cpus - sum(one.cpus for one in needs)),
+        memory_free=max(0, host.memory - sum(one.memory for one in needs)),
+        gpus_free=max(0, host.gpus - sum(one.gpus for one in needs)),
         disk_free=known(disk_free),
         idle_since=idle,
         set_aside_until=aside,

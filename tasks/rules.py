@@ -81,7 +81,7 @@ class Load(NamedTuple):
 
     def plus(self, need: Resources, usd_per_hour: float = 0.0, usd: float = 0.0) -> Load:
         """Return the load with one task more, which costs so much an hour and has cost so much."""
-        return self.with_load(Load(1, need.cpus, usd_per_hour, usd))
+        return self.with_load(Load(1, need.all_cpus, usd_per_hour, usd))
 
     def with_load(self, more: Load) -> Load:
         """Return both together."""
@@ -151,7 +151,7 @@ def over(
     elif quota.cpus is not None and more.cpus > quota.cpus + 1e-6:
         evidence = {"quota": "cpus", "limit": quota.cpus}
         message = (
-            f"The quota of {whose} is {quota.cpus:g} cores, {load.cpus:g} are taken, and it asks for {need.cpus:g}."
+            f"The quota of {whose} is {quota.cpus:g} cores, {load.cpus:g} are taken, and it asks for {need.all_cpus:g}."
         )
     elif quota.storage is not None and stored >= quota.storage:
         evidence = {"quota": "storage", "limit": quota.storage}

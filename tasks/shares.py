@@ -109,8 +109,8 @@ class Line:
         """Take note that a task got a place."""
         need = record.task.resources
         for share in _shares_of(lane_of(record)):
-            self._cores[share] = self._cores.get(share, 0.0) + need.cpus
-            self._recent[share] = self._recent.get(share, 0.0) + need.cpus * START_SECONDS
+            self._cores[share] = self._cores.get(share, 0.0) + need.all_cpus
+            self._recent[share] = self._recent.get(share, 0.0) + need.all_cpus * START_SECONDS
         for account in accounts_of(record):
             self._loads[account] = self._loads.get(account, Load()).plus(need, self._usd_per_hour(record))
 

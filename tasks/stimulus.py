@@ -24,6 +24,8 @@ class Dispatch:
     lease_until: datetime
     resources: Resources | None = None
     """What it takes of the machine; only a task that has the machine for itself did not say that."""
+    others: tuple[str, ...] = ()
+    """The other machines, where the task runs on several."""
     usd_per_hour: float | None = None
     """What the attempt costs there; None where nobody knows a price."""
 

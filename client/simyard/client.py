@@ -132,6 +132,7 @@ class Client:
         gpus: int | None = None,
         disk: int | str | None = None,
         whole_machine: bool | None = None,
+        machines: int | None = None,
         limits: Limits | Mapping[str, float | str | bool] | None = None,
         time_limit: float | str | None = None,
         group: str = LOCAL_GROUP,
@@ -151,8 +152,8 @@ class Client:
     ) -> Task:
         """Send a folder's files, as far as the storage lacks them, and return the task that was made of them.
 
-        `cpus`, `memory`, `gpus`, `disk` and `whole_machine` go before those of `resources`; sizes are bytes or texts
-        such as `2GiB`.
+        `cpus`, `memory`, `gpus`, `disk`, `whole_machine` and `machines` go before those of `resources`; sizes are
+        bytes or texts such as `2GiB`.
         `limits` are `Limits` or a mapping such as `{"queue": "1h", "run": "2h"}`; times are seconds or texts, and
         `time_limit` goes before `run`. `retry` says which failures `retries` pay for, such as
         `{"on": ["out-of-memory", "exit-code:75"]}`. `checkpoint` says which files are kept for a next attempt and how
@@ -183,6 +184,7 @@ class Client:
             gpus=gpus,
             disk=disk,
             whole_machine=whole_machine,
+            machines=machines,
             limits=limits,
             time_limit=time_limit,
             group=group,
@@ -248,6 +250,7 @@ class Client:
         gpus: int | None = None,
         disk: int | str | None = None,
         whole_machine: bool | None = None,
+        machines: int | None = None,
         limits: Limits | Mapping[str, float | str | bool] | None = None,
         time_limit: float | str | None = None,
         group: str = LOCAL_GROUP,
@@ -291,6 +294,7 @@ class Client:
             gpus=gpus,
             disk=disk,
             whole_machine=whole_machine,
+            machines=machines,
             limits=limits,
             time_limit=time_limit,
             group=group,

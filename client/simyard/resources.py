@@ -59,6 +59,10 @@ _DISK = 20 * GIB
 """What a folder may grow to when nothing is said: a limit, for which no room is kept."""
 
 
+MOST_MACHINES = 256
+"""On more machines than these no task can run."""
+
+
 class Resources(Word):
     """What a task gets of a machine; the container runtime holds it to that."""
 
@@ -78,6 +82,14 @@ class Resources(Word):
 
     While it runs, and afterwards, `cpus`, `memory` and `gpus` say what that machine has.
     """
+
+    machines: int = Field(default=1, ge=1, le=MOST_MACHINES)
+    """On how many machines of its group it runs at once; each gives it all that the other fields say."""
+
+    @property
+    def all_cpus(self) -> float:
+        """The cores of all its machines together."""
+        return self.cpus * self.machines
 
     @property
     def reserved_disk(self) -> int:

@@ -37,6 +37,7 @@ def describe(
     gpus: int | None = None,
     disk: int | str | None = None,
     whole_machine: bool | None = None,
+    machines: int | None = None,
     limits: Limits | Mapping[str, float | str | bool] | None = None,
     time_limit: float | str | None = None,
     group: str = LOCAL_GROUP,
@@ -58,6 +59,7 @@ def describe(
     """
     lines = [commands] if isinstance(commands, str) else commands
     asked = {"cpus": cpus, "memory": memory, "gpus": gpus, "disk": disk, "whole_machine": whole_machine}
+    asked["machines"] = machines
     base = {} if resources is None else resources.model_dump(exclude_unset=True)
     times = limits.model_dump(exclude_unset=True) if isinstance(limits, Limits) else dict(limits or {})
     values: dict[str, Any] = {

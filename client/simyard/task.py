@@ -134,6 +134,8 @@ class Attempt(Word):
     number: int = Field(ge=1)
     machine: str
     """Name of the machine: its host name and Ray node id."""
+    others: tuple[str, ...] = ()
+    """Names of the other machines, where the task runs on several at once."""
     runtime: RuntimeName | None = None
     created_at: Moment
     started_at: Moment | None = None

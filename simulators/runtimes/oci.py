@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from simulators.errors import ImageError, Stopped
 from simulators.runtimes.environment import hold
 from simulators.runtimes.runtime import MARK, Box, Engine, Prepared, Step, SupervisorPlan, check_commands
+from simulators.span import WHERE
 from simyard.simulator import Command, RuntimeName
 from storage.settings import load_settings
 
@@ -164,6 +165,7 @@ def _step(
         "--label", f"{LABEL}={box.name}",
         *dialect.own_flags(),
         *_isolation(dialect, box),
+        *_network(box),
         *_limits(box),
         *dialect.gpu_flags(box.gpu_ids),
         *_variables(box, command),
@@ -185,7 +187,6 @@ def _isolation(dialect: Dialect, box: Box) -> list[str]:
     return [
         "--pull", "never",
         "--log-driver", "none",
-        "--network", "none",
         "--read-only",
         "--tmpfs", f"/tmp:{dialect.tmpfs_options},size={box.resources.memory // 2}",  # noqa: S108 - the container's own
         "--cap-drop", "all",
@@ -195,6 +196,15 @@ def _isolation(dialect: Dialect, box: Box) -> list[str]:
         "--workdir", WORKDIR,
         "--stop-timeout", "0",
     ]  # fmt: skip
+
+
+def _network(box: Box) -> list[str]:
+    if box.span is None:
+        return ["--network", "none"]
+    # Programs on several machines talk to each other: from the host's network, and by names that all of them know.
+    known = {**box.span.hosts, **box.span.addresses}
+    names = [word for name, address in known.items() for word in ("--add-host", f"{name}:{address}")]
+    return ["--network", "host", *names, "--mount", mount(box.span.folder.resolve(), WHERE)]
 
 
 def mount(source: Path, target: str) -> str:
@@ -230,6 +240,7 @@ def _variables(box: Box, command: Command) -> list[str]:
         # Open MPI refuses root otherwise, which is nobody outside of a container.
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        **({} if box.span is None else box.span.variables),
         **command.environment,
         MARK: box.name,
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from simulators.span import Span
 from simyard.errors import InvalidInput
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
@@ -42,6 +43,8 @@ class Box:
     """Bytes that are kept of each of stdout and stderr."""
     processes: int = 1024
     """Processes at a time."""
+    span: Span | None = None
+    """The machines of a task that runs on several."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,7 +96,8 @@ def second_machine(server: RunningServer, *, cpus: int, memory: int) -> Iterator
         until(lambda: NAME in machines_of(server), what="that the second machine is known")
         yield raylet
     finally:
-        children = raylet.children(recursive=True)
+        # A test may have killed it.
+        children = raylet.children(recursive=True) if raylet.is_running() else []
         for process in (raylet, *children):
             try:
                 process.kill()

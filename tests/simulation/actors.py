@@ -138,6 +138,7 @@ class Actor:
         "kind",
         "machine",
         "name",
+        "others",
         "run",
         "up",
         "waiting",
@@ -156,6 +157,8 @@ class Actor:
         self.frozen_until = 0.0
         self.is_given: bool | None = None
         """Its first attempt was given to it from the beginning, so its machine must have room for it."""
+        self.others: tuple[str, ...] = ()
+        """The other machines of the attempt that it was given last."""
         self.waiting: deque[Handed] = deque()
         self.run: Run | None = None
         self.watchers: list[Handed] = []
@@ -426,7 +429,7 @@ class Cluster:
         box = run.actor.machine.boxes.get((run.task, run.attempt))
         if box is not None and box.carrier is not None and world.at < deadline:
             self.later(0.5, run, lambda run: self._adopts(run, deadline))
-        elif box is None or box.carrier is not None or box.outcome is None:
+        elif box is None or box.carrier is not None or box.outcome is None or run.actor.kind.resources.machines > 1:
             if box is not None and box.carrier is None:
                 del run.actor.machine.boxes[run.task, run.attempt]
             self._drops(run, Broken("NotAdoptable()"))
@@ -542,7 +545,7 @@ class Cluster:
         if actor.run is not run:
             return
         run.over = True
-        actor.run = None
+        actor.run, actor.others = None, ()
         if run.box is not None and run.box.carrier is run:
             actor.machine.boxes.pop((run.task, run.attempt), None)
         waits = [run.handed, *actor.watchers]

@@ -147,7 +147,7 @@ def a_disk_is_given_twice(patch: pytest.MonkeyPatch) -> None:
 
 def a_whole_machine_is_shared(patch: pytest.MonkeyPatch) -> None:
     for module in (placement, rooms):
-        patch.setattr(module, "whole", lambda need, _: need)
+        patch.setattr(module, "whole", lambda need, *_: need)
 
 
 def a_deposed_dispatcher_decides(patch: pytest.MonkeyPatch) -> None:
@@ -265,7 +265,17 @@ SHARED_MUTANTS: tuple[Mutant, ...] = (
     an_end_is_told_to_one_task_only,
 )
 """Those that show where users share the machines, without any fault."""
-PACKED_MUTANTS: tuple[Mutant, ...] = (a_disk_is_given_twice, a_whole_machine_is_shared)
+
+
+def other_machines_are_taken_to_be_free(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(placement.Holder, "hosts", property(lambda holder: (holder.host,)))
+
+
+PACKED_MUTANTS: tuple[Mutant, ...] = (
+    a_disk_is_given_twice,
+    a_whole_machine_is_shared,
+    other_machines_are_taken_to_be_free,
+)
 """Those that show where tasks ask for disk and for whole machines, without any fault."""
 REUSE_MUTANTS: tuple[tuple[Mutant, int, str], ...] = (
     (results_of_other_users_are_taken, 6000, "and it is (ada|bob)'s"),

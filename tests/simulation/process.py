@@ -467,9 +467,10 @@ class _Holders:
         handed = Handed(work.task, work.attempt, left, process, adopting)
         if not adopting:
             self._cluster.promises.handed(work.task, work.attempt)
+            actor.others = tuple(one.node for one in work.others)
             if actor.is_given is None:
                 actor.is_given = True
-                self._cluster.promises.given(actor)
+                self._cluster.promises.given(actor, self._cluster)
         else:
             actor.is_given = False
         faults = process.faults
@@ -532,7 +533,9 @@ class _Holders:
                 world.note("silent", actor.name)
                 states[actor.name] = None
                 continue
-            states[actor.name] = HolderState(host=actor.machine.host.id, kind=actor.kind, carries=actor.carries)
+            states[actor.name] = HolderState(
+                host=actor.machine.host.id, kind=actor.kind, carries=actor.carries, others=actor.others
+            )
             if actor.run is not None:
                 actor.run.heard = world.at
         if None in states.values():

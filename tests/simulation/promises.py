@@ -35,7 +35,9 @@ from tasks.rules import Load, Rules, loads_of, over
 from tests.simulation.world import PromiseBroken, World
 
 if TYPE_CHECKING:
-    from tests.simulation.actors import Actor, Run
+    from collections.abc import Iterable
+
+    from tests.simulation.actors import Actor, Cluster, Run, SimMachine
     from tests.simulation.checkpointing import Kept
     from tests.simulation.process import Process
     from tests.simulation.reusing import Results
@@ -422,10 +424,19 @@ class Promises:
         ):
             self.fail(f"{actor.name} was heard of {at - run.heard:.1f} s ago and was ended with attempt {run.attempt}")
 
-    def given(self, actor: Actor) -> None:
+    def given(self, actor: Actor, cluster: Cluster) -> None:
         """Check that a machine is not given more than it has; whoever takes a run over waits until there is room."""
-        host = actor.machine.host
-        there = [a for a in actor.machine.actors.values() if a.is_given and a.alive and not a.declared_dead]
+        if len({actor.machine.host.id, *actor.others}) != actor.kind.resources.machines:
+            self.fail(
+                f"{actor.name} was to be on {actor.kind.resources.machines} machines, and is on {actor.others} too"
+            )
+        for machine in [actor.machine, *(cluster.machines[one] for one in actor.others if one in cluster.machines)]:
+            self._fits(actor, machine, cluster.actors.values())
+
+    def _fits(self, actor: Actor, machine: SimMachine, actors: Iterable[Actor]) -> None:
+        host = machine.host
+        on_it = [*machine.actors.values(), *(a for a in actors if host.id in a.others)]
+        there = [a for a in on_it if a.is_given and a.alive and not a.declared_dead]
         needs = [a.kind.resources for a in there]
         cpus, memory, gpus = sum(r.cpus for r in needs), sum(r.memory for r in needs), sum(r.gpus for r in needs)
         disk = sum(r.reserved_disk for r in needs)

@@ -449,6 +449,10 @@ def _shape(world: World) -> tuple[list[Host], list[TaskSpec]]:
     return hosts, specs
 
 
+def _holds(host: Host, need: Resources) -> bool:
+    return need.cpus <= host.cpus and need.memory <= host.memory and need.gpus <= host.gpus
+
+
 def _packed(world: World, hosts: list[Host], specs: list[TaskSpec]) -> tuple[list[Host], list[TaskSpec]]:
     """Return the machines with disks, and the tasks with what some of them ask for besides."""
     random = world.random
@@ -458,8 +462,10 @@ def _packed(world: World, hosts: list[Host], specs: list[TaskSpec]) -> tuple[lis
         whole = random.random() < 0.3
         resources = Resources(whole_machine=True) if whole else spec.resources
         disk = random.choice([resources.disk, GIB, 4 * GIB, disks[spec.group]])
-        asked = {"resources": resources.model_copy(update={"disk": disk})}
-        return spec.model_copy(update=asked | ({"retry": Retry()} if whole else {}))
+        able = [one for one in hosts if one.group == spec.group and (whole or _holds(one, resources))]
+        machines = random.choice([1, 1, 2]) if len(able) > 1 else 1
+        asked = {"resources": resources.model_copy(update={"disk": disk, "machines": machines})}
+        return spec.model_copy(update=asked | ({"retry": Retry()} if whole or machines > 1 else {}))
 
     return [replace(host, disk=disks[host.group]) for host in hosts], [more(spec) for spec in specs]
 

@@ -46,6 +46,7 @@ Disk = Annotated[str | None, typer.Option(metavar="SIZE", help=f"Room for files,
 WholeMachine = Annotated[
     bool, typer.Option("--whole-machine", help="Alone on a machine, with all of its cores, memory and GPUs.")
 ]
+Machines = Annotated[int | None, typer.Option(metavar="N", help="Machines to run on at once; by default 1.")]
 On = Annotated[str | None, typer.Option(metavar="GROUP", help="Machine group to run on.")]
 Runtime = Annotated[str | None, typer.Option(metavar="R", help="native, podman or docker.")]
 TimeLimit = Annotated[

@@ -28,6 +28,7 @@ from simyard.cli.options import (
     IfDependencyFails,
     InputsFrom,
     Json,
+    Machines,
     Memory,
     Meta,
     On,
@@ -80,6 +81,7 @@ def run(
     memory: Memory = None,
     disk: Disk = None,
     whole_machine: WholeMachine = False,
+    machines: Machines = None,
     on: On = None,
     runtime: Runtime = None,
     time_limit: TimeLimit = None,
@@ -131,6 +133,7 @@ def run(
                 memory=memory,
                 disk=disk,
                 whole_machine=whole_machine or None,
+                machines=machines,
                 runtime=runtime,
                 limits=limits_of(
                     queue=queue_limit,

@@ -26,6 +26,7 @@ from simyard.cli.options import (
     IfDependencyFails,
     InputsFrom,
     Json,
+    Machines,
     Memory,
     Meta,
     On,
@@ -82,6 +83,7 @@ def sweep(
     memory: Memory = None,
     disk: Disk = None,
     whole_machine: WholeMachine = False,
+    machines: Machines = None,
     on: On = None,
     runtime: Runtime = None,
     time_limit: TimeLimit = None,
@@ -139,6 +141,7 @@ def sweep(
                 memory=memory,
                 disk=disk,
                 whole_machine=whole_machine or None,
+                machines=machines,
                 runtime=runtime,
                 limits=limits_of(
                     queue=queue_limit,

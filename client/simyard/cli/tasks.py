@@ -352,6 +352,8 @@ def _resources(info: TaskInfo) -> str:
     if need.whole_machine:
         # What that machine has is known once there was one.
         parts = ["a whole machine", *(parts if info.attempts else ())]
+    if need.machines > 1:
+        parts = [f"{need.machines} machines, each with {parts[0]}", *parts[1:]]
     return ", ".join([*parts, f"{size(need.disk)} disk", *([f"{need.gpus} GPUs"] if need.gpus else [])])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from simulators import attempt as module
+from simulators import patience
 from simulators.attempt import AttemptRun
 from simulators.errors import Stopped
 from simulators.execution import Execution
@@ -227,7 +228,7 @@ class Away:
         self.calls = calls
         self._real = getattr(module, name)
         monkeypatch.setattr(module, name, self)
-        monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
+        monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
 
     def __call__(self, *arguments: object, **more: object) -> object:
         self.asked.set()
@@ -348,7 +349,7 @@ def test_outputs_that_were_stored_in_time_count_although_the_storage_answered_la
         raise StorageUnavailable
 
     monkeypatch.setattr(module, "commit_manifest", commit_and_fall_silent)
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 600.0)
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 600.0)
     outcome = bench.run("sh", "-c", "echo 42 > result.csv", limits=Limits(upload=0.5))
     assert (outcome.status, outcome.stored) == (Status.SUCCEEDED, True)
     assert bench.output("result.csv") == b"42\n"

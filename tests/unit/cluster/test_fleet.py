@@ -171,3 +171,14 @@ def test_a_decision_looks_at_no_machine_again_and_again(monkeypatch: pytest.Monk
     room = Room(cpus=0.5, memory=GIB, is_busy=True)
     size(rooms=(room,) * 100, waiting=waiting, most=10**6)
     assert looks <= 2 * len(waiting) + kinds * (100 + len(waiting)), "each kind passes each machine once"
+
+
+def test_a_task_over_several_machines_asks_for_all_of_them_at_once() -> None:
+    def over(machines: int, cpus: float = 4) -> Resources:
+        return need(cpus).model_copy(update={"machines": machines})
+
+    assert size(waiting=(over(4),)) == 4
+    assert size(waiting=(over(4), over(4))) == 8
+    assert size(waiting=(over(2, 1), need(1), over(3, 1))) == 3, "they share machines"
+    assert size(rooms=(BUSY, SHAPE), waiting=(over(2),)) == 3
+    assert size(waiting=(over(101), need(1))) == 1, "the group never has so many"

@@ -307,3 +307,20 @@ def test_a_whole_machine_may_be_small_and_needs_the_disk_that_is_asked_for(face:
     assert face.store.get(answer.json()["id"]).task.resources.whole_machine
     spec = face.spec(resources={"whole_machine": True, "disk": "16GiB"})
     problem(face.post("/v1/tasks", json=spec), 422, "resources.disk")
+
+
+def test_a_task_over_several_machines_runs_in_containers_on_as_many_as_its_group_can_have(face: Face) -> None:
+    two = (machine("m1", cpus=4), machine("m2", cpus=4))
+    face.groups = (MachineGroup(name="local", machines=two), MachineGroup(name="many", machines=two, min=0, max=8))
+
+    def asked(count: int, group: str = "local", **more: Any) -> Any:
+        spec = face.spec(resources={"machines": count}, group=group) | more
+        return face.post("/v1/tasks", json={name: value for name, value in spec.items() if value is not None})
+
+    answer = asked(2, runtime=None)
+    assert (answer.status_code, answer.json()["runtime"]) == (201, "podman")
+    assert asked(8, "many", runtime=None).status_code == 201
+    for count, group in ((3, "local"), (9, "many")):
+        body = problem(asked(count, group, runtime=None), 422, "resources.machines")
+        assert "that are large enough" in body["detail"]
+    assert "native" in problem(asked(2, runtime="native"), 422, "runtime")["detail"]

@@ -13,6 +13,7 @@ import pytest
 from simulators import supervisor
 from simulators.runtimes import Box, Prepared, Runtime, docker, podman, runtime_of
 from simulators.runtimes.oci import mount
+from simulators.span import Span
 from simyard.errors import InvalidInput
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
@@ -37,6 +38,27 @@ def make_box(folder: Path, *commands: Command, gpu_ids: tuple[str, ...] = (), cp
         limits=Limits(run=60),
         gpu_ids=gpu_ids,
     )
+
+
+@pytest.mark.parametrize("runtime", [RuntimeName.PODMAN, RuntimeName.DOCKER])
+def test_containers_over_several_machines_have_the_hosts_network_and_know_each_other(
+    tmp_path: Path, runtime: RuntimeName
+) -> None:
+    box = make_box(tmp_path, Command(argv=("mpirun", "x"), environment={"SIMYARD_LAUNCH": "mine"}))
+    [alone] = runtime_of(runtime).plan(Prepared(image=IMAGE), box).steps
+    span = Span(folder=tmp_path / "span", addresses={"machine-0": "10.0.0.1", "machine-1": "10.0.0.2"})
+    [step] = runtime_of(runtime).plan(Prepared(image=IMAGE), replace(box, span=span)).steps
+    pairs = list(itertools.pairwise(step.argv))
+    assert ("--network", "none") in itertools.pairwise(alone.argv)
+    assert not [word for word in alone.argv if "MCA" in word or "/simyard" in word]
+    assert ("--network", "host") in pairs
+    assert [value for name, value in pairs if name == "--add-host"] == ["machine-0:10.0.0.1", "machine-1:10.0.0.2"]
+    assert ("--mount", mount(tmp_path / "span", "/simyard")) in pairs
+    variables = [value for name, value in pairs if name == "--env"]
+    assert "OMPI_MCA_plm_rsh_agent=/simyard/launch" in variables
+    assert "HYDRA_HOST_FILE=/simyard/hostfile.mpich" in variables
+    assert "SIMYARD_LAUNCH=mine" in variables, "the command's own wins"
+    assert ("--cap-drop", "all") in pairs
 
 
 @pytest.mark.parametrize("name", list(RuntimeName))

@@ -42,6 +42,7 @@ class Actors:
     handed: list[tuple[str, int]] = field(default_factory=list)
     adopted: list[tuple[str, int]] = field(default_factory=list)
     watched: list[tuple[str, int]] = field(default_factory=list)
+    given: list[Work] = field(default_factory=list)
     left: dict[str, OnLeft] = field(default_factory=dict)
 
     def machines(self) -> tuple[Host, ...]:
@@ -56,6 +57,7 @@ class Actors:
 
     def hand_over(self, name: str, work: Work, left: OnLeft) -> None:
         self.handed.append((name, work.attempt))
+        self.given.append(work)
         self.left[name] = left
 
     def adopt(self, name: str, work: Work, left: OnLeft) -> None:

@@ -1,0 +1,1 @@
+"""LAMMPS: molecular dynamics, on one machine or on several."""
