@@ -118,7 +118,8 @@ class CompanionActor:
         box = f"{work.box}-on-{self._number}"
         spec = catalogue.find(work.simulator)
         version, runtime = catalogue.resolve(spec, work.version, work.runtime)
-        sweep(settings.scratch, pattern=box, current=())
+        # An earlier attempt at the task that still runs here has lost its place.
+        sweep(settings.scratch, prefix=f"simyard-{work.task}-", current=())
         self._execution = execution = Execution(
             box=box,
             root=settings.scratch / box,

@@ -83,4 +83,7 @@ def test_a_task_over_two_machines_launches_on_the_other_one_and_leaves_nothing(
     server.ended(lost)
     nothing_left(server, task, cancelled)
     # The folder of a machine that has gone has gone with it; here it is the server's own.
-    until(lambda: not processes_of(lost) and not containers_of(lost), 90, what="the end of all that it had")
+    try:
+        until(lambda: not processes_of(lost) and not containers_of(lost), 90, what="the end of all that it had")
+    except AssertionError:
+        raise AssertionError(f"of {lost} there is left: {processes_of(lost)} {containers_of(lost)}") from None
