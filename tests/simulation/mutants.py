@@ -150,6 +150,10 @@ def a_whole_machine_is_shared(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "whole", lambda need, *_: need)
 
 
+def other_machines_are_taken_to_be_free(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(placement.Holder, "hosts", property(lambda holder: (holder.host,)))
+
+
 def a_deposed_dispatcher_decides(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(standby.Lead, "check", lambda _: None)
 
@@ -267,16 +271,12 @@ SHARED_MUTANTS: tuple[Mutant, ...] = (
 """Those that show where users share the machines, without any fault."""
 
 
-def other_machines_are_taken_to_be_free(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(placement.Holder, "hosts", property(lambda holder: (holder.host,)))
-
-
-PACKED_MUTANTS: tuple[Mutant, ...] = (
-    a_disk_is_given_twice,
-    a_whole_machine_is_shared,
-    other_machines_are_taken_to_be_free,
+PACKED_MUTANTS: tuple[tuple[Mutant, int], ...] = (
+    (a_disk_is_given_twice, 4000),
+    (a_whole_machine_is_shared, 4000),
+    (other_machines_are_taken_to_be_free, 9000),
 )
-"""Those that show where tasks ask for disk and for whole machines, without any fault."""
+"""Those that show from a seed on where tasks ask for disk, whole machines and several machines, without any fault."""
 REUSE_MUTANTS: tuple[tuple[Mutant, int, str], ...] = (
     (results_of_other_users_are_taken, 6000, "and it is (ada|bob)'s"),
     (a_withdrawn_result_is_taken, 6000, "it is not there any more|is computed, and"),

@@ -43,6 +43,8 @@ KEPT = 7000
 """From this seed on attempts keep snapshots for the next one, and machines are taken away with notice."""
 STANDBY = 8000
 """From this seed on two servers have one store, and only one of their dispatchers leads."""
+SPREAD = 9000
+"""From this seed on tasks may run on two machines at once."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _INPUTS = (InputFile(path="model.inp", sha256="a" * 64, size=12),)
 
@@ -96,6 +98,8 @@ class Simulation:
         self._sent = 0
         self._stopped = False
         hosts, self._specs = _shape(world) if seed < PACKED else _packed(world, *_shape(world))
+        if seed >= SPREAD:
+            self._specs = _spread(world, hosts, self._specs)
         for host in hosts:
             self.clusters[0].add_machine(host)
         self._lead: Leadership | None = None
@@ -449,10 +453,6 @@ def _shape(world: World) -> tuple[list[Host], list[TaskSpec]]:
     return hosts, specs
 
 
-def _holds(host: Host, need: Resources) -> bool:
-    return need.cpus <= host.cpus and need.memory <= host.memory and need.gpus <= host.gpus
-
-
 def _packed(world: World, hosts: list[Host], specs: list[TaskSpec]) -> tuple[list[Host], list[TaskSpec]]:
     """Return the machines with disks, and the tasks with what some of them ask for besides."""
     random = world.random
@@ -462,12 +462,28 @@ def _packed(world: World, hosts: list[Host], specs: list[TaskSpec]) -> tuple[lis
         whole = random.random() < 0.3
         resources = Resources(whole_machine=True) if whole else spec.resources
         disk = random.choice([resources.disk, GIB, 4 * GIB, disks[spec.group]])
-        able = [one for one in hosts if one.group == spec.group and (whole or _holds(one, resources))]
-        machines = random.choice([1, 1, 2]) if len(able) > 1 else 1
-        asked = {"resources": resources.model_copy(update={"disk": disk, "machines": machines})}
-        return spec.model_copy(update=asked | ({"retry": Retry()} if whole or machines > 1 else {}))
+        asked = {"resources": resources.model_copy(update={"disk": disk})}
+        return spec.model_copy(update=asked | ({"retry": Retry()} if whole else {}))
 
     return [replace(host, disk=disks[host.group]) for host in hosts], [more(spec) for spec in specs]
+
+
+def _spread(world: World, hosts: Sequence[Host], specs: Sequence[TaskSpec]) -> list[TaskSpec]:
+    """Return the tasks, some of which run on two machines where two of their group can hold them."""
+
+    def more(spec: TaskSpec) -> TaskSpec:
+        able = [host for host in hosts if host.group == spec.group and _holds(host, spec.resources)]
+        if len(able) < 2 or world.random.random() < 0.5:
+            return spec
+        return spec.model_copy(
+            update={"resources": spec.resources.model_copy(update={"machines": 2}), "retry": Retry()}
+        )
+
+    return [more(spec) for spec in specs]
+
+
+def _holds(host: Host, need: Resources) -> bool:
+    return need.whole_machine or (need.cpus <= host.cpus and need.memory <= host.memory and need.gpus <= host.gpus)
 
 
 @contextmanager
