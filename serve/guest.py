@@ -204,7 +204,8 @@ class _Guest:
             pass
 
     def _runs(self) -> int:
-        """Return how many runs there are."""
+        """Return how many runs there are; what a process has left that was ended as it tidied up is none."""
+        sweep(self._scratch)
         return sum(path.is_dir() for path in self._scratch.iterdir()) if self._scratch.is_dir() else 0
 
     def _clear(self) -> None:

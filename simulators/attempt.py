@@ -158,11 +158,12 @@ class AttemptRun:
             if outcome.stored:
                 # Once its end is known the dispatcher may want this process's room, and kills it as it tidies up.
                 self.execution.forbid_adoption()
+            # They are this process's, and would be killed with it.
+            self._close_companions()
             self._reports.end(outcome)
         finally:
             self._close_checkpoints()
-            if self._companions is not None:
-                self._companions.close()
+            self._close_companions()
             self._reports.close()
             self.execution.remove()
 
@@ -212,6 +213,10 @@ class AttemptRun:
         self._reports.moved(Status.RUNNING)
         if self._checkpoints is not None:
             self._checkpoints.start()
+
+    def _close_companions(self) -> None:
+        if self._companions is not None:
+            self._companions.close()
 
     def _close_checkpoints(self) -> None:
         if self._checkpoints is not None:

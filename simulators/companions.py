@@ -128,6 +128,7 @@ class Companions:
             ray.wait(calls, num_returns=len(calls), timeout=2 * CLOSE_SECONDS)
         for actor in self._actors.values():
             ray.kill(actor)
+        self._actors.clear()
 
     def _bring(self, actor: Any, path: str, folder: Path) -> None:
         data, mode = self._ask(actor.read.remote(path, 0))

@@ -45,11 +45,7 @@ def joined(cloud: Cloud, server: RunningServer, name: str, folder: Path, token: 
         raise AssertionError(f"{error}; {name}: {log.read_text()}") from None
     finally:
         process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)  # what still runs ends now
-            process.wait(60)
+        process.wait(60)
 
 
 @pytest.mark.cloud
