@@ -156,8 +156,12 @@ class Desk:
             self._take(task, newest, moment, before)
             earlier = []
         verdict = self._take(task, self._watch.judge(task, last, self._machines, now), at, earlier)
-        # The actor only tidies up now; what it is given meanwhile it begins a moment later.
-        self._set_idle(task, attempt)
+        # The actor only tidies up now; what it is given meanwhile it begins a moment later. One over several machines
+        # is given nothing more, and ends once it has tidied up.
+        with self._lock:
+            held = self._crew.carrier(task, attempt)
+        if held is not None and held.holder.kind.resources.machines == 1:
+            self._set_idle(task, attempt)
         return verdict
 
     def _take(

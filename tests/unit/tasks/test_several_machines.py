@@ -152,6 +152,10 @@ def test_the_attempt_names_its_machines_and_its_actor_is_told_of_them(yard: Yard
     assert {one.name: one.cpus_free for one in yard.desk.groups()[0].machines} == {"small": 1, "large": 13}
     yard.finish(task)
     yard.turn()
+    assert yard.actors.ended == [], "it tidies up"
+    assert yard.actors.left["sim-1"](None), "that it has gone is news"
+    yard.turn()
+    assert yard.actors.ended == ["sim-1"]
     assert {one.name: one.cpus_free for one in yard.desk.groups()[0].machines} == {"small": 4, "large": 16}
 
 
