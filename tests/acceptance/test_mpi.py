@@ -76,16 +76,16 @@ def test_the_ranks_of_one_task_run_on_two_machines_without_ssh(tmp_path: Path) -
 
             until(there, 120, what="that both machines join")
             ranks = "mpirun sh -c 'hostname > rank-$OMPI_COMM_WORLD_RANK'"
-            melt = "mpirun lmp -in in.melt -log log.lammps"
+            argon = "mpirun lmp -in argon.in -log log.lammps"
             case = ROOT / "simulators" / "lammps" / "example"
-            words = ["run", "lammps", str(case), "-c", ranks, "-c", melt, "--on", "ring", "--json"]
+            words = ["run", "lammps", str(case), "-c", ranks, "-c", argon, "--on", "ring", "--json"]
             told = server.simyard(*words, "--machines", "2", "--memory", "512MiB", "--time-limit", "2m")
             assert told.returncode == 0, told.stderr
             task: str = json.loads(told.stdout)["id"]
             [ended] = server.ended(task, seconds=240)
             log = server.simyard("tasks", "logs", task).stdout
             assert ended["status"] == "succeeded", f"{ended['attempts']}: {log}"
-            assert "on 2 procs for 100 steps with 4000 atoms" in log
+            assert "on 2 procs for 200 steps with 2048 atoms" in log
             outputs = tmp_path / "outputs"
             assert server.simyard("tasks", "download", task, str(outputs)).returncode == 0
             names = {(outputs / f"rank-{rank}").read_text().strip() for rank in (0, 1)}

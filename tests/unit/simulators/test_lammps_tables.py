@@ -15,7 +15,7 @@ Step Temp E_pair
        0         1.44   -6.7733681
 WARNING: something to be told
       50   0.74368149   -5.7370606
-Loop time of 0.3 on 1 procs for 50 steps with 4000 atoms
+Loop time of 0.3 on 1 procs for 50 steps with 2048 atoms
 1 2 3
 Step Temp
       50   0.75
@@ -38,6 +38,6 @@ def test_each_run_step_and_quantity_is_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("ranks", "words"), [(1, ()), (4, ("mpirun", "-n", "4"))])
 def test_several_ranks_are_started_by_mpirun(ranks: int, words: tuple[str, ...]) -> None:
     spec = catalogue.find("lammps")
-    given = {"script": "in.melt", "ranks": ranks}
-    [command] = catalogue.commands(spec, spec.versions[0], given, (), {"in.melt"})
-    assert command.argv == (*words, "lmp", "-in", "in.melt", "-log", "log.lammps")
+    given = {"script": "argon.in", "ranks": ranks}
+    [command] = catalogue.commands(spec, spec.versions[0], given, (), {"argon.in"})
+    assert command.argv == (*words, "lmp", "-in", "argon.in", "-log", "log.lammps")
