@@ -65,6 +65,7 @@ def is_there(server: RunningServer) -> bool:
 
 @contextmanager
 def guest(server: RunningServer, home: Path, *options: str) -> Iterator[Guest]:
+    until(lambda: not is_there(server), 90, what="that the machine of the loan before has gone")
     home.mkdir()
     joined = Guest(server, home, *options)
     try:

@@ -12,8 +12,9 @@ import pytest
 from simyard.resources import MIB
 from tests.leftovers import nothing_left, processes_of
 from tests.running_server import RunningServer, until
-from tests.services.second_machine import NAME, can_have_another_name, second_machine
+from tests.services.second_machine import can_have_another_name, second_machine
 
+NAME = "another-machine"
 _SCRIPT = """
 "$SIMYARD_LAUNCH" machine-1 'echo "there $WORD"; echo complaint >&2; cat in.txt; hostname > there.txt; exit 7'
 echo "status $?"
@@ -49,7 +50,7 @@ def sleepers() -> list[psutil.Process]:
 def test_a_task_over_two_machines_launches_on_the_other_one_and_leaves_nothing(
     server: RunningServer, images: None
 ) -> None:
-    with second_machine(server, cpus=1, memory=1536 * MIB) as raylet:
+    with second_machine(server, cpus=1, memory=1536 * MIB, name=NAME) as raylet:
         task = submit(server, _SCRIPT)
         [ended] = server.ended(task)
         assert ended["status"] == "succeeded", server.simyard("tasks", "logs", task).stdout

@@ -29,15 +29,15 @@ def can_have_another_name() -> bool:
     return subprocess.run([*_UNSHARE, "hostname", NAME], capture_output=True, check=False).returncode == 0
 
 
-def start_second_machine(server: RunningServer, *, cpus: int, memory: int) -> psutil.Process:
+def start_second_machine(server: RunningServer, *, cpus: int, memory: int, name: str = NAME) -> psutil.Process:
     """Start a second machine, and return its raylet; it ends with the server, at the latest."""
     for _ in range(_TRIES - 1):
         with suppress(AssertionError):
-            return _start_once(server, cpus, memory)
-    return _start_once(server, cpus, memory)
+            return _start_once(server, cpus, memory, name)
+    return _start_once(server, cpus, memory, name)
 
 
-def _start_once(server: RunningServer, cpus: int, memory: int) -> psutil.Process:
+def _start_once(server: RunningServer, cpus: int, memory: int, name: str) -> psutil.Process:
     [head] = [process for process in server.processes() if process.name() == "raylet"]
     known = {process.pid for process in server.processes()}
     state = json.loads((server.data_dir / "server" / "server.json").read_text())
@@ -45,7 +45,7 @@ def _start_once(server: RunningServer, cpus: int, memory: int) -> psutil.Process
         *_UNSHARE,
         "sh",
         "-c",
-        f'hostname {NAME} && exec "$@"',
+        f'hostname {name} && exec "$@"',
         "sh",
         sys.executable,
         "-m",
@@ -89,11 +89,14 @@ def machines_of(server: RunningServer) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def second_machine(server: RunningServer, *, cpus: int, memory: int) -> Iterator[psutil.Process]:
-    """Give a second machine that the server knows, and take it away again."""
-    raylet = start_second_machine(server, cpus=cpus, memory=memory)
+def second_machine(server: RunningServer, *, cpus: int, memory: int, name: str = NAME) -> Iterator[psutil.Process]:
+    """Give a second machine that the server knows, and take it away again.
+
+    The server may have set one of that name aside after a test: a machine of another name it does not know.
+    """
+    raylet = start_second_machine(server, cpus=cpus, memory=memory, name=name)
     try:
-        until(lambda: NAME in machines_of(server), what="that the second machine is known")
+        until(lambda: name in machines_of(server), what="that the second machine is known")
         yield raylet
     finally:
         # A test may have killed it.
@@ -104,4 +107,4 @@ def second_machine(server: RunningServer, *, cpus: int, memory: int) -> Iterator
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs([raylet, *children], timeout=30)
-        until(lambda: NAME not in machines_of(server), 120, what="that the second machine is gone")
+        until(lambda: name not in machines_of(server), 120, what="that the second machine is gone")
