@@ -19,6 +19,7 @@ from pathlib import Path
 from simulators import supervisor
 from simulators.errors import NotAdoptable, SupervisorLost
 from simulators.runtimes import Running
+from storage.locks import open_locked
 from storage.stamps import Stamps
 
 log = logging.getLogger(__name__)
@@ -130,14 +131,10 @@ def _lock(root: Path, *, make: bool = True) -> int:
         BlockingIOError: another process has it.
         FileNotFoundError: the folder is not there, or is being removed.
     """
-    handle = os.open(root / _LOCK, os.O_WRONLY | (os.O_CREAT if make else 0), 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.fstat(handle).st_nlink:
-            raise FileNotFoundError(root)
-    except OSError:
+    handle = open_locked(root / _LOCK, os.O_WRONLY | (os.O_CREAT if make else 0), fcntl.LOCK_EX)
+    if not os.fstat(handle).st_nlink:
         os.close(handle)
-        raise
+        raise FileNotFoundError(root)
     return handle
 
 

@@ -91,7 +91,7 @@ class Folder:
         """
         with self._made(path) as file:
             for piece in pieces:
-                _write_all(file, piece)
+                write_all(file, piece)
             os.fchmod(file, mode & 0o777)
             if mtime_ns is not None:
                 os.utime(file, ns=(mtime_ns, mtime_ns))
@@ -208,7 +208,8 @@ def _looked_at(item: os.DirEntry[str]) -> os.stat_result | OSError | None:
         return error
 
 
-def _write_all(descriptor: int, piece: bytes) -> None:
+def write_all(descriptor: int, piece: bytes) -> None:
+    """Write all of a piece, of which the system may take a part at a time."""
     view = memoryview(piece)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -229,5 +230,5 @@ def _copy_all(source: int, target: int, check: Callable[[], None]) -> None:
         offset += count
     while piece := os.pread(source, 1024 * 1024, offset):
         check()
-        _write_all(target, piece)
+        write_all(target, piece)
         offset += len(piece)

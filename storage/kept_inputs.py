@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from storage.folder import write_all
+from storage.locks import open_locked
 from storage.retries import check_stopped, never
 
 log = logging.getLogger(__name__)
@@ -149,9 +151,7 @@ class KeptInputs:
             # What a process that was killed had written.
             os.ftruncate(claimed, 0)
             for piece in fetch():
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(claimed, view) :]
+                write_all(claimed, piece)
             os.fchmod(claimed, 0o400)
             part.rename(path)
             fcntl.flock(claimed, fcntl.LOCK_SH)
@@ -229,21 +229,18 @@ def _entries(folder: Path) -> Iterator[_Entry]:
 def _opened(path: Path, size: int) -> int | None:
     """Return an entry that is whole, held so that nobody removes it; None where there is none."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+        handle = open_locked(path, os.O_RDONLY | os.O_NOFOLLOW, fcntl.LOCK_SH)
+    except (BlockingIOError, FileNotFoundError):
+        # Who holds it otherwise is about to remove it, or has only just completed it.
         return None
     try:
-        # Who holds it otherwise is about to remove it, or has only just completed it.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         found = os.fstat(handle)
         if stat.S_ISREG(found.st_mode) and found.st_nlink and found.st_size == size:
             os.utime(handle)
             return handle
         if found.st_nlink:
             log.warning("%s has %s bytes and not %s: it is fetched again", path, found.st_size, size)
-            path.unlink()
-    except (BlockingIOError, FileNotFoundError):
-        pass
+            path.unlink(missing_ok=True)
     except BaseException:
         os.close(handle)
         raise
@@ -253,12 +250,14 @@ def _opened(path: Path, size: int) -> int | None:
 
 def _claim(part: Path) -> int | None:
     """Return the unfinished file, held by us alone; None where somebody else has it, or has just finished it."""
-    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = open_locked(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, fcntl.LOCK_EX)
+    except BlockingIOError:
+        return None
+    try:
         if os.fstat(handle).st_ino == part.lstat().st_ino:
             return handle
-    except (BlockingIOError, FileNotFoundError):
+    except FileNotFoundError:
         pass
     except BaseException:
         os.close(handle)
@@ -270,13 +269,12 @@ def _claim(part: Path) -> int | None:
 def _removed(path: Path) -> bool:
     """Remove an entry that nobody holds; says whether it is gone."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+        handle = open_locked(path, os.O_RDONLY | os.O_NOFOLLOW, fcntl.LOCK_EX)
+    except (BlockingIOError, FileNotFoundError):
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
-    except (BlockingIOError, FileNotFoundError):
+    except FileNotFoundError:
         return False
     finally:
         os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import secrets
 import stat
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from storage.errors import AlreadyExists, InvalidKey, ObjectNotFound, StorageUnavailable
+from storage.folder import write_all
 from storage.objects import CHUNK, Body, ObjectInfo, check_range, pieces_of
 from storage.paths import check_key
 
@@ -50,12 +50,14 @@ class LocalStore:
         with _told(key):
             temporary, handle = self._begin()
         try:
-            with os.fdopen(handle, "wb", buffering=0) as file:
+            try:
                 for piece in pieces_of(data):
                     with _told(key):
-                        _write_all(file, piece)
+                        write_all(handle, piece)
                 with _told(key):
                     os.fsync(handle)
+            finally:
+                os.close(handle)
             with _told(key):
                 self._take_name(temporary, target, key, create=create)
         except BaseException:
@@ -186,12 +188,6 @@ def _open(file: Path) -> int:
 
 def _info(key: str, found: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key=key, size=found.st_size, modified=datetime.fromtimestamp(found.st_mtime, UTC))
-
-
-def _write_all(file: io.FileIO, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[file.write(view) :]
 
 
 def _make_folder(folder: Path) -> None:

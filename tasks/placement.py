@@ -306,7 +306,7 @@ class _Group:
         kind, count = candidate.kind, candidate.kind.resources.machines
         if kind not in self._hopeless:
             rooms = sorted(self.rooms.values(), key=_order(kind.environment))
-            found = [room for room in rooms if room.fits(placed(kind, room.host).resources)]
+            found = [room for room in rooms if _has_room(room, kind)]
             freed = {
                 room.host.id: retired
                 for room in rooms
@@ -359,24 +359,20 @@ class _Group:
         """Return a machine that has the task's inputs, where this one has not and is no better otherwise."""
         if room.host.id in candidate.near:
             return room
-        kind = candidate.kind
-
-        def rank(room: _Room) -> tuple[bool, bool]:
-            return not room.is_busy, kind.environment not in room.host.environments
-
+        kind, order = candidate.kind, _order(candidate.kind.environment)
         able = [
             near
             for host in candidate.near
             if (near := self.rooms.get(host)) is not None
-            and rank(near) <= rank(room)
-            and near.fits(placed(kind, near.host).resources)
+            and order(near)[:2] <= order(room)[:2]
+            and _has_room(near, kind)
         ]
         return min(able, key=lambda near: (near.cpus, near.memory), default=room)
 
     def _find(self, kind: Kind) -> _Room | None:
         fitting = self._fitting.get(kind)
         if fitting is None:
-            found = [room for room in self.rooms.values() if room.fits(placed(kind, room.host).resources)]
+            found = [room for room in self.rooms.values() if _has_room(room, kind)]
             fitting = self._fitting[kind] = sorted(found, key=_order(kind.environment))[::-1]
         while fitting:
             room = fitting[-1]
@@ -440,7 +436,12 @@ def _order(environment: Environment) -> Callable[[_Room], tuple[bool, bool, floa
 
 def _could_hold(room: _Room, kind: Kind) -> bool:
     """Say whether a machine could hold such a task when it holds nothing else."""
-    return _Room.of(room.host).fits(placed(kind, room.host).resources)
+    return _has_room(_Room.of(room.host), kind)
+
+
+def _has_room(room: _Room, kind: Kind) -> bool:
+    """Say whether a machine has room for such a task beside what it holds."""
+    return room.fits(placed(kind, room.host).resources)
 
 
 def _make_room(room: _Room, need: Resources) -> list[Holder] | None:
