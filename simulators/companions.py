@@ -223,7 +223,8 @@ class Companions:
             raise MachineLost(f"A machine of the task has gone: {error}") from None
 
     def _lost(self, name: str, error: Exception) -> Exception:
-        return MachineLost(f"{self._machine(name)}, on which the task runs too, has gone: {error}"[:1000])
+        machine = self._machine(name)
+        return MachineLost(f"{machine}, on which the task runs too, has gone: {error}"[:1000], machine=machine)
 
     def _machine(self, name: str) -> str:
         """Return what people call a machine."""

@@ -63,6 +63,11 @@ class MachineLost(SimyardError):  # noqa: N818
 
     kind = "machine-lost"
 
+    def __init__(self, reason: str, *, machine: str = "") -> None:
+        """Keep what happened and what people call the machine."""
+        super().__init__(reason)
+        self.machine = machine
+
 
 class SupervisorLost(SimyardError):  # noqa: N818
     """The process that carries the run is gone and left no end behind."""

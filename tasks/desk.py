@@ -61,6 +61,8 @@ _HOSTS_EVERY = 2.0
 _CANCEL_EVERY = 2.0
 _LEAVING_SECONDS = 600.0
 """For how long a machine that has left is remembered."""
+_UNANSWERED_SECONDS = 30.0
+"""For how long a machine gets no tasks that a task over several has lost; Ray takes up to 20 s to see that it has gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +134,11 @@ class Desk:
         self._returning: dict[tuple[str, int], float] = {}
         """Attempts whose machine was not there when this dispatcher began, and how long it may still come back."""
         self._leaving: dict[str, float] = {}
+        """Machines by name, and when they were last seen to be leaving."""
+        self._unanswered: dict[str, float] = {}
+        """Machines by name, and when a task over several last lost them."""
         self._idle: dict[str, datetime] = {}
         """Since when machines carry no task, by their ids."""
-        """Machines by name, and when they were last seen to be leaving."""
         self._silent: set[tuple[str, int]] = set()
         """Attempts that an actor was told to take over, and of which nothing has been heard since."""
 
@@ -212,7 +216,8 @@ class Desk:
                 break
         with self._lock:
             holders = [held.holder for held in self._crew]
-        aside = self._watch.set_aside(self._machines, self._now())
+        aside = {name for name, at in self._unanswered.items() if now - at < _UNANSWERED_SECONDS}
+        aside.update(self._watch.set_aside(self._machines, self._now()))
         hosts = [
             replace(host, is_set_aside=host.name in aside, environments=self._in_place.on(host.name))
             for host in self._machines
@@ -390,6 +395,8 @@ class Desk:
                     return is_news
                 if isinstance(left, Broken):
                     log.error("attempt %s of %s could not be carried: %s", attempt, task, left.why)
+                    if left.machine:
+                        self._unanswered[left.machine] = self._monotonic()
                     self._lost(task, attempt, name, f"It could not be carried: {left.why}"[:1000])
         except Exception:
             # The next turn sees that nobody carries it.

@@ -33,6 +33,8 @@ class Broken:
     """The actor lives, and could not carry the attempt."""
 
     why: str
+    machine: str = ""
+    """The other machine of the attempt that is at fault, where one is."""
 
 
 Left = Gone | Unreachable | Broken | None

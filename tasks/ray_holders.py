@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.machines import departed_machines, list_machines
 from simulators.actor import ActorState, Simulator
+from simulators.errors import MachineLost
 from simulators.work import Superseded, Work
 from tasks.holders import Broken, Gone, HolderState, Left, OnLeft, Unreachable
 from tasks.placement import Host, Kind
@@ -173,8 +174,12 @@ def left_by(error: BaseException | None) -> Left:
     match error:
         case None:
             return None
+        case RayTaskError(cause=Superseded()):
+            return None
+        case RayTaskError(cause=MachineLost() as lost):
+            return Broken(str(lost), machine=lost.machine)
         case RayTaskError():
-            return None if isinstance(error.cause, Superseded) else Broken(repr(error.cause))
+            return Broken(repr(error.cause))
         case ActorUnavailableError():
             return Unreachable()
         case _:

@@ -8,6 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, ActorUnschedulableError, RayTaskError
 
 from cluster.machines import RayMachine
+from simulators.errors import MachineLost
 from simulators.work import Superseded
 from tasks import ray_holders
 from tasks.holders import Broken, Gone, Left, Unreachable
@@ -26,6 +27,7 @@ def _raised(cause: Exception) -> RayTaskError:
         (ActorUnschedulableError("Its machine has gone."), Gone()),
         (ActorUnavailableError("The connection broke.", b"a" * 16), Unreachable()),
         (_raised(Superseded("Another attempt goes on.")), None),
+        (_raised(MachineLost("gone", machine="m")), Broken("gone", machine="m")),
         (_raised(ValueError("no")), Broken("ValueError('no')")),
     ],
 )

@@ -14,7 +14,7 @@ from simyard.reason import ReasonCode
 from simyard.resources import GIB, Resources
 from simyard.status import Status
 from tasks.explain import explain
-from tasks.holders import Gone, HolderState
+from tasks.holders import Broken, Gone, HolderState
 from tasks.placement import Action, Candidate, Holder, Host, Kind, Retire, Start, plan
 from tasks.rules import Quota
 from tests.unit.tasks.test_desk_packing import Yard
@@ -168,6 +168,20 @@ def test_when_its_actor_has_gone_it_is_not_taken_over_but_tried_again(yard: Yard
     assert (record.status, record.task.attempts[0].adoptions, yard.actors.adopted) == (Status.QUEUED, 0, [])
     assert record.task.attempts[0].reason is not None
     assert record.task.attempts[0].reason.code is ReasonCode.MACHINE_LOST
+
+
+def test_a_machine_that_it_lost_gets_nothing_until_the_cluster_knows_of_it(yard: Yard) -> None:
+    task = yard.submit(NEED)
+    yard.turn()
+    [other] = yard.record(task).task.attempts[0].others
+    yard.actors.left["sim-1"](Broken("gone", machine=other))
+    assert yard.record(task).status is Status.QUEUED
+    for _ in range(9):
+        yard.turn()
+        assert yard.record(task).status is Status.QUEUED, "it would be lost at once again"
+    yard.turn()
+    yard.turn()
+    assert yard.record(task).attempt == 2, "it was only its actor that had gone"
 
 
 def test_it_counts_as_preempted_when_any_of_its_machines_is_taken_away(yard: Yard) -> None:
