@@ -62,7 +62,7 @@ _CANCEL_EVERY = 2.0
 _LEAVING_SECONDS = 600.0
 """For how long a machine that has left is remembered."""
 _UNANSWERED_SECONDS = 30.0
-"""For how long a machine gets no tasks that a task over several has lost; Ray takes up to 20 s to see that it has gone."""
+"""For how long a machine gets no tasks that one over several has lost; Ray takes up to 20 s to see that it has gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
