@@ -17,6 +17,8 @@ from cluster.head import mark_of, server_processes, temp_dir
 from tests.leftovers import nothing_left, processes_of
 from tests.running_server import SIMYARD, RunningServer, running_server, until
 
+pytestmark = pytest.mark.waits
+
 NAME = "bench-1"
 ROOM = {"cpus": 1, "memory": "256MiB"}
 

@@ -14,6 +14,8 @@ from serve.server import is_healthy
 from tests.leftovers import nothing_left
 from tests.running_server import RunningServer, running_server, until
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:

@@ -15,6 +15,8 @@ import pytest
 from tests.running_server import RunningServer, running_server, until
 from tests.services.postgres import PASSWORD, PostgresServer, postgres
 
+pytestmark = pytest.mark.waits
+
 LEASE = 8
 
 
