@@ -3,9 +3,9 @@
     .venv/bin/python -m benchmarks.start_latency [--count 200] [--json]
 
 A server is started for it. One task after the other is sent over HTTP, each once the one before has ended and a pause
-has passed, so that nothing is waited for but the way itself. Given are milliseconds from the moment at which the request
-is sent: until the answer has come, which it does when the task is on disk; until the dispatcher has given the task to
-the actor; and until the actor has started the commands, by the times that the attempt has.
+has passed, so that nothing is waited for but the way itself. Given are milliseconds from the moment at which the
+request is sent: until the answer has come, which it does when the task is on disk; until the dispatcher has given the
+task to the actor; and until the actor has started the commands, by the times that the attempt has.
 
 The peer is what Ray has for it: an application of Ray Serve that calls a warm actor, which starts the same process.
 It stages no input, starts no supervisor, and has nothing on disk.
