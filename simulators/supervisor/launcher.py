@@ -1,7 +1,9 @@
 """The process that starts supervisors: it has read their program once and forks for each run.
 
+The next supervisor is forked beforehand and waits for its run, since a fork takes milliseconds until it can do anything.
+
 It needs the standard library only, so that it holds nothing of the server's. A supervisor outlives it: it is in a
-session of its own, and nobody's child when the launcher has gone.
+session of its own, and nobody's child when the launcher has gone. One that still waits for a run goes with it.
 """
 
 from __future__ import annotations
@@ -26,38 +28,71 @@ def serve(calls: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # What is here now stays: a supervisor that looks through its garbage would copy all of it.
     gc.freeze()
+    spare = _fork(calls)
     while folder := os.read(calls, LONGEST_CALL):
+        is_there = spare is not None and spare.begin(folder)
+        if not is_there and (fresh := _fork(calls)) is not None:
+            # The one before may have been killed while it waited; none begins a command before it has answered.
+            is_there = fresh.begin(folder)
         try:
-            os.write(calls, STARTED if _start(os.fsdecode(folder), calls) else FAILED)
+            os.write(calls, STARTED if is_there else FAILED)
         except BrokenPipeError:
             return
+        spare = _fork(calls)
 
 
-def _start(folder: str, calls: int) -> bool:
-    told, tell = os.pipe()
+class _Spare:
+    """A supervisor that waits for its run; `tell` and `told` are pipes to it and from it."""
+
+    def __init__(self, tell: int, told: int) -> None:
+        self._tell, self._told = tell, told
+
+    def begin(self, folder: bytes) -> bool:
+        """Give it the control folder of its run; says whether it has come up."""
+        try:
+            os.write(self._tell, folder)
+            return bool(os.read(self._told, 1))
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(self._tell)
+            os.close(self._told)
+
+
+def _fork(calls: int) -> _Spare | None:
+    """Return a new supervisor; None where the machine has no more processes or memory."""
+    order, tell = os.pipe()
+    told, answer = os.pipe()
     try:
         if os.fork() == 0:
-            _become_supervisor(folder, calls, tell)
-    except OSError:  # the machine has no more processes or memory
-        return False
-    finally:
+            # Held open here, the order would never end when the launcher does.
+            os.close(tell)
+            os.close(told)
+            _become_supervisor(order, calls, answer)
+    except OSError:
         os.close(tell)
-    try:
-        return bool(os.read(told, 1))
-    finally:
         os.close(told)
+        return None
+    finally:
+        os.close(order)
+        os.close(answer)
+    return _Spare(tell, told)
 
 
-def _become_supervisor(folder: str, calls: int, tell: int) -> NoReturn:
-    code = 1
+def _become_supervisor(order: int, calls: int, answer: int) -> NoReturn:
+    code, folder = 1, ""
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), calls)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        supervise(folder, tell)
+        folder = os.fsdecode(os.read(order, LONGEST_CALL))
+        os.close(order)
+        if folder:
+            supervise(folder, answer)
         code = 0
     except BaseException:
-        with open(f"{folder}/{COMPLAINTS}", "a", encoding="utf-8") as complaints:
-            traceback.print_exc(file=complaints)
+        if folder:
+            with open(f"{folder}/{COMPLAINTS}", "a", encoding="utf-8") as complaints:
+                traceback.print_exc(file=complaints)
         raise
     finally:
         os._exit(code)

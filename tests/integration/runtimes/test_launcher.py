@@ -46,6 +46,20 @@ def test_one_launcher_starts_all_runs_and_is_replaced_when_it_has_died(native: B
     assert another.pid != one.pid
 
 
+def test_the_next_supervisor_waits_and_one_that_was_killed_meanwhile_costs_no_run(
+    native: Bench, one: psutil.Process
+) -> None:
+    [spare] = until(one.children, "the one that waits")
+    job = native.start(sh("true"))
+    assert job.running.supervisor_pid() in {spare.pid, None}
+    assert job.finish().exit_code == 0
+    [another] = until(lambda: [child for child in one.children() if child != spare], "the next one")
+    another.kill()
+    until(lambda: not another.is_running(), "its death")
+    assert native.run(sh("true"))[0].exit_code == 0
+    assert launchers() == [one]
+
+
 def test_a_run_goes_on_when_the_launcher_dies(native: Bench, one: psutil.Process) -> None:
     job = native.start(sh("echo up; while [ ! -e go ]; do sleep 0.02; done"))
     until(lambda: job.out == b"up\n", "the command")
@@ -96,7 +110,7 @@ def test_a_supervisor_is_known_by_its_box_and_leaves_no_zombie(native: Bench, on
     job.running.stop()
     assert job.finish().why == "stopped"
     until(lambda: not psutil.pid_exists(pid), "the end of the process")
-    assert one.children() == []
+    until(lambda: [child.status() for child in one.children()] == [psutil.STATUS_SLEEPING], "only the one that waits")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may raise what it is spared")
@@ -121,6 +135,8 @@ def test_a_launcher_ends_with_the_process_that_it_serves(native: Bench) -> None:
     os.close(tell)
     theirs = psutil.Process(int(os.read(told, 20)))
     os.close(told)
+    [spare] = until(theirs.children, "the supervisor that waits")
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    until(lambda: not spare.is_running() or spare.status() == psutil.STATUS_ZOMBIE, "the end of the one that waits")
     until(lambda: not theirs.is_running() or theirs.status() == psutil.STATUS_ZOMBIE, "the end of the launcher")
