@@ -1,6 +1,6 @@
 """The process that starts supervisors: it has read their program once and forks for each run.
 
-The next supervisor is forked beforehand and waits for its run, since a fork takes milliseconds until it can do anything.
+The next supervisor is forked beforehand and waits for its run: a fork takes milliseconds until it can do anything.
 
 It needs the standard library only, so that it holds nothing of the server's. A supervisor outlives it: it is in a
 session of its own, and nobody's child when the launcher has gone. One that still waits for a run goes with it.
