@@ -243,6 +243,11 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
             process.send_signal(number)
 
 
+def kill_all(server: str, title: str) -> None:
+    """End the processes of a server whose title begins so, at once."""
+    _signal([process for process in server_processes(server) if _title(process).startswith(title)], signal.SIGKILL)
+
+
 def _title(process: psutil.Process) -> str:
     try:
         return process.name()

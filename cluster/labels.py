@@ -15,6 +15,9 @@ DISK_LABEL = "simyard-disk"
 CARRIER = "ray::SimulatorActor"
 """How the titles of the processes begin that carry runs."""
 
+DISPATCHER = "ray::DispatcherActor"
+"""How the title of the dispatcher's process begins."""
+
 AZURE_PROVIDER = "cluster.azure.Azure"
 """How the autoscaler's file names our provider of Azure."""
 

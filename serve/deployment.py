@@ -88,6 +88,7 @@ def deploy(address: str, host: str, port: int) -> None:
         name="api",
         # It is also how long nobody sees that the replica has died.
         health_check_period_s=1,
+        health_check_timeout_s=10,
         # Nobody sends it requests by way of Serve: there is nothing to wait for.
         graceful_shutdown_timeout_s=0,
         graceful_shutdown_wait_loop_s=0,

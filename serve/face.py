@@ -20,7 +20,7 @@ OTHERS = 2000
 """Connections that are taken beside event streams; who comes then is told to come back later."""
 _BIND_SECONDS = 30.0
 """How long the replica before may still hold the port."""
-_TURN_SECONDS = 15.0
+_TURN_SECONDS = 8.0
 """How long the server may take for one turn of its loop before it counts as hung."""
 _KEEP_ALIVE_SECONDS = 60
 

@@ -29,14 +29,17 @@ from cluster.head import (
     HeadPlan,
     head_address,
     head_is_alive,
+    kill_all,
     ray_environment,
     server_processes,
     start_head,
     stop_head,
 )
+from cluster.labels import DISPATCHER
 from cluster.workers import Workers
 from serve.errors import ServerFailed
 from serve.housekeeping import Housekeeping
+from serve.pulse import Pulse
 from serve.secret import load_server_id, load_token
 from simulators.scratch import sweep
 from simulators.work import box_of
@@ -54,7 +57,10 @@ _READY_SECONDS = 180.0
 _RETRY_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
 _SILENT_SECONDS = 60.0
-"""How long nobody may answer before Ray itself is started anew: Serve restarts a replica by itself."""
+"""How long nobody may answer before Ray itself is started anew: Serve restarts a replica by itself.
+
+A dispatcher that makes no turn for as long is ended; it may hang, or stand still.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,14 +179,18 @@ def _watch(
     workers: Workers,
 ) -> None:
     """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
-    url = _own_url(settings, port)
+    url, server = _own_url(settings, port), load_server_id(settings)
     answered = time.monotonic()
+    dispatcher = Pulse(settings.dispatcher_beat, _SILENT_SECONDS)
     while not stopping.wait(_WATCH_SECONDS):
         housekeeping.look()
-        alive = head_is_alive(load_server_id(settings))
+        alive = head_is_alive(server)
         if is_healthy(url):
             answered = time.monotonic()
         if alive and time.monotonic() - answered < _SILENT_SECONDS:
+            if dispatcher.is_silent():
+                say("the dispatcher does not go on; ending it, so that Ray starts it again")
+                kill_all(server, DISPATCHER)
             for name in workers.look():
                 say(f"the worker {name} has died; starting it again")
             continue

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         return self.server_dir / "cluster.yaml"
 
     @property
+    def dispatcher_beat(self) -> Path:
+        """The file that the dispatcher touches after each of its turns."""
+        return self.server_dir / "dispatcher.beat"
+
+    @property
     def scratch(self) -> Path:
         """The folder in which attempts run."""
         return self.data_dir / "scratch"

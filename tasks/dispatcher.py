@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -86,7 +87,7 @@ class DispatcherActor:
             self._inventory.start()
         self._fleet_at = -_FLEET_EVERY
         self._swept_at = time.monotonic()
-        self._turned_at = time.monotonic()
+        self._beat = settings.dispatcher_beat
         threading.Thread(target=self._run, name="turns", daemon=True).start()
         if isinstance(self._store, Contested):
             # Other servers' faces cannot call this dispatcher.
@@ -96,11 +97,6 @@ class DispatcherActor:
     def wake(self) -> None:
         """Look at the store now."""
         self._news.set()
-
-    @ray.method(concurrency_group="control")
-    def health(self) -> float:
-        """Return the seconds since the last turn was completed."""
-        return time.monotonic() - self._turned_at
 
     @ray.method(concurrency_group="control")
     def groups(self) -> tuple[MachineGroup, ...]:
@@ -164,10 +160,11 @@ class DispatcherActor:
                 if term is not None:
                     self._led_at = asked_at
                     self._turn()
-                self._turned_at = time.monotonic()
             except Exception:  # the loop must outlive any failure of the store, of Ray or of our own
                 log.exception("a turn of the dispatcher failed; the next one tries again")
                 time.sleep(TURN_SECONDS)
+            with suppress(OSError):  # on a full disk it is not seen to live, which costs a restart
+                self._beat.touch()
             self._news.wait(TURN_SECONDS)
             self._news.clear()
 

@@ -133,14 +133,6 @@ class RayDispatcher:
         found: CloudState | None = await self._ask("cloud")
         return found
 
-    async def health(self) -> float:
-        """Return the seconds since the dispatcher completed a turn.
-
-        Raises:
-            Unavailable: the dispatcher does not answer.
-        """
-        return float(await self._ask("health"))
-
     async def _ask(self, method: str) -> Any:
         try:
             return await asyncio.wait_for(getattr(await self._dispatcher(), method).remote(), 5.0)

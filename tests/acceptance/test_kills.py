@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +151,22 @@ def test_a_run_outlives_the_death_of_its_actor_and_of_the_dispatcher_together(
     for process in server.processes("ray::SimulatorActor.carry") + server.processes("ray::DispatcherActor"):
         process.kill()
     until(lambda: waiter.adoptions() == 1, what="that it was taken over")
+    waiter.ends_once()
+
+
+@pytest.mark.timeout(400)
+def test_a_dispatcher_and_a_replica_that_stand_still_are_replaced(server: RunningServer, waiter: Waiter) -> None:
+    frozen = server.processes("ray::DispatcherActor") + server.processes("ray::ServeReplica")
+    assert len(frozen) == 2
+    for process in frozen:
+        process.suspend()
+    try:
+        until(lambda: not any(process.is_running() for process in frozen), 200, what="the end of both")
+    finally:
+        for process in frozen:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+    until(lambda: is_healthy(server.url, "/v1/ready"), 120, what="a server that is ready")
     waiter.ends_once()
 
 
