@@ -26,20 +26,22 @@ from simulators.direct import RunResult, run_directly
 from simulators.execution import Execution
 from simulators.runtimes import LAUNCHER, runtime_of
 from simulators.scratch import sweep
+from simulators.staging import kept_inputs
 from simulators.work import Reporter, Superseded, Work
 from simyard.checkpoint import Snapshot
 from simyard.event import LogStream, Sample
 from simyard.resources import Limits, Resources
 from simyard.simulator import Command, RuntimeName
 from simyard.task import Value
-from storage.kept_inputs import KeptInputs
-from storage.objects import ObjectStore, is_on_this_machine, open_store
+from storage.objects import ObjectStore, open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
+
+    from storage.kept_inputs import KeptInputs
 
 log = logging.getLogger(__name__)
 
@@ -168,8 +170,8 @@ class SimulatorActor:
 
     def _begin(self, work: Work, reporter: Reporter, *, adopting: bool = False) -> AttemptRun:
         settings = load_settings()
-        if self._kept is None and settings.keep_inputs and not is_on_this_machine(work.storage):
-            self._kept = KeptInputs(settings.kept_inputs, settings.keep_inputs)
+        if self._kept is None:
+            self._kept = kept_inputs(work.storage)
         kept = self._kept
         execution = Execution(
             box=work.box,

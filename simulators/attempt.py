@@ -11,7 +11,6 @@ from functools import partial
 from typing import TypeVar
 
 from simulators import catalogue
-from simulators.chaining import take_outputs
 from simulators.checkpoints import Checkpoints
 from simulators.companions import Companions
 from simulators.errors import ImageError, Stopped, SupervisorLost
@@ -20,6 +19,7 @@ from simulators.outcome import Outcome
 from simulators.patience import PATIENCE, patiently
 from simulators.reports import Reports
 from simulators.runtimes import Exit
+from simulators.staging import bring_inputs
 from simulators.work import News, NoSnapshot, Reporter, Superseded, Work
 from simyard.checkpoint import Snapshot
 from simyard.event import LogStream
@@ -36,7 +36,6 @@ from storage.errors import (
     StorageUnavailable,
     UnsafePath,
 )
-from storage.inputs import stage
 from storage.kept_inputs import KeptInputs
 from storage.manifest import commit_manifest
 from storage.objects import ObjectStore
@@ -238,14 +237,8 @@ class AttemptRun:
         return time.monotonic() >= self._deadline
 
     def _stage(self) -> None:
-        """Bring the inputs; the network's troubles are waited out."""
         work, folder = self.work, self.execution.folder
-
-        def bring() -> None:
-            take_outputs(self._store, work.taken, work.inputs, folder, stopped=self._is_given_up)
-            self._staged = stage(self._store, work.inputs, folder, kept=self._kept, stopped=self._is_given_up)
-
-        self._patiently(bring, PATIENCE, self._is_given_up)
+        self._staged = bring_inputs(self._store, work, folder, self._kept, self._is_given_up)
 
     def _prepared(self) -> tuple[Stamps, tuple[Command, ...]]:
         """Fill the task's folder; return what it held before any snapshot, and the commands that go on from there."""

@@ -17,18 +17,16 @@ from typing import Any
 import ray
 
 from simulators import catalogue
-from simulators.chaining import take_outputs
 from simulators.errors import ImageError, Stopped
 from simulators.execution import Execution
-from simulators.patience import PATIENCE, patiently
 from simulators.runtimes import LAUNCHER, Exit, runtime_of
 from simulators.scratch import sweep
 from simulators.span import WHERE, Span
+from simulators.staging import bring_inputs, kept_inputs
 from simulators.work import Work
 from simyard.resources import Limits
 from simyard.simulator import Command
 from storage.folder import Folder
-from storage.inputs import stage
 from storage.objects import open_store
 from storage.rooms import check_rooms
 from storage.settings import load_settings
@@ -120,6 +118,7 @@ class CompanionActor:
         version, runtime = catalogue.resolve(spec, work.version, work.runtime)
         # An earlier attempt at the task that still runs here has lost its place.
         sweep(settings.scratch, prefix=f"simyard-{work.task}-", current=())
+        kept = kept_inputs(work.storage)
         self._execution = execution = Execution(
             box=box,
             root=settings.scratch / box,
@@ -130,14 +129,9 @@ class CompanionActor:
             # The first machine holds the task to its limits in time.
             limits=Limits(),
             gpu_ids=self._gpu_ids,
+            make_room=(lambda: None) if kept is None else kept.give_way,
         )
-        store = open_store(work.storage)
-
-        def bring() -> None:
-            take_outputs(store, work.taken, work.inputs, execution.folder, stopped=self._stop.is_set)
-            stage(store, work.inputs, execution.folder, stopped=self._stop.is_set)
-
-        patiently(bring, PATIENCE, self._stop.is_set, box)
+        bring_inputs(open_store(work.storage), work, execution.folder, kept, self._stop.is_set)
         self._before = take_stamps(execution.folder)
         span = execution.span(addresses, hosts)
         self._thread = threading.Thread(target=self._run, args=(execution, span), name="companion", daemon=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from simulators import attempt as module
-from simulators import patience
+from simulators import patience, staging
 from simulators.attempt import AttemptRun
 from simulators.errors import Stopped
 from simulators.execution import Execution
@@ -226,8 +226,9 @@ class Away:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, calls: int) -> None:
         self.asked = threading.Event()
         self.calls = calls
-        self._real = getattr(module, name)
-        monkeypatch.setattr(module, name, self)
+        where = staging if name == "stage" else module
+        self._real = getattr(where, name)
+        monkeypatch.setattr(where, name, self)
         monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
 
     def __call__(self, *arguments: object, **more: object) -> object:
