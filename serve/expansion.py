@@ -26,7 +26,7 @@ from simyard.resources import MIB
 from simyard.submission import refusal_of
 from simyard.sweep import SUFFIX, SweepSpec, TableForm
 from simyard.task import Case, TaskSpec, Value
-from simyard.words import SweepId, new_sweep_id, new_task_id
+from simyard.words import SweepId, checked_before, new_sweep_id, new_task_id
 from storage.inputs import put_input
 from storage.objects import ObjectStore
 from storage.parallel import each
@@ -157,6 +157,8 @@ class _Plan:
         self._files, self._inputs = self._split(spec.task)
         self._document = spec.task.model_dump(mode="json", include=set(_TEXTS))
         self._texts = dict(_texts_of(self._document, ()))
+        self._first: TaskSpec | None = None
+        """The first case, where no text is a template: all others are like it but for the contents of their files."""
         with _below("task"):
             prototype = self._prototype()
             if self._texts:
@@ -255,6 +257,9 @@ class _Plan:
 
     def _checked(self, inputs: tuple[InputFile, ...], texts: Sequence[bytes], *, first: bool) -> TaskSpec:
         changes: dict[str, Any] = {"inputs": (*inputs, *self._task.inputs_from)}
+        if self._first is not None:
+            # Only what stands in the files differs, which no check reads.
+            return checked_before(TaskSpec, {**self._first.__dict__, **changes})
         if texts:
             document = json.loads(json.dumps(self._document))
             for (place, _), text in zip(self._texts.values(), texts, strict=True):
@@ -265,7 +270,10 @@ class _Plan:
                 raise refusal_of(error) from None
             changes |= {name: getattr(found, name) for name in _TEXTS}
         # Groups are the same for all cases.
-        return check_spec(self._task.model_copy(update=changes), self._groups if first else None)
+        checked = check_spec(self._task.model_copy(update=changes), self._groups if first else None)
+        if not texts:
+            self._first = checked
+        return checked
 
 
 class _Spool:
