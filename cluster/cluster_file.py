@@ -72,6 +72,8 @@ class Group:
     most: int
     idle: float
     """Seconds for which an idle machine is kept."""
+    mpi: bool = False
+    """It has all of its machines, of one node type, or none."""
 
     @property
     def shape(self) -> Room:
@@ -230,6 +232,7 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
             least=limits.get(group, {}).get("min", least[group]),
             most=limits.get(group, {}).get("max", sum(one.most for one in found)),
             idle=idle[group],
+            mpi=limits.get(group, {}).get("mpi", False),
         )
         for group, found in types.items()
     )

@@ -100,6 +100,29 @@ def split(
     return sizes
 
 
+def together(
+    total: int,
+    types: Sequence[str],
+    there: Mapping[str, int],
+    troubled: Collection[str],
+    last: str | None,
+    *,
+    busy: bool,
+) -> str | None:
+    """Return the node type of which an MPI group is to have all of its `total` machines; None where it has none now.
+
+    It stays with the one that it had `last`, or has most machines of, as long as these carry tasks or it is whole or in
+    no trouble. Else the first that is in no trouble takes over as a whole, and what came of the other one goes.
+    """
+    if not total:
+        return None
+    most = max(types, key=lambda name: there.get(name, 0))
+    stays = last if last in types else most if there.get(most) else None
+    if stays is not None and (busy or stays not in troubled or there.get(stays, 0) >= total):
+        return stays
+    return next((name for name in types if name not in troubled), None)
+
+
 class _Space:
     """What is left of a machine while tasks are counted."""
 

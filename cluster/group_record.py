@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cluster.labels import GROUP_LABEL
+from cluster.labels import GROUP_LABEL, TOGETHER
 from cluster.machine_types import find_type
 from simyard.errors import Conflict, InvalidInput
 from simyard.group import GroupChange, GroupSpec, Market
@@ -138,7 +138,7 @@ def with_records(document: Mapping[str, Any], records: Sequence[GroupRecord]) ->
         spec = record.spec
         most = 0 if record.drained_at is not None else spec.most
         if record.ended_at is None:
-            limits[spec.name] = {"min": min(spec.least, most), "max": most}
+            limits[spec.name] = {"min": min(spec.least, most), "max": most} | ({"mpi": True} if spec.mpi else {})
             if spec.ends_at is not None:
                 limits[spec.name]["ends_at"] = spec.ends_at.isoformat()
         for machine_type in spec.machine_types:
@@ -166,6 +166,8 @@ def _node_type(
     config.pop("InstanceMarketOptions", None)
     if market is Market.SPOT:
         config["InstanceMarketOptions"] = {"MarketType": "spot"}
+    if spec.mpi:
+        config[TOGETHER] = True
     if spec.disk is not None:
         [first, *others] = config.get("BlockDeviceMappings") or [{"DeviceName": "/dev/xvda", "Ebs": {}}]
         size = {"VolumeSize": -(-spec.disk // GIB)}

@@ -30,5 +30,8 @@ EC2_PROVIDER = "cluster.ec2.Ec2"
 LAUNCHES = "launches_file"
 """The key of the file's provider under which that one finds where to write why machines could not be started."""
 
+TOGETHER = "SimyardTogether"
+"""The key of a node type's configuration that says whether its machines come together; no cloud gets to see it."""
+
 LET_GO = 10
 """Exit status of the program that holds a machine's Ray processes, when Ray has let the machine go."""

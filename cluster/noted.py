@@ -11,10 +11,11 @@ from typing import Any
 
 from ray.autoscaler._private.providers import MINIMAL_EXTERNAL_CONFIG
 from ray.autoscaler.node_launch_exception import NodeLaunchException
-from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
+from ray.autoscaler.tags import TAG_RAY_LAUNCH_REQUEST, TAG_RAY_USER_NODE_TYPE
 
-from cluster.labels import LAUNCHES
+from cluster.labels import LAUNCHES, TOGETHER
 from cluster.launches import Launches
+from cluster.together import Together
 
 # Ray's defaults for providers of others have fields of which it warns at each look, every five seconds.
 for legacy in ("head_node", "worker_nodes"):
@@ -33,6 +34,7 @@ class Noted:
         self._launches = Launches(Path(provider_config[LAUNCHES]), time.time)
         self._turns: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(_AT_ONCE))
         self._turns_lock = threading.Lock()
+        self._together = Together()
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> Any:
         """Return what Ray's provider says of the machines that it has started.
@@ -41,6 +43,15 @@ class Noted:
             NodeLaunchException: they could not be, or the node type failed a moment ago and was not tried.
         """
         node_type = tags[TAG_RAY_USER_NODE_TYPE]
+        config = {name: value for name, value in node_config.items() if name != TOGETHER}
+        if not node_config.get(TOGETHER):
+            return self._create(node_type, config, tags, count)
+        # The autoscaler asks for each machine by itself, and knows by the request whose they are.
+        what = f"{node_type} {tags.get(TAG_RAY_LAUNCH_REQUEST)}"
+        self._together.ask(what, count, lambda all_of_them: self._create(node_type, config, tags, all_of_them))
+        return {}
+
+    def _create(self, node_type: str, node_config: dict[str, Any], tags: dict[str, str], count: int) -> Any:
         with self._turns_lock:
             turn = self._turns[node_type]
         with turn:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.cluster_file import ClusterFile, Group, groups_of, live_document
-from cluster.fleet import Demand, Room, split, wanted
+from cluster.fleet import Demand, Room, split, together, wanted
 from cluster.group_record import GroupRecord, with_records
 from cluster.launches import Trouble, read_troubles
 from simyard.errors import SimyardError
@@ -47,6 +47,8 @@ class Fleet:
         self._now = now
         self._written: tuple[object, ...] | None = None
         self._totals: Mapping[str, int] = {}
+        self._chosen: dict[str, str] = {}
+        """The node type that each MPI group has its machines of."""
         self._disks: dict[str, float] = {}
         """What the machines of each group were found to offer of their disks."""
 
@@ -65,18 +67,29 @@ class Fleet:
             for group in groups:
                 demand = asked.get(group.name, Demand())
                 total = wanted(demand, self._shape(group), group.least, group.most)
-                sizes |= split(
-                    total,
-                    [one.name for one in group.types],
-                    {one.name: one.most for one in group.types},
-                    demand.there,
-                    waits,
-                )
+                types = [one.name for one in group.types]
+                if group.mpi:
+                    total = group.most if total else 0
+                    sizes |= self._together(group.name, total, types, demand, waits)
+                else:
+                    sizes |= split(total, types, {one.name: one.most for one in group.types}, demand.there, waits)
                 totals[group.name] = total
             self._totals = totals
             self._write(document, sizes)
         except SimyardError as error:
             log.warning("the groups' sizes cannot be changed: %s", error)
+
+    def _together(
+        self, group: str, total: int, types: Sequence[str], demand: Demand, waits: Collection[str]
+    ) -> dict[str, int]:
+        """Return the sizes of an MPI group's node types: all of one, or none."""
+        busy = any(room.is_busy for room in demand.rooms)
+        chosen = together(total, types, demand.there, waits, self._chosen.get(group), busy=busy)
+        if chosen is None:
+            self._chosen.pop(group, None)
+        else:
+            self._chosen[group] = chosen
+        return {name: total if name == chosen else 0 for name in types}
 
     def _write(self, document: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         # Where nothing is asked anew the file stands as it is; it may be another one's since `ray up`.
@@ -169,7 +182,7 @@ def _described(
     if record is None:
         return made
     spec = record.spec
-    said = {"user": record.user, "market": spec.market, "ends_at": spec.ends_at, "disk": spec.disk}
+    said = {"user": record.user, "market": spec.market, "ends_at": spec.ends_at, "disk": spec.disk, "mpi": spec.mpi}
     state = GroupState.READY if record.ending_since is None else GroupState.ENDING
     return made.model_copy(update=said | {"state": state})
 

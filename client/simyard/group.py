@@ -56,10 +56,14 @@ class GroupSpec(Word):
     """When it ends: what runs then is cancelled, and its outputs are kept."""
     disk: Annotated[int, BeforeValidator(parse_size), Field(ge=8 * GIB, le=64 * 1024 * GIB)] | None = None
     """Bytes of each machine's own disk; by default as the cluster file says."""
+    mpi: bool = False
+    """For tasks over several machines: it has all of its machines, of one type, or none."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         _check_sizes(self.count, self.min, self.max)
+        if self.mpi and self.min not in {None, 0, self.max}:
+            raise ValueError(f"`min` {self.min} is a part of an MPI group, which has all or none; leave `min` out")
         if self.count is None and self.max is None:
             raise ValueError("`count` or `max` is needed: give `count` for a fixed group, `max` for an elastic one")
         if not (self.count if self.max is None else self.max):
@@ -186,6 +190,8 @@ class MachineGroup(Word):
     ends_at: Moment | None = None
     disk: int | None = None
     """Bytes, where it was asked for."""
+    mpi: bool = False
+    """Whether it has all of its machines or none."""
     running: int | None = None
     """Tasks that hold one of its machines; None where it is not counted."""
     queued: int | None = None

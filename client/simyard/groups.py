@@ -54,11 +54,12 @@ class Groups:
         idle: float | str | None = None,
         ends_at: datetime | None = None,
         disk: int | str | None = None,
+        mpi: bool = False,
     ) -> MachineGroup:
         """Return the group that is made: with `count` a fixed one, with `max` one that follows its tasks.
 
         Of several machine types the first is taken while it can be had. `idle` is in seconds and `disk` in bytes where
-        they are no texts with a unit.
+        they are no texts with a unit. With `mpi` it has all of its machines, of one type, or none.
 
         Raises:
             InvalidInput: a field is wrong, or the server can start no machines.
@@ -66,7 +67,7 @@ class Groups:
         """
         types = [machine_type] if isinstance(machine_type, str) else list(machine_type)
         given: dict[str, Any] = {"name": name, "machine_types": types, "count": count, "min": min, "max": max}
-        given |= {"market": market, "idle": idle, "ends_at": ends_at, "disk": disk}
+        given |= {"market": market, "idle": idle, "ends_at": ends_at, "disk": disk, "mpi": mpi or None}
         return self._send("POST", "/v1/groups", _checked(GroupSpec, given))
 
     def resize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.head import mark_of
+from cluster.labels import GROUP_LABEL
 from tests.cloud.faults import Fault
 from tests.running_cluster import ROOT, Cluster, running_cluster
 from tests.running_server import SIMYARD, until
@@ -31,6 +32,7 @@ def test_a_group_follows_its_tasks_from_none_and_back(tmp_path: Path) -> None:
         assert tasks[0].table("summary").num_rows > 0
         until(lambda: cluster.machines("local") == [], 180, what="the end of the idle machines")
         made_by_command(cluster, case)
+        comes_whole(cluster, case)
         preempted(cluster, case)
         own_hardware(cluster, case, tmp_path / "environments")
         head_killed(cluster, case)
@@ -101,6 +103,30 @@ def made_by_command(cluster: Cluster, case: Path) -> None:
     assert task.read("told") == b"begun\n"
     until(lambda: machine.id not in [one.id for one in cluster.machines()], 120, what="the end of its machine")
     until(lambda: "bench" not in [one.name for one in client.groups.list()], 60, what="the end of the group")
+
+
+def comes_whole(cluster: Cluster, case: Path) -> None:
+    """Make an MPI group while the cloud has one machine less: none is paid for, and then all come by one request."""
+    client, cloud = cluster.client, cluster.cloud
+
+    def machines() -> list[str]:
+        return [one.id for one in cluster.machines() if one.tags.get(GROUP_LABEL) == "whole"]
+
+    before = len(cloud.calls("RunInstances"))
+    cloud.inject(Fault.FEWER, 1000)
+    client.groups.create("whole", "c7i.large", max=2, mpi=True, idle="8s")
+    task = client.run("swmm", case, commands=[["sleep", "2"]], group="whole")
+    until(lambda: client.groups.get("whole").troubles, 60, what="the trouble")
+    assert client.groups.get("whole").troubles[0].code == "InsufficientInstanceCapacity"
+    assert machines() == []
+    cloud.heal()
+    until(lambda: len(client.groups.get("whole").machines) == 2, 300, what="both of its machines")
+    assert task.wait(timeout=120).value == "succeeded"
+    asked = [call for call in cloud.calls("RunInstances")[before:] if call.status == 200]
+    assert [(one.parameters["MinCount"], one.parameters["MaxCount"]) for one in asked] == [("2", "2")]
+    until(lambda: machines() == [], 120, what="the end of both, which are idle")
+    client.groups.end("whole")
+    until(lambda: "whole" not in [one.name for one in client.groups.list()], 60, what="the end of the group")
 
 
 def priced(cluster: Cluster, case: Path) -> None:

@@ -43,7 +43,7 @@ class Fault(StrEnum):
     ANSWER_LATE = "answer-late"
     """The call is carried out, and the answer comes after the client has ceased to wait."""
     FEWER = "fewer"
-    """One machine is launched where more were asked for."""
+    """One machine is launched where more were asked for, and none where fewer than all would not do."""
     HANGS_AT_BOOT = "hangs-at-boot"
     """Machines are launched and told as running, and do not boot."""
     LIST_EMPTY = "list-empty"
@@ -137,6 +137,8 @@ class FaultyApi:
     def _answered(self, fault: Fault | None, asked: Mapping[str, str], environ: WSGIEnvironment) -> Response:
         if fault in _STATUS:
             return _refusal(fault)
+        if fault is Fault.FEWER and int(asked["MinCount"]) > 1:
+            return _refusal(Fault.NO_CAPACITY)
         if fault is Fault.LIST_EMPTY:
             return Response(_NO_INSTANCES, content_type="text/xml")
         # The emulator forgets which launches it has carried out; the real API does not.

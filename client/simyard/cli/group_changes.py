@@ -55,6 +55,9 @@ def create(
     idle: Idle = None,
     ends: Ends = None,
     disk: Annotated[str | None, typer.Option(metavar="SIZE", help="Each machine's own disk, such as 200GB.")] = None,
+    mpi: Annotated[
+        bool, typer.Option("--mpi", help="All of its machines come together or not at all: for --machines N.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Make a machine group: a fixed one with --count, or one that follows its tasks with --max."""
@@ -72,6 +75,7 @@ def create(
             idle=idle,
             ends_at=_moment(ends),
             disk=disk,
+            mpi=mpi,
         )
     if json_:
         say_json(made)
@@ -176,8 +180,8 @@ def _pairs(group: MachineGroup) -> list[tuple[str, str]]:
 
 
 def sizes_of(group: MachineGroup) -> str:
-    """Return how many machines a group may have: `4`, or `0 to 10`."""
-    return f"{group.min}" if group.min == group.max else f"{group.min} to {group.max}"
+    """Return how many machines a group may have: `4`, `0 to 10`, or all or none: `0 or 4`."""
+    return f"{group.min}" if group.min == group.max else f"{group.min} {'or' if group.mpi else 'to'} {group.max}"
 
 
 def trouble_text(trouble: LaunchTrouble) -> str:

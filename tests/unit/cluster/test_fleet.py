@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster import fleet as module
-from cluster.fleet import Demand, Room, split, wanted
+from cluster.fleet import Demand, Room, split, together, wanted
 from simyard.resources import GIB, MIB, Resources
 
 SHAPE = Room(cpus=4, memory=8 * GIB)
@@ -127,6 +127,27 @@ def test_a_split_never_asks_for_more_than_was_wanted_or_a_type_may_have(
     assert all(0 <= sizes[name] <= MOST[name] for name in MOST)
     if len(troubled) == 0:
         assert sum(sizes.values()) == min(total, sum(MOST.values()))
+
+
+def whole(total: int, there: dict[str, int], *troubled: str, last: str | None = None, busy: bool = False) -> str | None:
+    return together(total, ["spot", "on-demand"], there, troubled, last, busy=busy)
+
+
+def test_an_mpi_group_has_its_machines_of_one_node_type_and_another_one_takes_over_as_a_whole() -> None:
+    assert whole(0, {"spot": 2}) is None
+    assert whole(4, {}) == "spot"
+    assert whole(4, {}, "spot") == "on-demand"
+    assert whole(4, {}, "spot", "on-demand") is None, "nothing is paid for until one can be tried again"
+    assert whole(4, {"spot": 3}, "spot") == "on-demand", "what came of it goes"
+    assert whole(4, {"spot": 3}, "spot", busy=True) == "spot", "the one that is lost is asked for alone"
+    assert whole(4, {"spot": 4}, "spot") == "spot"
+
+
+def test_an_mpi_group_does_not_go_back_while_the_other_node_type_is_on_its_way() -> None:
+    assert whole(4, {"spot": 3}, last="on-demand") == "on-demand"
+    assert whole(4, {"spot": 3}, "on-demand", last="on-demand") == "spot"
+    assert whole(4, {"spot": 1, "on-demand": 3}) == "on-demand", "a dispatcher that begins stays with what is there"
+    assert whole(4, {}, last="one that there is no more") == "spot"
 
 
 def test_disk_that_is_asked_for_is_counted_and_only_that() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 from ray.autoscaler.node_launch_exception import NodeLaunchException
-from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
+from ray.autoscaler.tags import TAG_RAY_LAUNCH_REQUEST, TAG_RAY_USER_NODE_TYPE
 
-from cluster.labels import LAUNCHES
+from cluster.labels import LAUNCHES, TOGETHER
 from cluster.launches import FIRST_WAIT, LONGEST_WAIT, Launches, after, read_troubles
 from cluster.noted import Noted, told
 
@@ -116,11 +117,13 @@ class Rays:
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         self.asked, self.error = 0, None
+        self.requests: list[tuple[dict[str, Any], int]] = []
 
     error: Exception | None
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
         self.asked += 1
+        self.requests.append((node_config, count))
         if self.error is not None:
             raise self.error
         return {"i-1": tags}
@@ -146,3 +149,19 @@ def test_a_node_type_that_failed_is_not_asked_for_again_before_its_wait_is_over(
             provider.create_node({}, tags, 1)
     assert provider.asked == 2
     assert provider.create_node({}, {TAG_RAY_USER_NODE_TYPE: "b"}, 1)
+
+
+def test_machines_that_come_together_are_asked_for_once_and_the_cloud_is_told_nothing_of_it(tmp_path: Path) -> None:
+    provider = Ours({LAUNCHES: str(tmp_path / "launches.json")}, "cluster")
+    tags = {TAG_RAY_USER_NODE_TYPE: "a", TAG_RAY_LAUNCH_REQUEST: "r"}
+    with ThreadPoolExecutor(4) as threads:
+        for call in [threads.submit(provider.create_node, {TOGETHER: True, "I": 1}, tags, 1) for _ in range(4)]:
+            call.result(30)
+    assert provider.requests == [({"I": 1}, 4)]
+    provider.error = OfAzure("AllocationFailed")
+    with ThreadPoolExecutor(4) as threads:
+        for call in [threads.submit(provider.create_node, {TOGETHER: True}, tags, 1) for _ in range(4)]:
+            with pytest.raises(OfAzure):
+                call.result(30)
+    assert provider.asked == 2
+    assert read_troubles(tmp_path / "launches.json")["a"].count == 1

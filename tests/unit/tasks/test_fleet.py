@@ -14,6 +14,7 @@ import yaml
 from cluster.cluster_file import ClusterFile
 from cluster.fleet import Demand, Room
 from cluster.group_record import GroupRecord, new_record
+from cluster.labels import TOGETHER
 from cluster.launches import Trouble
 from simyard.group import GroupSpec, GroupState, MachineGroup
 from simyard.resources import GIB, Resources
@@ -69,6 +70,24 @@ def yard(tmp_path: Path) -> Yard:
 
 def waiting(count: int) -> Demand:
     return Demand(waiting=(Resources(cpus=2, memory=1 * GIB),) * count, waiting_count=count)
+
+
+def test_an_mpi_group_has_all_of_its_machines_or_none(yard: Yard) -> None:
+    record = yard.make(machine_types=["c7i.large", "m7i.large"], max=4, mpi=True)
+    first, second = "c7i.large-on-demand", "m7i.large-on-demand"
+    yard.look()
+    assert yard.sizes() == {first: (0, 4), second: (0, 4)}
+    assert (yard.told().mpi, yard.told().wanted) == (True, 0)
+    yard.look(crash=waiting(1))
+    assert yard.sizes() == {first: (4, 4), second: (0, 4)}
+    yard.trouble(f"crash-{record.id}-{first}")
+    yard.look(crash=waiting(1))
+    assert yard.sizes() == {first: (0, 4), second: (4, 4)}
+    yard.now += timedelta(minutes=2)
+    yard.look(crash=waiting(1))
+    assert yard.sizes() == {first: (0, 4), second: (4, 4)}, "it does not change horses"
+    node_type = yaml.safe_load(yard.path.read_text())["available_node_types"][f"crash-{record.id}-{second}"]
+    assert node_type["node_config"][TOGETHER] is True
 
 
 def test_an_elastic_group_follows_its_tasks_and_a_fixed_one_is_whole_at_once(yard: Yard) -> None:
