@@ -64,6 +64,7 @@ def test_the_same_request_again_gives_the_same_group_and_another_one_is_refused(
         ({"max": None, "count": 1000}, "count", "100"),
         ({"min": 11}, "", "`min` 11 is more than `max` 10"),
         ({"max": None}, "", "`count` or `max`"),
+        ({"mpi": True, "min": 2}, "", "all or none"),
         ({"max": 0}, "", "at least one machine"),
         ({"count": 2}, "", "one or the other"),
         ({"max": -1}, "max", "greater than or equal to 0"),
