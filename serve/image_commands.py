@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from simulators import catalogue, images
+from simulators.image_shelf import image_shelf
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
 from simyard.errors import InvalidInput
@@ -31,17 +32,21 @@ def build(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build anew, also where nothing has changed.")] = False,
     json_: Json = False,
 ) -> None:
-    """Build a simulator's image, where it is not up to date."""
+    """Build a simulator's image, where it is not up to date.
+
+    Where the storage is a bucket the image is put there, too, and other machines fetch it instead of building it.
+    """
+
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
     spec = catalogue.find(name)
     version_spec, _ = catalogue.resolve(spec, version, None)
-    tag = images.build_image(
-        spec,
-        version_spec,
-        engine=images.find_engine(_engine(engine)),
-        base=base,
-        rebuild=rebuild,
-        say=lambda line: typer.echo(line, err=True),
-    )
+    found = images.find_engine(_engine(engine))
+    tag = images.build_image(spec, version_spec, engine=found, base=base, rebuild=rebuild, say=tell)
+    if (shelf := image_shelf()) is not None:
+        tell("putting it into the storage, unless it is there")
+        shelf.keep(found, spec, version_spec, again=rebuild)
     if json_:
         say_json({"simulator": spec.name, "version": version_spec.version, "tag": tag})
     else:

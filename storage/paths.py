@@ -22,12 +22,22 @@ class Paths:
     @staticmethod
     def roots() -> tuple[str, ...]:
         """Return the prefixes below which everything lies."""
-        return ("inputs", "uploads", "tasks", "tables")
+        return ("inputs", "uploads", "tasks", "tables", "images")
 
     @staticmethod
     def identity() -> str:
         """Return the key of the storage's own name."""
         return "storage-id"
+
+    @staticmethod
+    def image(simulator: str, version: str, processor: str, recipe: str) -> str:
+        """Return the key of a simulator's container image, built by that recipe for that kind of processor."""
+        return f"images/{_name(simulator)}/{_name(version)}/{_name(processor)}/{_name(recipe)}.tar.zst"
+
+    @staticmethod
+    def image_note(simulator: str, version: str, processor: str, recipe: str) -> str:
+        """Return the key of what is known of such an image."""
+        return Paths.image(simulator, version, processor, recipe).removesuffix(".tar.zst") + ".json"
 
     @staticmethod
     def input(sha256: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import threading
 import time
@@ -20,11 +21,16 @@ from simulators.errors import ImageError, Stopped
 from simulators.runtimes.environment import hold
 from simulators.runtimes.runtime import MARK, Box, Engine, Prepared, Step, SupervisorPlan, check_commands
 from simulators.span import WHERE
+from simyard.errors import SimyardError
 from simyard.simulator import Command, RuntimeName
 from storage.settings import load_settings
 
 if TYPE_CHECKING:
+    from simulators import images
+    from simulators.image_shelf import ImageShelf
     from simulators.spec import ImageSpec, SimulatorSpec, VersionSpec
+
+log = logging.getLogger(__name__)
 
 WORKDIR = "/workdir"
 """Where a container sees the task's folder."""
@@ -60,7 +66,7 @@ class Images:
         self._known: dict[str, tuple[str, float]] = {}
 
     def prepare(self, spec: SimulatorSpec, version: VersionSpec, stopped: Callable[[], bool]) -> Prepared:
-        """Return a version's image; one that is missing or out of date is built, once by all who ask.
+        """Return a version's image; one that is missing or out of date is fetched or built, once by all who ask.
 
         Raises:
             ImageError: there is none and it cannot be made.
@@ -104,11 +110,11 @@ class Images:
         failures: list[Exception] = []
 
         def build() -> None:
-            from simulators import images
+            from simulators.images import find_engine
 
             try:
                 if self._find(version, image) is None:
-                    images.build_image(spec, version, engine=images.find_engine(self._dialect.name))
+                    _bring(find_engine(self._dialect.name), spec, version)
             except Exception as error:  # noqa: BLE001 - raised again by the one who waits
                 failures.append(error)
             finally:
@@ -122,6 +128,31 @@ class Images:
             worker.join(_POLL)
         if failures:
             raise failures[0]
+
+
+def _bring(engine: images.Engine, spec: SimulatorSpec, version: VersionSpec) -> None:
+    """Fetch an image that another machine has built, or else build it, and let the others fetch it.
+
+    Raises:
+        ImageError: it can neither be fetched nor built.
+    """
+    from simulators.image_shelf import image_shelf
+    from simulators.images import build_image
+
+    shelf = image_shelf()
+    if shelf is not None and shelf.fetch(engine, spec, version):
+        return
+    build_image(spec, version, engine=engine)
+    if shelf is not None:
+        # No run waits for it, and where it fails the next machine builds the image too.
+        threading.Thread(target=_keep, args=(shelf, engine, spec, version), name="keep image", daemon=True).start()
+
+
+def _keep(shelf: ImageShelf, engine: images.Engine, spec: SimulatorSpec, version: VersionSpec) -> None:
+    try:
+        shelf.keep(engine, spec, version)
+    except (SimyardError, OSError) as error:
+        log.warning("the image of %s %s could not be put into the storage: %s", spec.name, version.version, error)
 
 
 def plan(dialect: Dialect, prepared: Prepared, box: Box) -> SupervisorPlan:
