@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from simulators.wanted_images import WantedImage
 from simyard.resources import GIB, MIB, Resources
 
 
@@ -37,6 +38,8 @@ class Demand:
     """The machines that are there, by node type."""
     disk: float | None = None
     """The bytes of the largest disk that one of its machines offers; None where none is there."""
+    images: frozenset[WantedImage] = frozenset()
+    """The images in which queued tasks that may start run."""
 
 
 def offered_memory(total: int) -> int:

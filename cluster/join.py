@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from cluster import instance
 from cluster.clouds import cloud_named
 from cluster.disk import task_disk
 from cluster.member import Member, MemberPlan, answers
+from storage.objects import is_on_this_machine
 from storage.settings import load_settings
 
 log = logging.getLogger("simyard.join")
@@ -54,6 +56,7 @@ def main() -> int:
     cloud = cloud_named(plan.get("cloud", "aws"))
     environment |= instance.identity(cloud, plan["type"])
     os.environ.update(environment)
+    images = _images(plan["group"])
     member = Member(_member_plan(plan))
     watchdog = Watchdog.of(plan)
     tries, heard, let_go = 0, time.monotonic(), 0.0
@@ -84,8 +87,19 @@ def main() -> int:
                 tries += 1
                 member.start()
         leaving.wait(_TICK)
+    if images is not None:
+        images.terminate()
     member.stop()
     return 0
+
+
+def _images(group: str) -> subprocess.Popen[bytes] | None:
+    """Begin to fetch the images that tasks of the group wait for, while this machine joins; None where nobody told."""
+    if is_on_this_machine(load_settings().storage_uri):
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-m", "simulators.wanted_images", group], stdin=subprocess.DEVNULL, cwd="/"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,11 @@ class Paths:
         return Paths.image(simulator, version, processor, recipe).removesuffix(".tar.zst") + ".json"
 
     @staticmethod
+    def wanted_images(group: str) -> str:
+        """Return the key of what tasks that wait for a machine group need of images."""
+        return f"images/wanted/{_name(group)}.json"
+
+    @staticmethod
     def input(sha256: str) -> str:
         """Return the key of an input file."""
         return f"inputs/{_hash(sha256)}"

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cluster.fleet import Demand, Room
+from simulators.wanted_images import WantedImage
 from simyard.resources import Resources
+from simyard.simulator import RuntimeName
 from tasks.placement import Holder, Host
 from tasks.prices import NO_PRICES, Prices
 from tasks.rooms import carried, sized
@@ -52,10 +54,14 @@ def demands(
         there.setdefault(host.group, Counter())[host.node_type] += 1
     queue = store.queue(now, _LOOKED_AT)
     waiting: dict[str, list[Resources]] = {}
+    images: dict[str, set[WantedImage]] = {}
     line = Line([sized(record, largest or {}) for record in queue], shares, store.rules(now), prices)
     for record in line:
         line.started(record)
-        waiting.setdefault(record.task.group, []).append(record.task.resources)
+        task = record.task
+        waiting.setdefault(task.group, []).append(task.resources)
+        if task.runtime not in {None, RuntimeName.NATIVE}:
+            images.setdefault(task.group, set()).add(WantedImage(task.simulator, task.version, str(task.runtime)))
     # What is kept back is in the numbers, too: they count only where nothing is.
     is_all_given = sum(map(len, waiting.values())) == len(queue)
     counts = store.queued() if len(queue) >= _LOOKED_AT and is_all_given else {}
@@ -66,6 +72,7 @@ def demands(
             waiting_count=max(counts.get(group, 0), len(waiting.get(group, ()))),
             there=there.get(group, {}),
             disk=disks.get(group),
+            images=frozenset(images.get(group, ())),
         )
         for group in rooms.keys() | waiting.keys()
     }

@@ -27,7 +27,7 @@ from simyard.cluster import CloudState
 from simyard.errors import SimyardError
 from simyard.group import MachineGroup
 from simyard.status import Status
-from storage.objects import ObjectStore, open_store
+from storage.objects import ObjectStore, is_on_this_machine, open_store
 from storage.settings import load_settings
 from storage.uploads import sweep_uploads
 from tasks.desk import Clock, Desk
@@ -76,7 +76,8 @@ class DispatcherActor:
         self._inventory: Inventory | None = None
         self._led_at = float("-inf")
         if file is not None:
-            self._fleet = Fleet(file, self._store, head_address(), machine_environment(os.environ))
+            objects = None if is_on_this_machine(settings.storage_uri) else self._objects
+            self._fleet = Fleet(file, self._store, head_address(), machine_environment(os.environ), objects=objects)
             around = Surroundings(
                 document=file.live,
                 members=lambda: list_members(ray.get_runtime_context().gcs_address),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cluster.cluster_file import ClusterFile, Group, groups_of, live_document
 from cluster.fleet import Demand, Room, split, together, wanted
 from cluster.group_record import GroupRecord, with_records
 from cluster.launches import Trouble, read_troubles
+from simulators.wanted_images import WantedImage, tell
 from simyard.errors import SimyardError
 from simyard.group import GroupState, LaunchTrouble, MachineGroup, Market, Offer
+from storage.objects import ObjectStore
 from tasks.group_life import gone_on
 from tasks.record import TaskRecord
 from tasks.rooms import known
@@ -22,6 +25,8 @@ from tasks.stimulus import Cancel
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
+
+_TELL_AGAIN = timedelta(minutes=10)
 
 
 class Fleet:
@@ -33,6 +38,7 @@ class Fleet:
         head: address of Ray's head, for machines that join.
         environment: what the processes of a machine need to know.
         now: gives the time, with its zone.
+        objects: the storage, where it is told which images new machines will need; None where it is on each machine.
     """
 
     def __init__(
@@ -42,7 +48,11 @@ class Fleet:
         head: str,
         environment: Mapping[str, str],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        objects: ObjectStore | None = None,
     ) -> None:
+        self._objects = objects
+        self._told: dict[str, tuple[datetime, frozenset[WantedImage]]] = {}
+        """When it was told of each group which images its machines need, and which."""
         self._file, self._store, self._head, self._environment = file, store, head, environment
         self._now = now
         self._written: tuple[object, ...] | None = None
@@ -74,10 +84,20 @@ class Fleet:
                 else:
                     sizes |= split(total, types, {one.name: one.most for one in group.types}, demand.there, waits)
                 totals[group.name] = total
+                if total > len(demand.rooms):
+                    self._tell(group.name, demand.images, now)
             self._totals = totals
             self._write(document, sizes)
         except SimyardError as error:
             log.warning("the groups' sizes cannot be changed: %s", error)
+
+    def _tell(self, group: str, images: frozenset[WantedImage], now: datetime) -> None:
+        """Tell machines that are on their way which images they will need; nothing waits for it."""
+        at, before = self._told.get(group, (now, frozenset[WantedImage]()))
+        if self._objects is None or not images or (images == before and now - at < _TELL_AGAIN):
+            return
+        self._told[group] = now, images
+        threading.Thread(target=_tell, args=(self._objects, group, images, now), name="images", daemon=True).start()
 
     def _together(
         self, group: str, total: int, types: Sequence[str], demand: Demand, waits: Collection[str]
@@ -151,6 +171,13 @@ class Fleet:
             for one in running:
                 if not one.task.cancel_requested:
                     self._store.apply(one.id, Cancel(), now)
+
+
+def _tell(objects: ObjectStore, group: str, images: frozenset[WantedImage], now: datetime) -> None:
+    try:
+        tell(objects, group, images, now)
+    except SimyardError as error:
+        log.warning("which images the machines of %s need could not be told: %s", group, error)
 
 
 def _described(

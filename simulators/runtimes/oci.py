@@ -145,7 +145,7 @@ def _bring(engine: images.Engine, spec: SimulatorSpec, version: VersionSpec) -> 
     build_image(spec, version, engine=engine)
     if shelf is not None:
         # No run waits for it, and where it fails the next machine builds the image too.
-        threading.Thread(target=_keep, args=(shelf, engine, spec, version), name="keep image", daemon=True).start()
+        threading.Thread(target=_keep, args=(shelf, engine, spec, version), name="keep image").start()
 
 
 def _keep(shelf: ImageShelf, engine: images.Engine, spec: SimulatorSpec, version: VersionSpec) -> None:

@@ -53,6 +53,16 @@ def test_a_machine_whose_run_is_still_to_be_taken_over_is_kept() -> None:
     assert asked(store)["local"].rooms == (Room(cpus=4, memory=8 * GIB, is_busy=True),)
 
 
+def test_the_images_that_waiting_tasks_run_in_are_told_once() -> None:
+    store = MemoryStore()
+    for runtime in (RuntimeName.PODMAN, RuntimeName.PODMAN, RuntimeName.NATIVE):
+        make(store, resources=NEED, runtime=runtime)
+    make(store, group="gpu", resources=NEED, runtime=RuntimeName.NATIVE)
+    found = asked(store)
+    assert [(one.simulator, one.runtime) for one in found["local"].images] == [("swmm", "podman")]
+    assert found["gpu"].images == frozenset()
+
+
 def test_queued_tasks_ask_for_their_group_and_what_is_kept_back_asks_for_nothing() -> None:
     store = MemoryStore()
     for _ in range(3):

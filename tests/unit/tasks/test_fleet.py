@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import threading
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from cluster.fleet import Demand, Room
 from cluster.group_record import GroupRecord, new_record
 from cluster.labels import TOGETHER
 from cluster.launches import Trouble
+from simulators.wanted_images import WantedImage, wanted
 from simyard.group import GroupSpec, GroupState, MachineGroup
 from simyard.resources import GIB, Resources
+from storage.memory import MemoryStore as MemoryObjects
+from storage.paths import Paths
 from tasks.fleet import Fleet
 from tasks.memory import MemoryStore
 from tasks.rules import Pause
@@ -70,6 +74,30 @@ def yard(tmp_path: Path) -> Yard:
 
 def waiting(count: int) -> Demand:
     return Demand(waiting=(Resources(cpus=2, memory=1 * GIB),) * count, waiting_count=count)
+
+
+def test_machines_that_are_on_their_way_are_told_which_images_they_will_need(yard: Yard) -> None:
+    objects, image = MemoryObjects(), WantedImage("calculix", "2.20", "podman")
+    yard.fleet = Fleet(yard.file, yard.store, "10.0.0.1:6379", {}, lambda: yard.now, objects)
+    yard.make()
+    here = Room(cpus=2, memory=4 * GIB, is_busy=True)
+
+    def told() -> list[WantedImage]:
+        for thread in threading.enumerate():
+            if thread.name == "images":
+                thread.join(30)
+        return wanted(objects, "crash", yard.now)
+
+    yard.look(crash=replace(waiting(0), rooms=(here,), images=frozenset({image})))
+    assert told() == [], "no machine is on its way"
+    yard.look(crash=replace(waiting(1), images=frozenset({image})))
+    assert told() == [image]
+    objects.delete([Paths.wanted_images("crash")])
+    yard.look(crash=replace(waiting(1), images=frozenset({image})))
+    assert told() == [], "it is not told again and again"
+    yard.now += timedelta(minutes=11)
+    yard.look(crash=replace(waiting(1), images=frozenset({image})))
+    assert told() == [image]
 
 
 def test_an_mpi_group_has_all_of_its_machines_or_none(yard: Yard) -> None:
