@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.image_fetch [--simulator swmm] [--rounds 3] [--json]
 
 `build` makes the image from its Containerfile with podman, where the base is there already but no layer of it is;
-`fetch` brings it from a bucket of an S3 server on this machine, as a machine of a cluster does. The floor is `load`: the
-same bytes downloaded and unpacked with no check, and loaded by podman. Given are medians in seconds, and what it
+`fetch` brings it from a bucket of an S3 server on this machine, as a machine of a cluster does. The floor is `load`:
+the same bytes downloaded and unpacked with no check, and loaded by podman. Given are medians in seconds, and what it
 takes in the bucket. The image is removed and made anew: let nobody else use it meanwhile.
 """
 
