@@ -89,6 +89,7 @@ class DispatcherActor:
         self._fleet_at = -_FLEET_EVERY
         self._swept_at = time.monotonic()
         self._beat = settings.dispatcher_beat
+        self._turned_at = time.monotonic()
         threading.Thread(target=self._run, name="turns", daemon=True).start()
         if isinstance(self._store, Contested):
             # Other servers' faces cannot call this dispatcher.
@@ -126,7 +127,12 @@ class DispatcherActor:
             self._news.set()
         return verdict
 
-    # What actors of the release before send, each by itself.
+    # What replicas and actors of the release before call, each report by itself.
+
+    @ray.method(concurrency_group="control")
+    def health(self) -> float:
+        """Return the seconds since the last turn."""
+        return time.monotonic() - self._turned_at
 
     @ray.method(concurrency_group="reports")
     def moved(self, task: str, attempt: int, status: Status) -> Verdict:
@@ -164,6 +170,7 @@ class DispatcherActor:
             except Exception:  # the loop must outlive any failure of the store, of Ray or of our own
                 log.exception("a turn of the dispatcher failed; the next one tries again")
                 time.sleep(TURN_SECONDS)
+            self._turned_at = time.monotonic()
             with suppress(OSError):  # on a full disk it is not seen to live, which costs a restart
                 self._beat.touch()
             self._news.wait(TURN_SECONDS)
