@@ -97,7 +97,15 @@ class Fleet:
         if self._objects is None or not images or (images == before and now - at < _TELL_AGAIN):
             return
         self._told[group] = now, images
-        threading.Thread(target=_tell, args=(self._objects, group, images, now), name="images", daemon=True).start()
+
+        def run(objects: ObjectStore) -> None:
+            try:
+                tell(objects, group, images, now)
+            except SimyardError as error:
+                log.warning("which images the machines of %s need could not be told: %s", group, error)
+                self._told.pop(group, None)
+
+        threading.Thread(target=run, args=(self._objects,), name="images", daemon=True).start()
 
     def _together(
         self, group: str, total: int, types: Sequence[str], demand: Demand, waits: Collection[str]
@@ -171,13 +179,6 @@ class Fleet:
             for one in running:
                 if not one.task.cancel_requested:
                     self._store.apply(one.id, Cancel(), now)
-
-
-def _tell(objects: ObjectStore, group: str, images: frozenset[WantedImage], now: datetime) -> None:
-    try:
-        tell(objects, group, images, now)
-    except SimyardError as error:
-        log.warning("which images the machines of %s need could not be told: %s", group, error)
 
 
 def _described(

@@ -20,6 +20,7 @@ from cluster.launches import Trouble
 from simulators.wanted_images import WantedImage, wanted
 from simyard.group import GroupSpec, GroupState, MachineGroup
 from simyard.resources import GIB, Resources
+from storage.errors import StorageUnavailable
 from storage.memory import MemoryStore as MemoryObjects
 from storage.paths import Paths
 from tasks.fleet import Fleet
@@ -76,7 +77,13 @@ def waiting(count: int) -> Demand:
     return Demand(waiting=(Resources(cpus=2, memory=1 * GIB),) * count, waiting_count=count)
 
 
-def test_machines_that_are_on_their_way_are_told_which_images_they_will_need(yard: Yard) -> None:
+def away(*_: object) -> None:
+    raise StorageUnavailable("It is away.")
+
+
+def test_machines_that_are_on_their_way_are_told_which_images_they_will_need(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     objects, image = MemoryObjects(), WantedImage("calculix", "2.20", "podman")
     yard.fleet = Fleet(yard.file, yard.store, "10.0.0.1:6379", {}, lambda: yard.now, objects)
     yard.make()
@@ -90,6 +97,10 @@ def test_machines_that_are_on_their_way_are_told_which_images_they_will_need(yar
 
     yard.look(crash=replace(waiting(0), rooms=(here,), images=frozenset({image})))
     assert told() == [], "no machine is on its way"
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "put", away)
+        yard.look(crash=replace(waiting(1), images=frozenset({image})))
+        assert told() == [], "the storage does not answer, and the next look tells it"
     yard.look(crash=replace(waiting(1), images=frozenset({image})))
     assert told() == [image]
     objects.delete([Paths.wanted_images("crash")])
