@@ -35,6 +35,8 @@ class Prices:
 
         That is on the dearest of its kinds of machines that can hold it; 0 where no price of one is known.
         """
+        if not self.machines:
+            return 0.0
         mine = [one for one in self.machines.values() if one.group == group and _holds(one.offers, need)]
         return max((one.usd_per_hour * share_of(need, one.offers) for one in mine), default=0.0) * need.machines
 

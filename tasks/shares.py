@@ -85,6 +85,8 @@ class Line:
         for record in queue:
             lanes.setdefault(lane_of(record), []).append(record)
         self._lanes = {lane: deque(merged(found)) for lane, found in lanes.items() if rules.pause_of(lane) is None}
+        self._used: dict[Lane, tuple[float, ...]] = {}
+        """What is used in each lane, as lanes are ordered by it; until something more is started."""
 
     def __iter__(self) -> Iterator[TaskRecord]:
         """Give the tasks; each is chosen when it is asked for."""
@@ -111,6 +113,7 @@ class Line:
         for share in _shares_of(lane_of(record)):
             self._cores[share] = self._cores.get(share, 0.0) + need.all_cpus
             self._recent[share] = self._recent.get(share, 0.0) + need.all_cpus * START_SECONDS
+        self._used.clear()
         for account in accounts_of(record):
             self._loads[account] = self._loads.get(account, Load()).plus(need, self._usd_per_hour(record))
 
@@ -119,13 +122,17 @@ class Line:
         return Shares(cores=self._cores, recent=self._recent, loads=self._loads, at=shares.at)
 
     def _key(self, lane: Lane, record: TaskRecord) -> tuple[float, ...]:
-        used = [
-            part for share in _shares_of(lane) for part in (self._cores.get(share, 0.0), self._recent.get(share, 0.0))
-        ]
-        # Sums of tenths of cores that are equal must compare as equal.
-        return (-record.task.priority, *(round(part, 6) for part in used), record.seq)
+        used = self._used.get(lane)
+        if used is None:
+            of, late = self._cores, self._recent
+            parts = [part for share in _shares_of(lane) for part in (of.get(share, 0.0), late.get(share, 0.0))]
+            # Sums of tenths of cores that are equal must compare as equal.
+            used = self._used[lane] = tuple([round(part, 6) for part in parts])
+        return (-record.task.priority, *used, record.seq)
 
     def _may_start(self, record: TaskRecord) -> bool:
+        if not self._rules.quotas:
+            return True
         accounts, costs = accounts_of(record), self._usd_per_hour(record)
         if self._used_up.intersection(accounts) or (costs and self._no_more_costs.intersection(accounts)):
             return False
