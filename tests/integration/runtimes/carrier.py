@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simulators import attempt as module
-from simulators import execution
+from simulators import execution, staging
 from simulators.attempt import AttemptRun
 from simulators.execution import Execution
 from simulators.outcome import Outcome
@@ -126,7 +126,8 @@ class Carrier:
         self.attempt(adopting=False).carry()
 
     def _get_stuck(self, step: str) -> None:
-        real = getattr(module, step.rstrip("+"))
+        where = staging if step == "stage" else module
+        real = getattr(where, step.rstrip("+"))
 
         def stay(*arguments: Any, **more: Any) -> Any:
             if step.endswith("+"):
@@ -134,7 +135,7 @@ class Carrier:
             (self.desk.folder / "stuck").touch()
             time.sleep(600)
 
-        setattr(module, step.rstrip("+"), stay)
+        setattr(where, step.rstrip("+"), stay)
 
 
 if __name__ == "__main__":
