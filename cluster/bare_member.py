@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -21,11 +22,13 @@ import psutil
 from ray._private import utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
+from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 from ray._private.services import get_node_ip_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no types here
 from ray.core.generated import autoscaler_pb2
 
 from cluster.carriers import carriers_of
+from cluster.fork_server import MEMBER_MODULES, ForkServer
 from cluster.labels import LET_GO
 
 _TICK = 0.5
@@ -50,6 +53,7 @@ def run(
     """
     # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
     utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
+    fork_server = ForkServer(Path(temp_dir or tempfile.gettempdir()), MEMBER_MODULES)
     node = Node(
         RayParams(
             gcs_address=gcs_address,
@@ -61,13 +65,15 @@ def run(
             labels=labels,
             temp_dir=temp_dir,
             worker_path=str(Path(__file__).with_name("bare_worker.py")),
+            setup_worker_path=str(Path(__file__).with_name("forked_worker.py")),
             include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
         ),
         head=False,
         shutdown_at_exit=True,
         spawn_reaper=False,
     )
-
+    [raylet] = node.all_processes[PROCESS_TYPE_RAYLET]
+    fork_server.end_with(raylet.process.pid)
     print(f"{gcs_address} has taken this machine", file=sys.stderr, flush=True)  # noqa: T201 - the machine's own log
 
     def leave(_number: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,71 @@
+"""A Ray head with what a server needs of it: the control store and the raylet.
+
+`ray start --head` starts four Python programs beside them, each of which imports Ray for seconds of CPU and then holds
+50 to 100 MiB: the autoscaler's monitor, the dashboard's host for usage statistics, the Ray Client and the log
+forwarder. A server on one machine asks none of them anything. The command line itself imports the whole of Serve
+before it begins. Decision 0023 has the figures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray._private import utils
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+from ray._private.services import get_node_ip_address
+
+
+class BareHead(Node):
+    """A head of two processes, its agents aside."""
+
+    def start_api_server(self, **_: object) -> None:
+        """Start no dashboard: the server's own console and API say more."""
+
+
+def start_node(
+    *,
+    port: int,
+    temp_dir: str,
+    cpus: int,
+    memory: int,
+    object_store_memory: int,
+    agent_port: int,
+    labels: dict[str, str],
+    cluster_file: str | None = None,
+    address: str | None = None,
+) -> int:
+    """Start the head and return its raylet's process id once it takes drivers; it goes on without this process.
+
+    With a cluster file it also starts Ray's autoscaler, which reads it. `address` is where other machines reach this
+    one, by default what Ray finds.
+
+    Raises:
+        Exception: whatever Ray says when it does not start.
+    """
+    # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
+    utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
+    head = BareHead(
+        RayParams(
+            node_ip_address=address or get_node_ip_address(),  # type: ignore[no-untyped-call]  # Ray has no types here
+            gcs_server_port=port,
+            temp_dir=temp_dir,
+            num_cpus=cpus,
+            memory=memory,
+            object_store_memory=object_store_memory,
+            dashboard_agent_listen_port=agent_port,
+            labels=labels,
+            worker_path=str(Path(__file__).with_name("bare_worker.py")),
+            setup_worker_path=str(Path(__file__).with_name("forked_worker.py")),
+            include_dashboard=False,
+            include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
+            no_monitor=cluster_file is None,
+            autoscaling_config=cluster_file,
+        ),
+        head=True,
+        shutdown_at_exit=False,
+        spawn_reaper=False,
+    )
+    [raylet] = head.all_processes[PROCESS_TYPE_RAYLET]
+    return int(raylet.process.pid)

@@ -1,0 +1,213 @@
+"""The process that a machine's Ray workers are forked from: what all of them need is imported once, and not by each.
+
+A worker that Ray starts imports Ray twice, and then Serve or Simyard: seconds of CPU before it does anything, and that
+again after each death of a dispatcher or an HTTP face. Here the raylet starts `cluster/forked_worker.py` in its place,
+which imports next to nothing. It hands its arguments, environment and files to this process, whose child becomes the
+worker. Where that cannot be, it becomes the worker itself, as Ray has it. Decision 0034 has the figures.
+
+The two speak over a Unix socket that only this user may connect to. A request is one packet, a JSON object of
+:class:`_Request` with the three standard files; the answer is the child's process id.
+
+`python -m cluster.fork_server SOCKET MODULE...` serves on an inherited socket. It reads the raylet's process id from
+its standard input, and ends with that process.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+ADDRESS = "SIMYARD_FORK_SERVER"
+"""The environment variable with the socket's path, in everything that the raylet starts."""
+
+HEAD_MODULES = (
+    "serve.deployment",
+    "serve.api",
+    "tasks.dispatcher",
+    "simulators.actor",
+    "ray.serve._private.controller",
+    "ray.serve._private.replica",
+)
+"""What the workers of a head import."""
+MEMBER_MODULES = ("simulators.actor",)
+"""What the workers of another machine import."""
+
+_NO_JOB = "ffffffff"
+_PACKET = 1 << 20
+"""Bytes; the kernel allows a request less."""
+_REQUEST_SECONDS = 5.0
+
+
+class ForkServer:
+    """The fork server of the raylet that this process is going to start."""
+
+    def __init__(self, folder: Path, modules: Sequence[str], *, log: Path | None = None) -> None:
+        """Start it, and have this process's children find it.
+
+        Its socket lies in the folder. What it complains of goes to the log, or where this process's complaints go.
+        """
+        path = folder / f"fork-server-{secrets.token_hex(4)}"
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            # As the kernel has it, who may write to the file may connect.
+            os.fchmod(listener.fileno(), 0o600)
+            listener.bind(str(path))
+            # From here on a request waits until everything is imported.
+            listener.listen(128)
+            output = None if log is None else stack.enter_context(log.open("wb"))
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cluster.fork_server", str(listener.fileno()), *modules],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=[listener.fileno()],
+                cwd="/",
+            )
+        os.environ[ADDRESS] = str(path)
+
+    def end_with(self, raylet: int) -> None:
+        """Name the raylet, by its process id; until then it ends with this process."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, and the workers start as Ray has it
+            self._process.stdin.write(str(raylet).encode())
+            self._process.stdin.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What the worker is to be."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    nice: int
+    oom_score: int
+    """How soon the kernel ends it where memory runs out; Ray's raylet sets it for what it has started."""
+    blocked: list[int]
+    """The signals that it does not heed."""
+    files: list[int]
+    """Its standard files."""
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import all that a worker needs, and make sure that a fork will be as good as a process of its own.
+
+    Raises:
+        RuntimeError: it would not be.
+    """
+    # Ray reads these when it is imported: a worker of no job yet, as those are that Ray starts beforehand, which ends
+    # when that process does.
+    os.environ |= {"RAY_JOB_ID": _NO_JOB, "RAY_RAYLET_PID": str(os.getpid())}
+    # NumPy's threads would not be there in a fork.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import ray.actor
+
+    from cluster.bare_worker import leave_arrow_out
+
+    leave_arrow_out()
+    # Ray draws an id for each remote class that it meets. Its generator would start with that, and go on in all workers
+    # with the same ids for their tasks and objects.
+    drawn = vars(ray.actor)["ActorClassID"]
+    vars(ray.actor)["ActorClassID"] = SimpleNamespace(from_random=lambda: drawn(os.urandom(drawn.size())))
+    for module in modules:
+        importlib.import_module(module)
+    vars(ray.actor)["ActorClassID"] = drawn
+    if (threads := [task.name for task in Path("/proc/self/task").iterdir()])[1:]:
+        raise RuntimeError(f"Threads {threads} run after the imports; a fork would have one of them.")
+    if _draw() == _draw():
+        raise RuntimeError("Ray's random numbers have begun; all forks would have the same ones.")
+    # What is here now stays: a worker that looks through its garbage would copy all of it.
+    gc.collect()
+    gc.freeze()
+
+
+def _draw() -> bytes:
+    """Return the first id that a fork draws."""
+    import ray
+
+    heard, told = os.pipe()
+    if os.fork() == 0:
+        os.write(told, ray.WorkerID.from_random().binary())
+        os._exit(0)
+    os.close(told)
+    found = os.read(heard, 100)
+    os.close(heard)
+    os.wait()
+    return found
+
+
+def _serve(listener: socket.socket) -> _Request:
+    """Fork for each request, until the raylet ends; returns in the children alone."""
+    # A worker that has ended leaves no zombie.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    ending = sys.stdin.fileno()
+    while True:
+        ready, _, _ = select.select([listener, ending], [], [])
+        if ending in ready:
+            named = os.read(ending, 20) if ending == sys.stdin.fileno() else b""
+            if not named:
+                with suppress(OSError):  # the folder is gone already
+                    Path(listener.getsockname()).unlink()
+                os._exit(0)
+            ending = os.pidfd_open(int(named))
+            continue
+        connection, _ = listener.accept()
+        with connection:
+            request = _read(connection)
+            if request is None:
+                continue
+            child = os.fork()
+            if child == 0:
+                listener.close()
+                os.close(ending)
+                return request
+            with suppress(OSError):
+                connection.send(str(child).encode())
+        for file in request.files:
+            os.close(file)
+
+
+def _read(connection: socket.socket) -> _Request | None:
+    """Return what is asked for; None where who asks has ended."""
+    connection.settimeout(_REQUEST_SECONDS)
+    try:
+        packet, files, _, _ = socket.recv_fds(connection, _PACKET, 3)
+    except OSError:
+        return None
+    return _Request(**json.loads(packet), files=files) if packet else None
+
+
+def _be(request: _Request) -> None:
+    """Be the worker that Ray would have started."""
+    for number, file in enumerate(request.files):
+        os.dup2(file, number)
+        os.close(file)
+    os.setpgid(0, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, request.nice)
+    with suppress(OSError):  # who has started us may not be spared
+        Path("/proc/self/oom_score_adj").write_text(str(request.oom_score))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    sys.argv = request.argv
+    runpy.run_module("ray._private.workers.default_worker", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the root folder, whose folders are nobody's modules
+    _import(sys.argv[2:])
+    _be(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,0 +1,60 @@
+"""The program that Ray's raylet starts for each worker: it has the worker forked, and ends. See `cluster.fork_server`.
+
+It imports little: it is started for each worker.
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+
+_ADDRESS = "SIMYARD_FORK_SERVER"
+_LANGUAGE = "--language="
+_RUNTIME_ENV = "--serialized-runtime-env-context="
+_ANSWER_SECONDS = 60.0
+"""Ray gives a worker up after as many."""
+
+
+def main() -> None:
+    """Have the worker forked, or become it where that cannot be."""
+    address = os.environ.pop(_ADDRESS, "")
+    argv = [one for one in sys.argv[1:] if one != f"{_LANGUAGE}PYTHON"]
+    if not address or any(one.startswith((_LANGUAGE, _RUNTIME_ENV)) for one in argv):
+        _be_the_worker()
+    with open("/proc/self/oom_score_adj", encoding="ascii") as score:  # noqa: PTH123 - pathlib is not imported for it
+        request = {
+            "argv": argv,
+            "environment": dict(os.environ),
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
+            "oom_score": int(score.read()),
+            "blocked": [int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+        }
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        try:
+            server.connect(address)
+            _, user, _ = struct.unpack("3i", server.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if user != os.geteuid():  # Ray lets everybody write into its folder
+                raise PermissionError(user)
+            socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+        except OSError:
+            _be_the_worker()
+        server.settimeout(_ANSWER_SECONDS)
+        # Without an answer nobody knows whether it was forked. Ray then starts another one.
+        sys.exit(0 if server.recv(20) else 1)
+
+
+def _be_the_worker() -> None:
+    """Go on as the program that Ray has for this; what follows it on the command line is the same."""
+    from importlib.util import find_spec
+
+    found = find_spec("ray")
+    assert found is not None and found.submodule_search_locations
+    program = f"{found.submodule_search_locations[0]}/_private/workers/setup_worker.py"
+    os.execv(sys.executable, [sys.executable, program, *sys.argv[1:]])  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # this file's folder, whose modules' names are not meant for everybody
+    main()

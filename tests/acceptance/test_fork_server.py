@@ -1,0 +1,132 @@
+"""The workers of a server are forked from one process, and are no worse for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from serve.server import is_healthy
+from tests.running_server import RunningServer, running_server, until
+
+SERVER = f"{sys.executable} -m cluster.fork_server"
+
+# Asks three workers as they are, and one with an environment of its own, which Ray starts by itself, what they are.
+PROGRAM = """
+import json, os, random, sys, uuid
+import numpy, psutil, ray
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+
+@ray.remote(num_cpus=0)
+class One:
+    def tell(self):
+        status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+        mask = os.umask(0o77)
+        os.umask(mask)
+        return {
+            "drawn": [ray.WorkerID.from_random().hex(), random.random(), uuid.uuid4().hex, numpy.random.random()],
+            "parent": psutil.Process().parent().pid,
+            "own": os.environ.get("OWN"),
+            "alike": {
+                "environment": sorted(os.environ.keys() - {"OWN"}),
+                "path": sorted(sys.path),
+                "program": sys.argv[0],
+                "flags": str(sys.flags),
+                "folder": os.getcwd(),
+                "leads": os.getpgid(0) == os.getpid(),
+                "session": os.getsid(0),
+                "nice": os.getpriority(os.PRIO_PROCESS, 0),
+                "oom_score": open("/proc/self/oom_score_adj").read(),
+                "signals": [status[name].strip() for name in ("SigIgn", "SigBlk")],
+                "mask": mask,
+                "files": [os.readlink(f"/proc/self/fd/{number}").split("-")[0] for number in (0, 1, 2)],
+            },
+        }
+
+actors = [One.remote() for _ in range(3)] + [One.options(runtime_env={"env_vars": {"OWN": "yes"}}).remote()]
+print(json.dumps(ray.get([actor.tell.remote() for actor in actors], timeout=120)))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server of its own: others would notice what is done to it."""
+    with running_server(tmp_path_factory.mktemp("forked")) as running:
+        yield running
+
+
+def one(server: RunningServer, title: str) -> psutil.Process:
+    return until(lambda: server.processes(title), what=f"a process {title}")[0]
+
+
+def workers(server: RunningServer) -> list[dict[str, Any]]:
+    head = next(process for process in server.processes() if process.name() == "gcs_server")
+    # As a user's program has it: what the server has for its own workers is not there.
+    told = {name: value for name, value in head.environ().items() if name.startswith("RAY_AUTH_")}
+    address = json.loads((server.data_dir / "server" / "server.json").read_text())["ray_address"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, address],
+        env=server.environment | told,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_forked_workers_are_what_ray_would_have_started_and_draw_nothing_twice(server: RunningServer) -> None:
+    *forked, started = workers(server)
+
+    assert {worker["parent"] for worker in forked} == {one(server, SERVER).pid}
+    assert (started["parent"], started["own"]) == (one_named(server, "raylet").pid, "yes")
+    for drawn in zip(*(worker["drawn"] for worker in [*forked, started]), strict=True):
+        assert len(set(drawn)) == 4
+    for worker in forked:
+        for what, expected in started["alike"].items():
+            assert (what, worker["alike"][what]) == (what, expected)
+
+
+def one_named(server: RunningServer, name: str) -> psutil.Process:
+    [found] = until(lambda: [process for process in server.processes() if process.name() == name], what=name)
+    return found
+
+
+def test_it_ends_with_its_raylet_and_another_one_begins(server: RunningServer) -> None:
+    before, [socket] = one(server, SERVER), sockets(server)
+    one_named(server, "raylet").kill()
+    until(lambda: not before.is_running(), what="the end of the fork server")
+    until(lambda: not is_healthy(server.url, "/v1/ready"), what="that the server is not ready")
+    until(lambda: is_healthy(server.url, "/v1/ready"), 240, what="that the server is ready again")
+    assert socket not in sockets(server)
+    assert one(server, SERVER).pid != before.pid
+
+
+def sockets(server: RunningServer) -> list[Path]:
+    folder = Path("/tmp") / f"simyard-{(server.data_dir / 'server' / 'id').read_text().strip()}"
+    return list(folder.glob("fork-server-*"))
+
+
+def test_without_it_ray_starts_the_workers_and_the_server_goes_on(server: RunningServer) -> None:
+    [task] = server.submit(("sleep", "3"))
+    until(lambda: server.task(task)["status"] == "running", what="a running task")
+    gone = one(server, SERVER)
+    gone.kill()
+    psutil.wait_procs([gone], timeout=10)
+
+    [ended] = server.ended(task)
+    assert (ended["status"], len(ended["attempts"])) == ("succeeded", 1)
+    [after] = server.ended(*server.submit(("true",)))
+    assert after["status"] == "succeeded"
+    raylet = one_named(server, "raylet").pid
+    for title in ("ray::DispatcherActor", "ray::ServeReplica", "ray::SimulatorActor"):
+        assert one(server, title).ppid() == raylet
