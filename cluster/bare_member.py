@@ -9,6 +9,7 @@ is told to end.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -53,7 +54,7 @@ def run(
     """
     # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
     utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
-    fork_server = ForkServer(Path(temp_dir or tempfile.gettempdir()), MEMBER_MODULES)
+    fork_server = ForkServer(Path(temp_dir or tempfile.gettempdir()) / f"fork-server-{os.getpid()}", MEMBER_MODULES)
     node = Node(
         RayParams(
             gcs_address=gcs_address,
@@ -65,7 +66,7 @@ def run(
             labels=labels,
             temp_dir=temp_dir,
             worker_path=str(Path(__file__).with_name("bare_worker.py")),
-            setup_worker_path=str(Path(__file__).with_name("forked_worker.py")),
+            setup_worker_path=str(Path(__file__).with_name("forked.py")),
             include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
         ),
         head=False,

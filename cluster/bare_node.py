@@ -57,7 +57,7 @@ def start_node(
             dashboard_agent_listen_port=agent_port,
             labels=labels,
             worker_path=str(Path(__file__).with_name("bare_worker.py")),
-            setup_worker_path=str(Path(__file__).with_name("forked_worker.py")),
+            setup_worker_path=str(Path(__file__).with_name("forked.py")),
             include_dashboard=False,
             include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
             no_monitor=cluster_file is None,

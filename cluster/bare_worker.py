@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ray._private import arrow_serialization
@@ -20,6 +21,7 @@ def leave_arrow_out() -> None:
 
 if __name__ == "__main__":
     # This file's folder, whose modules' names are not meant for everybody; Ray puts another one before it.
-    sys.path.remove(str(Path(__file__).parent))
+    with suppress(ValueError):  # of a fork it is none
+        sys.path.remove(str(Path(__file__).parent))
     leave_arrow_out()
     runpy.run_module("ray._private.workers.default_worker", run_name="__main__", alter_sys=True)

@@ -1,12 +1,12 @@
 """The process that a machine's Ray workers are forked from: what all of them need is imported once, and not by each.
 
 A worker that Ray starts imports Ray twice, and then Serve or Simyard: seconds of CPU before it does anything, and that
-again after each death of a dispatcher or an HTTP face. Here the raylet starts `cluster/forked_worker.py` in its place,
-which imports next to nothing. It hands its arguments, environment and files to this process, whose child becomes the
-worker. Where that cannot be, it becomes the worker itself, as Ray has it. Decision 0034 has the figures.
+again after each death of a dispatcher or an HTTP face. Here the raylet starts `cluster/forked.py` in its place, which
+imports next to nothing. It hands its arguments, environment and files to this process, whose child becomes the worker.
+Where that cannot be, it becomes the worker itself, as Ray has it. Decision 0034 has the figures.
 
 The two speak over a Unix socket that only this user may connect to. A request is one packet, a JSON object of
-:class:`_Request` with the three standard files; the answer is the child's process id.
+:class:`_Request` with the three standard files; the answers are the child's process id, and by the child its exit code.
 
 `python -m cluster.fork_server SOCKET MODULE...` serves on an inherited socket. It reads the raylet's process id from
 its standard input, and ends with that process.
@@ -19,7 +19,6 @@ import importlib
 import json
 import os
 import runpy
-import secrets
 import select
 import signal
 import socket
@@ -34,6 +33,9 @@ from types import SimpleNamespace
 ADDRESS = "SIMYARD_FORK_SERVER"
 """The environment variable with the socket's path, in everything that the raylet starts."""
 
+FORK_SERVER = "fork-server"
+"""The socket of a head's, in Ray's folder."""
+
 HEAD_MODULES = (
     "serve.deployment",
     "serve.api",
@@ -46,6 +48,12 @@ HEAD_MODULES = (
 MEMBER_MODULES = ("simulators.actor",)
 """What the workers of another machine import."""
 
+
+def forked(socket_path: Path, *argv: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line that runs a Python program as a fork of the server, and what its environment needs."""
+    return [sys.executable, str(Path(__file__).with_name("forked.py")), *argv], {ADDRESS: str(socket_path)}
+
+
 _NO_JOB = "ffffffff"
 _PACKET = 1 << 20
 """Bytes; the kernel allows a request less."""
@@ -55,12 +63,12 @@ _REQUEST_SECONDS = 5.0
 class ForkServer:
     """The fork server of the raylet that this process is going to start."""
 
-    def __init__(self, folder: Path, modules: Sequence[str], *, log: Path | None = None) -> None:
-        """Start it, and have this process's children find it.
+    def __init__(self, path: Path, modules: Sequence[str], *, log: Path | None = None) -> None:
+        """Start it with this socket, and have this process's children find it.
 
-        Its socket lies in the folder. What it complains of goes to the log, or where this process's complaints go.
+        What it complains of goes to the log, or where this process's complaints go.
         """
-        path = folder / f"fork-server-{secrets.token_hex(4)}"
+        path.unlink(missing_ok=True)  # of one that was killed
         with ExitStack() as stack:
             listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             # As the kernel has it, who may write to the file may connect.
@@ -149,8 +157,8 @@ def _draw() -> bytes:
     return found
 
 
-def _serve(listener: socket.socket) -> _Request:
-    """Fork for each request, until the raylet ends; returns in the children alone."""
+def _serve(listener: socket.socket) -> tuple[_Request, socket.socket]:
+    """Fork for each request, until the raylet ends; returns in the children alone, with who has asked."""
     # A worker that has ended leaves no zombie.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     ending = sys.stdin.fileno()
@@ -173,7 +181,7 @@ def _serve(listener: socket.socket) -> _Request:
             if child == 0:
                 listener.close()
                 os.close(ending)
-                return request
+                return request, connection.dup()
             with suppress(OSError):
                 connection.send(str(child).encode())
         for file in request.files:
@@ -190,8 +198,8 @@ def _read(connection: socket.socket) -> _Request | None:
     return _Request(**json.loads(packet), files=files) if packet else None
 
 
-def _be(request: _Request) -> None:
-    """Be the worker that Ray would have started."""
+def _be(request: _Request, asked: socket.socket) -> None:
+    """Be the program, in a process that is as Ray's raylet would have started it."""
     for number, file in enumerate(request.files):
         os.dup2(file, number)
         os.close(file)
@@ -203,11 +211,24 @@ def _be(request: _Request) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
     os.environ.clear()
     os.environ.update(request.environment)
-    sys.argv = request.argv
-    runpy.run_module("ray._private.workers.default_worker", run_name="__main__", alter_sys=True)
+    code: object = 1
+    try:
+        if request.argv[0] == "-m":
+            sys.argv = request.argv[1:]
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = request.argv
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code
+        raise
+    finally:
+        with suppress(OSError):  # a worker's has not waited
+            asked.send(str(code if isinstance(code, int) else int(code is not None)).encode())
 
 
 if __name__ == "__main__":
     del sys.path[0]  # the root folder, whose folders are nobody's modules
     _import(sys.argv[2:])
-    _be(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _be(*_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,7 +1,7 @@
 """The HTTP face as a Ray Serve deployment, and the program that puts it onto a running Ray.
 
-`python -m serve.deployment HOST PORT` reads the address of a Ray from its standard input, starts the dispatcher and
-Serve on it, and returns once both are asked for; they go on without it.
+`python -m serve.deployment ADDRESS HOST PORT` starts the dispatcher and Serve on the Ray at an address, and returns
+once both are asked for; they go on without it.
 """
 
 from __future__ import annotations
@@ -100,5 +100,4 @@ def deploy(address: str, host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    if told := sys.stdin.readline().strip():  # else whoever started this has died meanwhile
-        deploy(told, sys.argv[1], int(sys.argv[2]))
+    deploy(sys.argv[1], sys.argv[2], int(sys.argv[3]))

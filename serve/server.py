@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,9 +22,9 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cluster.cluster_file import cluster_of, live_document, machine_environment
+from cluster.fork_server import FORK_SERVER, forked
 from cluster.group_record import GroupRecord, with_records
 from cluster.head import (
-    MARK,
     HeadPlan,
     head_address,
     head_is_alive,
@@ -128,11 +127,10 @@ def start(settings: Settings, port: int, say: Callable[[str], None], workers: Wo
         file.write(live_document(document, file.sizes(), head_address(), environment, file.launches))
     settings.scratch.mkdir(parents=True, exist_ok=True)
     say("starting Ray")
-    with _deployment(settings, plan, port) as deploy:
-        address = start_head(plan)
-        workers.begin(address, plan.group, plan.shares, plan.environment | ray_environment(plan))
-        say("starting the dispatcher and the HTTP endpoint")
-        deploy(address)
+    address = start_head(plan)
+    workers.begin(address, plan.group, plan.shares, plan.environment | ray_environment(plan))
+    say("starting the dispatcher and the HTTP endpoint")
+    _deploy(settings, plan, port, address)
     me = psutil.Process()
     state = ServerState(
         url=url, ray_address=address, storage=settings.storage_uri, keeper=me.pid, keeper_started=me.create_time()
@@ -345,28 +343,21 @@ def _check_port(host: str, port: int) -> None:
             raise Conflict(f"Port {port} is taken.", field="--port", fix="Give another one with --port.") from error
 
 
-@contextmanager
-def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Callable[[str], None]]:
-    """Give a function that puts the HTTP face onto the Ray at an address, and returns once it is ready.
-
-    The program that does it starts here already: it takes seconds to import all that it needs, and so does Ray's start.
-    """
-    command = [sys.executable, "-m", "serve.deployment", settings.host, str(port)]
-    environment = os.environ | plan.environment | ray_environment(plan)
-    # Without the mark: when Ray's start is tried again, everything marked is ended before.
-    environment.pop(MARK)
-    log = settings.server_dir / "deploy.log"
+def _deploy(settings: Settings, plan: HeadPlan, port: int, address: str) -> None:
+    """Put the dispatcher and the HTTP face onto the Ray at an address, and return once they are ready."""
+    command, environment = forked(
+        plan.temp_dir / FORK_SERVER, "-m", "serve.deployment", address, settings.host, str(port)
+    )
+    environment |= os.environ | plan.environment | ray_environment(plan)
+    log, url = settings.server_dir / "deploy.log", _own_url(settings, port)
+    deadline = time.monotonic() + _READY_SECONDS
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True, cwd="/"
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/"
         ) as program,
     ):
-
-        def deploy(address: str) -> None:
-            deadline = time.monotonic() + _READY_SECONDS
-            with suppress(BrokenPipeError):  # it has died, and its log says of what
-                print(address, file=program.stdin, flush=True)
+        try:
             # The server may answer seconds before the program has seen that all is well.
             while not is_healthy(url, "/v1/ready"):
                 if program.poll() not in (None, 0):
@@ -377,10 +368,6 @@ def _deployment(settings: Settings, plan: HeadPlan, port: int) -> Iterator[Calla
                         f"{url} was not ready within {_READY_SECONDS:.0f} s.", fix="Ask /v1/ready what is missing."
                     )
                 time.sleep(0.1)
-
-        url = _own_url(settings, port)
-        try:
-            yield deploy
         finally:
             program.kill()
 

@@ -1,4 +1,8 @@
-"""The program that Ray's raylet starts for each worker: it has the worker forked, and ends. See `cluster.fork_server`.
+"""The program that starts in the place of another one, which it has forked; see `cluster.fork_server`.
+
+`python cluster/forked.py PROGRAM ARGUMENT...` stands for `python PROGRAM ARGUMENT...`, where the program is a file or
+`-m MODULE`. It ends with it, and with its exit code. A worker, which Ray's raylet knows by its connection, it leaves
+behind. Where nothing can be forked it becomes the program itself.
 
 It imports little: it is started for each worker.
 """
@@ -18,11 +22,12 @@ _ANSWER_SECONDS = 60.0
 
 
 def main() -> None:
-    """Have the worker forked, or become it where that cannot be."""
+    """Have the program forked, or become it where that cannot be."""
     address = os.environ.pop(_ADDRESS, "")
+    is_worker = any(one.startswith(_LANGUAGE) for one in sys.argv)
     argv = [one for one in sys.argv[1:] if one != f"{_LANGUAGE}PYTHON"]
     if not address or any(one.startswith((_LANGUAGE, _RUNTIME_ENV)) for one in argv):
-        _be_the_worker()
+        _be_the_program(is_worker)
     with open("/proc/self/oom_score_adj", encoding="ascii") as score:  # noqa: PTH123 - pathlib is not imported for it
         request = {
             "argv": argv,
@@ -39,20 +44,26 @@ def main() -> None:
                 raise PermissionError(user)
             socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
         except OSError:
-            _be_the_worker()
+            _be_the_program(is_worker)
         server.settimeout(_ANSWER_SECONDS)
-        # Without an answer nobody knows whether it was forked. Ray then starts another one.
-        sys.exit(0 if server.recv(20) else 1)
+        # Without an answer nobody knows whether it was forked: whoever started this has to try again.
+        is_there = bool(server.recv(20))
+        if is_worker or not is_there:
+            sys.exit(not is_there)
+        server.settimeout(None)
+        sys.exit(int(server.recv(20) or 1))
 
 
-def _be_the_worker() -> None:
-    """Go on as the program that Ray has for this; what follows it on the command line is the same."""
+def _be_the_program(is_worker: bool) -> None:
+    if not is_worker:
+        os.execv(sys.executable, [sys.executable, *sys.argv[1:]])  # noqa: S606 - no shell is wanted
+    # The program that Ray has for this; what follows it on the command line is the same.
     from importlib.util import find_spec
 
     found = find_spec("ray")
     assert found is not None and found.submodule_search_locations
     program = f"{found.submodule_search_locations[0]}/_private/workers/setup_worker.py"
-    os.execv(sys.executable, [sys.executable, program, *sys.argv[1:]])  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, [sys.executable, program, *sys.argv[1:]])  # noqa: S606 - likewise
 
 
 if __name__ == "__main__":
