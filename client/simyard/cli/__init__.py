@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         say_version()
         return
+    # httpx would load its own command line, and with it Rich, Click and Pygments: two fifths of what a command costs.
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # as Python has it for what is not to be had
     from simyard.cli.app import build
 
     build(given)(args=given, prog_name="simyard")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,20 @@ def test_help_needs_neither_the_http_client_nor_the_types() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     assert said.strip() == "[]"
+
+
+def test_a_command_loads_the_http_client_without_its_own_command_line() -> None:
+    code = """
+import sys
+from simyard.cli import main
+try:
+    main(["tasks", "list"])
+except SystemExit:
+    print(sorted({"httpx", "rich", "click", "pygments"} & set(sys.modules)))
+"""
+    nobody = os.environ | {"SIMYARD_URL": "http://127.0.0.1:1", "SIMYARD_KEY": "key"}
+    said = subprocess.run([sys.executable, "-c", code], env=nobody, capture_output=True, check=True, text=True).stdout
+    assert said.splitlines()[-1] == "['httpx']"
 
 
 def test_commands_of_others_are_there_and_loaded_only_when_they_may_be_meant(install: object) -> None:
