@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -29,7 +28,9 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no ty
 from ray.core.generated import autoscaler_pb2
 
 from cluster.carriers import carriers_of
-from cluster.fork_server import MEMBER_MODULES, ForkServer
+from cluster.fork_server import FORK_SERVER, MEMBER_MODULES, ForkServer
+from cluster.head import server_name
+from cluster.head import temp_dir as default_temp_dir
 from cluster.labels import LET_GO
 
 _TICK = 0.5
@@ -54,7 +55,9 @@ def run(
     """
     # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
     utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
-    fork_server = ForkServer(Path(temp_dir or tempfile.gettempdir()) / f"fork-server-{os.getpid()}", MEMBER_MODULES)
+    folder = Path(temp_dir or default_temp_dir(server_name()))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    fork_server = ForkServer(folder / f"{FORK_SERVER}-{os.getpid()}", MEMBER_MODULES)
     node = Node(
         RayParams(
             gcs_address=gcs_address,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from simulators import catalogue, images
-from simulators.image_shelf import image_shelf
+from simulators.image_shelf import ImageShelf, image_shelf
 from simyard.cli.options import Json
 from simyard.cli.show import say_json, say_table
 from simyard.errors import InvalidInput
@@ -55,16 +55,32 @@ def build(
 
 @commands.command("list")
 def list_(engine: Engine = None, json_: Json = False) -> None:
-    """Show which images of the catalogue are built here, and whether they are up to date."""
+    """Show which images of the catalogue are built here and up to date, and which of them the storage has.
+
+    What it has the other machines fetch; a folder on this machine is for this one alone and has none.
+    """
     found = images.list_images(images.find_engine(_engine(engine)))
+    shelf = image_shelf()
+    stored = {image.tag: None if shelf is None else _stored(shelf, image) for image in found}
     if json_:
-        say_json({"images": [vars(image) for image in found]})
+        say_json({"images": [vars(image) | {"stored": stored[image.tag]} for image in found]})
         return
     rows = [
-        (image.simulator, image.version, "built" if image.current else "outdated" if image.built else "-", image.tag)
+        (
+            image.simulator,
+            image.version,
+            "built" if image.current else "outdated" if image.built else "-",
+            "yes" if stored[image.tag] else "-",
+            image.tag,
+        )
         for image in found
     ]
-    say_table(("SIMULATOR", "VERSION", "STATE", "IMAGE"), rows, fixed=(0, 1, 2))
+    say_table(("SIMULATOR", "VERSION", "STATE", "STORED", "IMAGE"), rows, fixed=(0, 1, 2, 3))
+
+
+def _stored(shelf: ImageShelf, image: images.Image) -> bool:
+    spec = catalogue.find(image.simulator)
+    return shelf.has(spec, catalogue.resolve(spec, image.version, None)[0])
 
 
 def _engine(name: str | None) -> RuntimeName | None:

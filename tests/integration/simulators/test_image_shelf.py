@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from simulators import images
+from serve import image_commands
+from simulators import catalogue, images
 from simulators.errors import ImageError
 from simulators.image_shelf import ImageShelf, image_shelf
 from simulators.images import Engine, find_engine
@@ -19,6 +23,7 @@ from simyard.simulator import RuntimeName
 from storage.errors import StorageUnavailable
 from storage.memory import MemoryStore
 from storage.objects import ObjectStore, open_store
+from storage.paths import Paths
 from storage.settings import load_settings
 from tests.services.s3 import S3Server
 
@@ -137,6 +142,21 @@ def test_an_image_of_another_recipe_is_another_one(yard: Yard, bucket: ObjectSto
         shelf.keep(yard.engine, yard.spec, yard.version)
     yard.prepare()
     assert yard.builds == 2
+
+
+def test_the_list_of_images_says_which_of_them_the_storage_has(bucket: ObjectStore) -> None:
+    def stored() -> dict[str, bool]:
+        result = CliRunner().invoke(image_commands.commands, ["list", "--engine", "podman", "--json"])
+        assert result.exit_code == 0, result.output
+        return {image["simulator"]: image["stored"] for image in json.loads(result.stdout)["images"]}
+
+    assert set(stored().values()) == {False}
+    swmm = catalogue.find("swmm")
+    version, _ = catalogue.resolve(swmm, None, None)
+    bucket.put(Paths.image_note("swmm", version.version, platform.machine(), images.recipe(version)), b"{}")
+    assert {name for name, has in stored().items() if has} == {"swmm"}
+    table = CliRunner().invoke(image_commands.commands, ["list", "--engine", "podman"]).stdout
+    assert {line.split()[0]: line.split()[3] for line in table.splitlines()}["swmm"] == "yes"
 
 
 def test_a_storage_that_does_not_answer_costs_a_build(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
