@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.head import MARK, free_port, stop_head, temp_dir
+from cluster.head import free_port, stop_head
+from cluster.server_mark import MARK, temp_dir
 
 WITHIN = 180.0
 _HEAD = """

@@ -43,7 +43,8 @@ import psutil
 
 from benchmarks.peer_programs.turns import DEADLINE, ENDED, READY
 from benchmarks.server_start import busy
-from cluster.head import MARK, server_processes
+from cluster.head import server_processes
+from cluster.server_mark import MARK
 from simyard.status import Status
 from tests.running_server import running_server
 

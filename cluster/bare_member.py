@@ -29,9 +29,9 @@ from ray.core.generated import autoscaler_pb2
 
 from cluster.carriers import carriers_of
 from cluster.fork_server import FORK_SERVER, MEMBER_MODULES, ForkServer
-from cluster.head import server_name
-from cluster.head import temp_dir as default_temp_dir
 from cluster.labels import LET_GO
+from cluster.server_mark import server_name
+from cluster.server_mark import temp_dir as default_temp_dir
 
 _TICK = 0.5
 

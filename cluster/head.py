@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +20,9 @@ from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
 from cluster.labels import CARRIER, DISK_LABEL, GROUP_LABEL
 from cluster.own_size import own_cores, own_memory
+from cluster.server_mark import MARK, temp_dir
 from cluster.workers import Share, divide
 from simyard.resources import MIB
-
-MARK = "SIMYARD_SERVER"
-"""The environment variable that every process of a server carries, with the server's id."""
 
 HEAD_PORT = 6379
 """Where machines of a cluster find the head."""
@@ -84,25 +80,6 @@ class HeadPlan:
         """
         disk = task_disk(self.scratch, self.kept_inputs)
         return divide(socket.gethostname(), own_cores(), task_memory(), disk, self.workers)
-
-
-def temp_dir(server: str) -> Path:
-    """Return the folder of a server's Ray for sockets and logs."""
-    # Short, since a socket's path may have 107 bytes at most.
-    return Path(tempfile.gettempdir()) / f"simyard-{server}"
-
-
-def server_name() -> str:
-    """Return the id of the server that this process belongs to; on a cluster that has none, the machine's name."""
-    return os.environ.get(MARK) or socket.gethostname()
-
-
-def mark_of(server: str, machine: str) -> str:
-    """Return the mark of the processes of a machine that has joined a server by a command, which end with that.
-
-    It is another one than the server's: both may be on one host.
-    """
-    return f"{server}-{hashlib.sha256(machine.encode()).hexdigest()[:8]}"
 
 
 def free_port() -> int:

@@ -18,8 +18,9 @@ import typer
 from pydantic import SecretStr
 
 from cluster.cluster_file import check_document, cluster_of
-from cluster.head import MARK, task_memory
+from cluster.head import task_memory
 from cluster.own_size import own_cores
+from cluster.server_mark import MARK
 from cluster.workers import divide
 from serve import admin_commands, image_commands, join_commands
 from serve.errors import ServerFailed

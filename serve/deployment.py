@@ -15,8 +15,8 @@ from ray import serve as ray_serve
 
 from cluster.bare_worker import leave_arrow_out
 from cluster.cluster_file import cluster_of, machine_environment
-from cluster.head import server_name
 from cluster.machine_types import catalogue_file
+from cluster.server_mark import server_name
 from serve.face import Face
 from storage.objects import open_store
 from storage.rooms import check_rooms

@@ -14,8 +14,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cluster.disk import task_disk
-from cluster.head import MARK, mark_of, server_processes, stop_head, temp_dir
+from cluster.head import server_processes, stop_head
 from cluster.member import Member, MemberPlan, answers
+from cluster.server_mark import MARK, mark_of, temp_dir
 from serve.invitation import Loan, ask, check_head, check_storage
 from serve.membership import Membership
 from simulators.scratch import sweep

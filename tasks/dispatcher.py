@@ -18,9 +18,10 @@ from typing import Any
 import ray
 
 from cluster.cluster_file import cluster_of, machine_environment
-from cluster.head import head_address, server_name
+from cluster.head import head_address
 from cluster.machine_types import catalogue_file
 from cluster.members import list_members
+from cluster.server_mark import server_name
 from simulators.outcome import Outcome
 from simulators.work import News, Report, Stall
 from simyard.cluster import CloudState

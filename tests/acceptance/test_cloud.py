@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.head import mark_of
 from cluster.labels import GROUP_LABEL
+from cluster.server_mark import mark_of
 from tests.cloud.faults import Fault
 from tests.running_cluster import ROOT, Cluster, running_cluster
 from tests.running_server import SIMYARD, until

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.head import mark_of, server_processes, temp_dir
+from cluster.head import server_processes
+from cluster.server_mark import mark_of, temp_dir
 from tests.leftovers import nothing_left, processes_of
 from tests.running_server import SIMYARD, RunningServer, running_server, until
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cluster.head import mark_of
+from cluster.server_mark import mark_of
 from simulators import catalogue
 from simulators.runtimes.environment import prepare_environment
 from tests.cloud.cloud import running_cloud

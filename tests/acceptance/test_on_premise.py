@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.head import mark_of
+from cluster.server_mark import mark_of
 from simulators import catalogue
 from simulators.runtimes.environment import prepare_environment
 from simyard import Client
