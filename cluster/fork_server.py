@@ -6,7 +6,8 @@ imports next to nothing. It hands its arguments, environment and files to this p
 Where that cannot be, it becomes the worker itself, as Ray has it. Decision 0034 has the figures.
 
 The two speak over a Unix socket that only this user may connect to. A request is one packet, a JSON object of
-:class:`_Request` with the three standard files; the answers are the child's process id, and by the child its exit code.
+:class:`_Request` with the three standard files; the answers are the child's process id or `REFUSED`, and by the child
+its exit code.
 
 `python -m cluster.fork_server SOCKET MODULE...` serves on an inherited socket. It reads the raylet's process id from
 its standard input, and ends with that process.
@@ -48,16 +49,17 @@ HEAD_MODULES = (
 MEMBER_MODULES = ("simulators.actor",)
 """What the workers of another machine import."""
 
-
-def forked(socket_path: Path, *argv: str) -> tuple[list[str], dict[str, str]]:
-    """Return the command line that runs a Python program as a fork of the server, and what its environment needs."""
-    return [sys.executable, str(Path(__file__).with_name("forked.py")), *argv], {ADDRESS: str(socket_path)}
-
-
+REFUSED = b"0"
+"""The answer where nothing was forked, and whoever has asked may go on by itself."""
 _NO_JOB = "ffffffff"
 _PACKET = 1 << 20
 """Bytes; the kernel allows a request less."""
 _REQUEST_SECONDS = 5.0
+
+
+def forked(socket_path: Path, *argv: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line that runs a Python program as a fork of the server, and what its environment needs."""
+    return [sys.executable, str(Path(__file__).with_name("forked.py")), *argv], {ADDRESS: str(socket_path)}
 
 
 class ForkServer:
@@ -166,36 +168,40 @@ def _serve(listener: socket.socket) -> tuple[_Request, socket.socket]:
         ready, _, _ = select.select([listener, ending], [], [])
         if ending in ready:
             named = os.read(ending, 20) if ending == sys.stdin.fileno() else b""
-            if not named:
+            try:
+                ending = os.pidfd_open(int(named))
+            except (ValueError, ProcessLookupError):
                 with suppress(OSError):  # the folder is gone already
                     Path(listener.getsockname()).unlink()
                 os._exit(0)
-            ending = os.pidfd_open(int(named))
             continue
         connection, _ = listener.accept()
         with connection:
-            request = _read(connection)
-            if request is None:
-                continue
-            child = os.fork()
-            if child == 0:
+            if (found := _fork(connection)) is not None:
                 listener.close()
                 os.close(ending)
-                return request, connection.dup()
-            with suppress(OSError):
-                connection.send(str(child).encode())
-        for file in request.files:
-            os.close(file)
+                return found
 
 
-def _read(connection: socket.socket) -> _Request | None:
-    """Return what is asked for; None where who asks has ended."""
+def _fork(connection: socket.socket) -> tuple[_Request, socket.socket] | None:
+    """Fork for the request of a connection, and answer it; returns something in the child alone."""
     connection.settimeout(_REQUEST_SECONDS)
+    files: list[int] = []
     try:
         packet, files, _, _ = socket.recv_fds(connection, _PACKET, 3)
-    except OSError:
-        return None
-    return _Request(**json.loads(packet), files=files) if packet else None
+        request = _Request(**json.loads(packet), files=files)
+        child = os.fork()
+        if child == 0:
+            return request, connection.dup()
+        answer = str(child).encode()
+    except (OSError, TypeError, ValueError):
+        # Whoever has asked has ended, or is of another release, or the machine has no room for a process more.
+        answer = REFUSED
+    for file in files:
+        os.close(file)
+    with suppress(OSError):
+        connection.send(answer)
+    return None
 
 
 def _be(request: _Request, asked: socket.socket) -> None:

@@ -17,6 +17,7 @@ import sys
 _ADDRESS = "SIMYARD_FORK_SERVER"
 _LANGUAGE = "--language="
 _RUNTIME_ENV = "--serialized-runtime-env-context="
+_REFUSED = b"0"
 _ANSWER_SECONDS = 60.0
 """Ray gives a worker up after as many."""
 
@@ -46,10 +47,12 @@ def main() -> None:
         except OSError:
             _be_the_program(is_worker)
         server.settimeout(_ANSWER_SECONDS)
+        answer = server.recv(20)
+        if answer == _REFUSED:
+            _be_the_program(is_worker)
         # Without an answer nobody knows whether it was forked: whoever started this has to try again.
-        is_there = bool(server.recv(20))
-        if is_worker or not is_there:
-            sys.exit(not is_there)
+        if is_worker or not answer:
+            sys.exit(not answer)
         server.settimeout(None)
         sys.exit(int(server.recv(20) or 1))
 
