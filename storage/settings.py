@@ -18,7 +18,7 @@ KEPT_INPUTS = "inputs"
 # Read by the client, not by the server; they may stand in the same environment.
 _CLIENT = {"SIMYARD_URL", "SIMYARD_KEY", "SIMYARD_CONFIG"}
 # Marks that Simyard itself puts on the processes it starts.
-_MARKS = {"SIMYARD_SERVER", "SIMYARD_BOX"}
+_MARKS = {"SIMYARD_SERVER", "SIMYARD_BOX", "SIMYARD_FORK_SERVER"}
 
 
 class Settings(BaseSettings):
