@@ -19,14 +19,12 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-from ray._private import utils
 from ray._private.node import Node
-from ray._private.parameter import RayParams
-from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 from ray._private.services import get_node_ip_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no types here
 from ray.core.generated import autoscaler_pb2
 
+from cluster.bare_node import bare_params, raylet_of
 from cluster.carriers import carriers_of
 from cluster.fork_server import FORK_SERVER, MEMBER_MODULES, ForkServer
 from cluster.labels import LET_GO
@@ -53,13 +51,11 @@ def run(
     Raises:
         Exception: whatever Ray says when it cannot join.
     """
-    # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
-    utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
     folder = Path(temp_dir or default_temp_dir(server_name()))
     folder.mkdir(mode=0o700, exist_ok=True)
     fork_server = ForkServer(folder / f"{FORK_SERVER}-{os.getpid()}", MEMBER_MODULES)
     node = Node(
-        RayParams(
+        bare_params(
             gcs_address=gcs_address,
             node_ip_address=_own_address(gcs_address),
             num_cpus=int(cpus),
@@ -68,16 +64,12 @@ def run(
             object_store_memory=object_store_memory,
             labels=labels,
             temp_dir=temp_dir,
-            worker_path=str(Path(__file__).with_name("bare_worker.py")),
-            setup_worker_path=str(Path(__file__).with_name("forked.py")),
-            include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
         ),
         head=False,
         shutdown_at_exit=True,
         spawn_reaper=False,
     )
-    [raylet] = node.all_processes[PROCESS_TYPE_RAYLET]
-    fork_server.end_with(raylet.process.pid)
+    fork_server.end_with(raylet_of(node))
     print(f"{gcs_address} has taken this machine", file=sys.stderr, flush=True)  # noqa: T201 - the machine's own log
 
     def leave(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""A Ray head with what a server needs of it: the control store and the raylet.
+"""A Ray node with what a server needs of it: a head's control store, and the raylet.
 
 `ray start --head` starts four Python programs beside them, each of which imports Ray for seconds of CPU and then holds
 50 to 100 MiB: the autoscaler's monitor, the dashboard's host for usage statistics, the Ray Client and the log
@@ -9,12 +9,15 @@ before it begins. Decision 0023 has the figures.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ray._private import utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 from ray._private.services import get_node_ip_address
+
+from cluster.fork_server import FORKED
 
 
 class BareHead(Node):
@@ -44,10 +47,8 @@ def start_node(
     Raises:
         Exception: whatever Ray says when it does not start.
     """
-    # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
-    utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
     head = BareHead(
-        RayParams(
+        bare_params(
             node_ip_address=address or get_node_ip_address(),  # type: ignore[no-untyped-call]  # Ray has no types here
             gcs_server_port=port,
             temp_dir=temp_dir,
@@ -56,10 +57,7 @@ def start_node(
             object_store_memory=object_store_memory,
             dashboard_agent_listen_port=agent_port,
             labels=labels,
-            worker_path=str(Path(__file__).with_name("bare_worker.py")),
-            setup_worker_path=str(Path(__file__).with_name("forked.py")),
             include_dashboard=False,
-            include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
             no_monitor=cluster_file is None,
             autoscaling_config=cluster_file,
         ),
@@ -67,5 +65,22 @@ def start_node(
         shutdown_at_exit=False,
         spawn_reaper=False,
     )
-    [raylet] = head.all_processes[PROCESS_TYPE_RAYLET]
+    return raylet_of(head)
+
+
+def bare_params(**own: Any) -> RayParams:
+    """Return the parameters of a node, with what a head and another machine have alike; changes Ray in this process."""
+    # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
+    utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
+    return RayParams(
+        worker_path=str(Path(__file__).with_name("bare_worker.py")),
+        setup_worker_path=FORKED,
+        include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
+        **own,
+    )
+
+
+def raylet_of(node: Node) -> int:
+    """Return the process id of a started node's raylet."""
+    [raylet] = node.all_processes[PROCESS_TYPE_RAYLET]
     return int(raylet.process.pid)

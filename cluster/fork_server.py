@@ -26,13 +26,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-ADDRESS = "SIMYARD_FORK_SERVER"
-"""The environment variable with the socket's path, in everything that the raylet starts."""
+from cluster.forked import ADDRESS, REFUSED
+from simulators.supervisor.priority import set_oom_score
+
+FORKED = str(Path(__file__).with_name("forked.py"))
+"""The program that stands for one that is forked."""
 
 FORK_SERVER = "fork-server"
 """The socket of a head's, in Ray's folder."""
@@ -49,8 +52,6 @@ HEAD_MODULES = (
 MEMBER_MODULES = ("simulators.actor",)
 """What the workers of another machine import."""
 
-REFUSED = b"0"
-"""The answer where nothing was forked, and whoever has asked may go on by itself."""
 _NO_JOB = "ffffffff"
 _PACKET = 1 << 20
 """Bytes; the kernel allows a request less."""
@@ -59,7 +60,7 @@ _REQUEST_SECONDS = 5.0
 
 def forked(socket_path: Path, *argv: str) -> tuple[list[str], dict[str, str]]:
     """Return the command line that runs a Python program as a fork of the server, and what its environment needs."""
-    return [sys.executable, str(Path(__file__).with_name("forked.py")), *argv], {ADDRESS: str(socket_path)}
+    return [sys.executable, FORKED, *argv], {ADDRESS: str(socket_path)}
 
 
 class ForkServer:
@@ -71,14 +72,15 @@ class ForkServer:
         What it complains of goes to the log, or where this process's complaints go.
         """
         path.unlink(missing_ok=True)  # of one that was killed
-        with ExitStack() as stack:
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
+            nullcontext() if log is None else log.open("wb") as output,
+        ):
             # As the kernel has it, who may write to the file may connect.
             os.fchmod(listener.fileno(), 0o600)
             listener.bind(str(path))
             # From here on a request waits until everything is imported.
             listener.listen(128)
-            output = None if log is None else stack.enter_context(log.open("wb"))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cluster.fork_server", str(listener.fileno()), *modules],
                 stdin=subprocess.PIPE,
@@ -211,8 +213,7 @@ def _be(request: _Request, asked: socket.socket) -> None:
         os.close(file)
     os.setpgid(0, 0)
     os.setpriority(os.PRIO_PROCESS, 0, request.nice)
-    with suppress(OSError):  # who has started us may not be spared
-        Path("/proc/self/oom_score_adj").write_text(str(request.oom_score))
+    set_oom_score(request.oom_score)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
     os.environ.clear()

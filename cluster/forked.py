@@ -14,17 +14,21 @@ import socket
 import struct
 import sys
 
-_ADDRESS = "SIMYARD_FORK_SERVER"
+ADDRESS = "SIMYARD_FORK_SERVER"
+"""The environment variable with the socket's path, in everything that the raylet starts."""
+
+REFUSED = b"0"
+"""The answer where nothing was forked, and whoever has asked may go on by itself."""
+
 _LANGUAGE = "--language="
 _RUNTIME_ENV = "--serialized-runtime-env-context="
-_REFUSED = b"0"
 _ANSWER_SECONDS = 60.0
 """Ray gives a worker up after as many."""
 
 
 def main() -> None:
     """Have the program forked, or become it where that cannot be."""
-    address = os.environ.pop(_ADDRESS, "")
+    address = os.environ.pop(ADDRESS, "")
     is_worker = any(one.startswith(_LANGUAGE) for one in sys.argv)
     argv = [one for one in sys.argv[1:] if one != f"{_LANGUAGE}PYTHON"]
     if not address or any(one.startswith((_LANGUAGE, _RUNTIME_ENV)) for one in argv):
@@ -48,7 +52,7 @@ def main() -> None:
             _be_the_program(is_worker)
         server.settimeout(_ANSWER_SECONDS)
         answer = server.recv(20)
-        if answer == _REFUSED:
+        if answer == REFUSED:
             _be_the_program(is_worker)
         # Without an answer nobody knows whether it was forked: whoever started this has to try again.
         if is_worker or not answer:

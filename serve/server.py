@@ -345,10 +345,8 @@ def _check_port(host: str, port: int) -> None:
 
 def _deploy(settings: Settings, plan: HeadPlan, port: int, address: str) -> None:
     """Put the dispatcher and the HTTP face onto the Ray at an address, and return once they are ready."""
-    command, environment = forked(
-        plan.temp_dir / FORK_SERVER, "-m", "serve.deployment", address, settings.host, str(port)
-    )
-    environment |= os.environ | plan.environment | ray_environment(plan)
+    command, server = forked(plan.temp_dir / FORK_SERVER, "-m", "serve.deployment", address, settings.host, str(port))
+    environment = os.environ | plan.environment | ray_environment(plan) | server
     log, url = settings.server_dir / "deploy.log", _own_url(settings, port)
     deadline = time.monotonic() + _READY_SECONDS
     with (

@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cluster.fork_server import REFUSED, forked
+from cluster.fork_server import forked
+from cluster.forked import REFUSED
+from tests.running_server import until
 
 PROGRAM = """
 import json, os, sys
@@ -32,7 +33,8 @@ sys.exit(int(sys.argv[1]))
 
 STARTER = """
 import os, pathlib, sys
-from cluster.fork_server import ADDRESS, ForkServer
+from cluster.fork_server import ForkServer
+from cluster.forked import ADDRESS
 server = ForkServer(pathlib.Path(sys.argv[1]), ())
 assert os.environ[ADDRESS] == sys.argv[1]
 if sys.argv[2:]:
@@ -51,14 +53,7 @@ def address(tmp_path: Path) -> Iterator[Path]:
             assert path.exists()
         finally:
             raylet.kill()
-    until(lambda: not path.exists(), "its end with the raylet")
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
+    until(lambda: not path.exists(), what="its end with the raylet")
 
 
 def begin(address: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -133,4 +128,4 @@ def test_without_a_server_or_with_one_that_refuses_the_program_runs_by_itself(tm
 def test_it_ends_with_whoever_has_started_it_and_named_no_raylet(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     subprocess.run([sys.executable, "-c", STARTER, path], check=True, timeout=60)
-    until(lambda: not path.exists(), "its end")
+    until(lambda: not path.exists(), what="its end")
