@@ -16,10 +16,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from cluster.errors import ProviderFailed
+from cluster.labels import CLUSTER_TAG, KIND_TAG, NODE_TYPE_TAG
 from cluster.provider import Instance, Kind
 
-CLUSTER_TAG, KIND_TAG, NODE_TYPE_TAG = "ray-cluster-name", "ray-node-type", "ray-user-node-type"
-"""As in `ray.autoscaler.tags`, which is not imported for them: the stores know this module, and are light."""
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 _PAGE = 500
 _BATCH = 100

@@ -23,7 +23,7 @@ from cluster.boot import cloud_of
 from cluster.errors import ClusterFileBroken
 from cluster.fleet import Room, offered_memory
 from cluster.group_record import GROUPS, OPTIONS
-from cluster.labels import AZURE_PROVIDER, EC2_PROVIDER, GCP_PROVIDER, GENERATION_TAG, GROUP_LABEL, LAUNCHES
+from cluster.labels import GENERATION_TAG, GROUP_LABEL, LAUNCHES, PROVIDERS
 from cluster.machine_types import find_type, list_types
 from simyard.errors import InvalidInput
 from simyard.group import Market
@@ -32,8 +32,6 @@ from storage.settings import Settings
 _PYTHON = "/opt/simyard/.venv/bin/python"
 _IDLE_MINUTES = 5
 """What Ray takes where the file says nothing."""
-_PROVIDERS = {"aws": EC2_PROVIDER, "azure": AZURE_PROVIDER, "gcp": GCP_PROVIDER}
-"""By way of which provider of ours the autoscaler calls that of Ray's."""
 _MARK = "written_by_simyard"
 _SERVER = "SIMYARD_SERVER"
 _FOR_MACHINES = (
@@ -219,7 +217,9 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
             machine_type=kind,
             market=cloud.market(config),
             most=node_type.get("max_workers", document.get("max_workers", 0)),
-            shape=_shape(name, kind, node_type.get("resources") or {}, cloud.disk(config)),
+            shape=_shape(
+                f"{name}.node_config.{cloud.field}", kind, node_type.get("resources") or {}, cloud.disk(config)
+            ),
         )
         types.setdefault(group, []).append(one)
         idle.setdefault(group, float(node_type.get("idle_timeout_s") or usual))
@@ -238,11 +238,11 @@ def groups_of(document: Mapping[str, Any]) -> tuple[Group, ...]:
     )
 
 
-def _shape(name: str, kind: str, said: Mapping[str, Any], disk: float) -> Room:
+def _shape(where: str, kind: str, said: Mapping[str, Any], disk: float) -> Room:
     """Return what a machine offers to tasks: as the file says it, or as its machine type has it."""
     if {"CPU", "memory"} <= said.keys():
         return Room(cpus=said["CPU"], memory=said["memory"], gpus=said.get("GPU", 0), disk=disk)
-    known = find_type(kind, list_types(), field=f"available_node_types.{name}.node_config.InstanceType")
+    known = find_type(kind, list_types(), field=f"available_node_types.{where}")
     memory = said.get("memory", offered_memory(known.memory))
     return Room(cpus=said.get("CPU", known.cpus), memory=memory, gpus=said.get("GPU", known.gpus), disk=disk)
 
@@ -260,7 +260,7 @@ def live_document(
     made = {"cluster_synced_files": []} | copy.deepcopy(dict(document))
     # The updaters over SSH cannot start machines of a type that was added later.
     made["provider"] = dict(made["provider"]) | {"disable_node_updaters": True}
-    if (ours := _PROVIDERS.get(made["provider"]["type"])) is not None:
+    if (ours := PROVIDERS.get(made["provider"]["type"])) is not None:
         made["provider"] |= {"type": "external", "module": ours, LAUNCHES: str(launches)}
     options = made.get("metadata", {}).get(OPTIONS, {})
     left = document.get("max_workers", 0)
@@ -275,9 +275,8 @@ def live_document(
         )
         config = node_type["node_config"]
         cloud, node_config = cloud_of(one.name, config)
-        if cloud == "aws":
-            tags = {GROUP_LABEL: name} | ({GENERATION_TAG: environment[_SERVER]} if _SERVER in environment else {})
-            config["TagSpecifications"] = _tagged(config, tags)
+        tags = {GROUP_LABEL: name} | ({GENERATION_TAG: environment[_SERVER]} if _SERVER in environment else {})
+        config = node_config.tagged(config, tags)
         plan = {
             "head": head,
             "group": name,
@@ -302,15 +301,6 @@ def _seconds(said: object) -> float:
         field, fix = "metadata.simyard.lost_seconds", "Write a number of seconds, such as 600."
         raise InvalidInput(f"{said!r} is no time.", field=field, fix=fix)
     return float(said)
-
-
-def _tagged(node_config: Mapping[str, Any], tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return what is said of tags in a node's configuration, and of its machine these as well."""
-    found = [dict(one) for one in node_config.get("TagSpecifications", ())]
-    kept = [tag for one in found if one.get("ResourceType") == "instance" for tag in one.get("Tags", ())]
-    own = [{"Key": name, "Value": value} for name, value in tags.items()]
-    others = [one for one in found if one.get("ResourceType") != "instance"]
-    return [*others, {"ResourceType": "instance", "Tags": [*(tag for tag in kept if tag["Key"] not in tags), *own]}]
 
 
 def machine_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ nothing with machines that are still ending.
 from __future__ import annotations
 
 import copy
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,8 +16,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cluster.boot import cloud_of
 from cluster.labels import GROUP_LABEL, TOGETHER
 from cluster.machine_types import find_type
+from cluster.provider import cloud_name
 from simyard.errors import Conflict, InvalidInput
 from simyard.group import GroupChange, GroupSpec, Market
 from simyard.machine_type import MachineType
@@ -29,6 +32,8 @@ OPTIONS = "simyard"
 """Our own part of the cluster file's `metadata`."""
 GROUPS = "groups"
 """The key of that part under which the limits of whole groups stand."""
+_GOOGLES_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+"""Names that are labels of Google's, too, alone and with more before or after them."""
 
 
 class GroupRecord(Word):
@@ -81,7 +86,10 @@ def check_spec(
     if spec.name in taken:
         fix = "Take another name; `simyard groups list` shows those that are taken."
         raise Conflict(f"There is a group {spec.name} already.", field="name", fix=fix)
-    provider = str(document.get("provider", {}).get("type", ""))
+    provider = cloud_name(document)
+    if provider == "gcp" and not _GOOGLES_NAME.fullmatch(spec.name):
+        fix = "Take lower-case letters, digits and hyphens."
+        raise InvalidInput(f"Google Cloud takes no label {spec.name!r}.", field="name", fix=fix)
     for i, name in enumerate(spec.machine_types):
         field = f"machine_types.{i}"
         if not (sold := [one for one in types if one.provider == provider]):
@@ -162,16 +170,12 @@ def _node_type(
     template: Mapping[str, Any], record: GroupRecord, machine_type: str, market: Market, most: int
 ) -> dict[str, Any]:
     spec = record.spec
-    config = copy.deepcopy(dict(template["node_config"])) | {"InstanceType": machine_type}
-    config.pop("InstanceMarketOptions", None)
-    if market is Market.SPOT:
-        config["InstanceMarketOptions"] = {"MarketType": "spot"}
+    _, cloud = cloud_of(spec.name, template["node_config"])
+    config = cloud.bought(copy.deepcopy(dict(template["node_config"])), machine_type, market)
     if spec.mpi:
         config[TOGETHER] = True
     if spec.disk is not None:
-        [first, *others] = config.get("BlockDeviceMappings") or [{"DeviceName": "/dev/xvda", "Ebs": {}}]
-        size = {"VolumeSize": -(-spec.disk // GIB)}
-        config["BlockDeviceMappings"] = [first | {"Ebs": first.get("Ebs", {}) | size}, *others]
+        config = cloud.with_disk(config, -(-spec.disk // GIB))
     made: dict[str, Any] = {"min_workers": 0, "max_workers": most, "resources": {}, "node_config": config}
     if record.ended_at is None:
         made["labels"] = {GROUP_LABEL: spec.name}

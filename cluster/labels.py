@@ -6,6 +6,9 @@ GROUP_LABEL = "simyard-group"
 GENERATION_TAG = "simyard-generation"
 """The tag of a machine in its cloud that names the server which launched it."""
 
+CLUSTER_TAG, KIND_TAG, NODE_TYPE_TAG = "ray-cluster-name", "ray-node-type", "ray-user-node-type"
+"""As in `ray.autoscaler.tags`, which is not imported for them: the stores know this module, and are light."""
+
 MACHINE_LABEL = "simyard-machine"
 """Names a machine, where that is not its host's name: several may be on one host."""
 
@@ -18,14 +21,8 @@ CARRIER = "ray::SimulatorActor"
 DISPATCHER = "ray::DispatcherActor"
 """How the title of the dispatcher's process begins."""
 
-AZURE_PROVIDER = "cluster.azure.Azure"
-"""How the autoscaler's file names our provider of Azure."""
-
-GCP_PROVIDER = "cluster.gcp.Gcp"
-"""How the autoscaler's file names our provider of Google Cloud."""
-
-EC2_PROVIDER = "cluster.ec2.Ec2"
-"""How the autoscaler's file names our provider of EC2."""
+PROVIDERS = {"aws": "cluster.ec2.Ec2", "azure": "cluster.azure.Azure", "gcp": "cluster.gcp.Gcp"}
+"""By way of which provider of ours the autoscaler calls that of Ray's, by the cloud's name."""
 
 LAUNCHES = "launches_file"
 """The key of the file's provider under which that one finds where to write why machines could not be started."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from cluster.labels import EC2_PROVIDER, GENERATION_TAG, GROUP_LABEL
+from cluster.labels import GENERATION_TAG, GROUP_LABEL, PROVIDERS
 
 Market = Literal["on-demand", "spot"]
 
@@ -43,7 +43,9 @@ class Instance:
     address: str
     """Where other machines of the cluster find it; empty while it has none."""
     is_ending: bool = False
-    """It is being ended or has been: nobody pays for it any more."""
+    """It is being ended or has been: nobody pays for its time any more."""
+    is_left_over: bool = False
+    """It has ended, and its disk is paid for until it is deleted."""
     ended_at: datetime | None = None
     """Where the provider says it."""
     why_ended: str = ""
@@ -81,17 +83,41 @@ class Provider(Protocol):
         ...
 
 
-def has_provider(document: Mapping[str, Any]) -> bool:
-    """Say whether the cloud of a cluster file can be asked for its machines."""
+def cloud_name(document: Mapping[str, Any]) -> str:
+    """Return what the cloud of a cluster file is called, as `ray up` left the file or as we write it."""
     provider = document.get("provider") or {}
-    return provider.get("type") == "aws" or provider.get("module") == EC2_PROVIDER
+    ours = {module: name for name, module in PROVIDERS.items()}
+    return ours.get(str(provider.get("module")), str(provider.get("type", "")))
+
+
+def region_of(document: Mapping[str, Any]) -> str:
+    """Return the region of a cluster file as its cloud calls it; empty where it names none."""
+    provider = document.get("provider") or {}
+    return str(provider.get("region") or provider.get("location") or "")
 
 
 def provider_of(document: Mapping[str, Any]) -> Provider | None:
     """Return the cloud of a cluster file; None where there is no way to ask it."""
-    if not has_provider(document):
-        return None
-    # Late, so that only a head on AWS pays for its client.
+    make = _MAKERS.get(cloud_name(document))
+    return None if make is None else make(str(document["cluster_name"]), document["provider"])
+
+
+def has_provider(document: Mapping[str, Any]) -> bool:
+    """Say whether the cloud of a cluster file can be asked for its machines."""
+    return cloud_name(document) in _MAKERS
+
+
+# Late, so that only a head on a cloud pays for its client.
+def _aws(cluster: str, told: Mapping[str, Any]) -> Provider:
     from cluster.aws import AwsProvider
 
-    return AwsProvider(str(document["cluster_name"]), str(document["provider"]["region"]))
+    return AwsProvider(cluster, str(told["region"]))
+
+
+def _gcp(cluster: str, told: Mapping[str, Any]) -> Provider:
+    from cluster.compute_engine import GcpProvider
+
+    return GcpProvider(cluster, str(told["project_id"]), str(told["availability_zone"]))
+
+
+_MAKERS: dict[str, Callable[[str, Mapping[str, Any]], Provider]] = {"aws": _aws, "gcp": _gcp}

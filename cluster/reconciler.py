@@ -137,12 +137,14 @@ def _is_known(one: Instance, members: Members) -> bool:
 
 def _is_ours(one: Instance, asked: Asked, *, has_rival: bool) -> bool:
     """Say whether it is ours to end; while two heads bear the cluster's name, another one's machines are not."""
-    if one.is_ending or one.kind is not Kind.WORKER or one.cluster != asked.cluster:
+    if one.kind is not Kind.WORKER or one.cluster != asked.cluster or (one.is_ending and not one.is_left_over):
         return False
     return not has_rival or one.generation == asked.generation
 
 
 def _reason(one: Instance, memory: Memory, asked: Asked, rules: Rules) -> str:
+    if one.is_left_over:
+        return one.why_ended
     if one.generation not in (None, asked.generation):
         return "an earlier server launched it, and it belongs to nobody now"
     if one.node_type not in asked.node_types:

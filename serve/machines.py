@@ -11,6 +11,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from cluster.machine_types import list_types
+from cluster.provider import cloud_name, region_of
 from serve.auth import User
 from serve.context import Context, HasContext
 from serve.problems import PROBLEMS
@@ -71,9 +72,25 @@ async def memory_of(request: Request) -> GroupMemory:
 
 @router.get("/v1/machine-types", summary="List machine types", response_model=MachineTypes, responses=PROBLEMS)
 async def list_machine_types(context: HasContext, _user: User) -> Response:
-    """Return what clouds sell: cores, memory, GPUs, disks, and prices by region with their source and date."""
+    """Return what clouds sell: cores, memory, GPUs, disks, and prices by region with their source and date.
+
+    A server whose machines are a cloud's tells what that cloud sells, and the prices of its region first.
+    """
 
     def look() -> Response:
-        return json_answer(MachineTypes(machine_types=list_types(context.machine_types)))
+        return json_answer(MachineTypes(machine_types=_sold(context)))
 
     return await to_thread.run_sync(look)
+
+
+def _sold(context: Context) -> tuple[MachineType, ...]:
+    known = list_types(context.machine_types)
+    if context.cluster is None:
+        return known
+    document = context.cluster.read()
+    provider, region = cloud_name(document), region_of(document)
+    ours = (one for one in known if one.provider == provider)
+    return tuple(
+        one.model_copy(update={"prices": tuple(sorted(one.prices, key=lambda price: price.region != region))})
+        for one in ours
+    )

@@ -18,7 +18,7 @@ from typing import Any
 from cluster.errors import ProviderFailed, RaySilent
 from cluster.ledger import KEPT, Ledger, entered
 from cluster.machine_types import list_types, prices_in
-from cluster.provider import Instance, Provider, provider_of
+from cluster.provider import Instance, Provider, cloud_name, provider_of, region_of
 from cluster.reconciler import Asked, End, Look, Members, Memory, Rules, reconcile
 from simyard.cluster import CloudState
 from simyard.errors import SimyardError
@@ -118,7 +118,7 @@ class Inventory:
         self._memory, ends = reconcile(self._memory, look, asked, self._around.rules)
         self._end(provider, ends)
         if listed:
-            self._enter(listed, str((document.get("provider") or {}).get("region", "")))
+            self._enter(listed, region_of(document))
         return ends
 
     def _provider_of(self, document: Mapping[str, Any]) -> Provider | None:
@@ -136,9 +136,9 @@ class Inventory:
             return None
 
     def _listed(self, provider: Provider, document: Mapping[str, Any]) -> tuple[Instance, ...] | None:
-        told = document["provider"]
-        kind = "aws" if told["type"] == "external" else str(told["type"])
-        state = CloudState(provider=kind, region=str(told.get("region", "")), cluster=str(document["cluster_name"]))
+        state = CloudState(
+            provider=cloud_name(document), region=region_of(document), cluster=str(document["cluster_name"])
+        )
         if self.state is not None:
             known = {"answered_at": self.state.answered_at, "machines": self.state.machines}
             state = state.model_copy(update=known)

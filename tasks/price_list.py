@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cluster.cluster_file import ClusterFile, groups_of, stamp_of
 from cluster.machine_types import list_types, prices_in
+from cluster.provider import region_of
 from simyard.errors import SimyardError
 from tasks.prices import Prices, Sold
 
@@ -41,8 +42,7 @@ class PriceList:
 
     def _read(self, file: ClusterFile) -> Prices:
         document = file.live()
-        provider = document.get("provider") or {}
-        price_of = prices_in(str(provider.get("region") or provider.get("location") or ""), list_types(self._types))
+        price_of = prices_in(region_of(document), list_types(self._types))
         return Prices(
             machines={
                 one.name: Sold(group=group.name, offers=one.shape, usd_per_hour=price)

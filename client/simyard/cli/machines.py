@@ -34,7 +34,9 @@ def list_types(
     cpus: Annotated[float, typer.Option(metavar="N", help="At least so many cores.")] = 0,
     memory: Annotated[str, typer.Option(metavar="SIZE", help="At least so much memory, such as 64GiB.")] = "0",
     gpus: Annotated[int, typer.Option(metavar="N", help="At least so many GPUs.")] = 0,
-    region: Annotated[str | None, typer.Option(metavar="R", help="Only what has a price there.")] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="R", help="Only what has a price there; else this cluster's.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """List the machine types with their prices an hour, the cheapest first."""
@@ -47,7 +49,12 @@ def list_types(
     with session.connect() as client:
         known = client.machine_types()
     large = [one for one in known if one.cpus >= cpus and one.memory >= least and one.gpus >= gpus]
-    found = [(one, price) for one in large for price in one.prices if region is None or price.region == region]
+    found = [
+        (one, price)
+        for one in large
+        for price in (one.prices[:1] if region is None else one.prices)
+        if region in (None, price.region)
+    ]
     found.sort(key=lambda pair: (pair[1].on_demand is None, pair[1].on_demand or 0.0))
     if json_:
         say_json({"machine_types": [one.model_copy(update={"prices": (price,)}) for one, price in found]})

@@ -150,3 +150,12 @@ def test_a_machine_of_a_node_type_that_is_gone_is_ended_and_so_said() -> None:
 def test_a_clock_that_stands_behind_the_cloud_s_delays_the_end_and_does_not_prevent_it() -> None:
     ahead = replace(WORKER, launched_at=NOW + timedelta(hours=2))
     assert first(Watch(HEAD, ahead).until(5000))[0] == 540
+
+
+def test_what_is_left_of_a_machine_that_stopped_is_ended_in_time_and_that_of_a_head_is_kept() -> None:
+    left = replace(WORKER, is_ending=True, is_left_over=True, why_ended="it switched itself off")
+    at, _, reason = first(Watch(HEAD, left).until(5000))
+    assert (at, reason) == (540, "it switched itself off")
+    assert Watch(HEAD, replace(left, is_left_over=False)).until(5000) == []
+    assert Watch(HEAD, replace(left, id="i-old", kind=Kind.HEAD)).until(5000) == []
+    assert Watch(HEAD, replace(left, cluster="another")).until(5000) == []
