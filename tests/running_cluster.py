@@ -15,6 +15,7 @@ from simulators import catalogue
 from simulators.runtimes.environment import prepare_environment
 from simyard import Client
 from tests.cloud.cloud import Cloud, Instance, running_cloud
+from tests.running_server import until
 
 ROOT = Path(__file__).parents[1]
 PORT = 8470
@@ -59,6 +60,39 @@ def _overridden(cloud: Cloud, environments: Path, limit: int | None, lost_second
     return document
 
 
+def _googles(environments: Path) -> dict[str, Any]:
+    """Return our cluster file for Google Cloud with what an operator changes, and with machines that fit into this."""
+    text = (ROOT / "cluster" / "launch" / "gcp.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
+    document: dict[str, Any] = yaml.safe_load(text)
+    document["auth"] = {"ssh_user": "root"}
+    document["idle_timeout_minutes"] = 0.1
+    setup = document["metadata"]["simyard"]["worker_setup"]
+    setup += ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
+    for name in ("local", "local-spot", "memory"):
+        document["available_node_types"][name]["node_config"]["machineType"] = "c2d-standard-2"
+    start = document["head_start_ray_commands"]
+    document["head_start_ray_commands"] = [
+        one.replace("SIMYARD_S", "SIMYARD_WARM_SECONDS=2 SIMYARD_S") for one in start
+    ]
+    return document
+
+
+@contextmanager
+def running_google_cluster(folder: Path) -> Iterator[Cluster]:
+    """Launch the cluster on Google's cloud from the user's own machine, and take it down again."""
+    environments, place = folder / "environments", folder / "cloud"
+    place.mkdir()
+    spec = catalogue.find("swmm")
+    prepare_environment(environments, spec.name, spec.versions[0], lambda: False)
+    with running_cloud(place, shown=[environments], google=True) as cloud:
+        home = cloud.desk.home
+        (home / "account.json").write_bytes((place / "account.json").read_bytes())
+        with _launched(cloud, _googles(environments), "GOOGLE_APPLICATION_CREDENTIALS=/root/account.json") as cluster:
+            yield cluster
+        # One that has only stopped still has its disk, which is paid for.
+        until(lambda: cloud.instances() == [], 30, what="the end of all instances")
+
+
 @contextmanager
 def running_cluster(
     folder: Path, *, boot_seconds: float = 1.0, limit: int | None = None, lost_seconds: float | None = None
@@ -81,15 +115,16 @@ def running_cluster(
 
 
 @contextmanager
-def _launched(cloud: Cloud, document: Mapping[str, Any]) -> Iterator[Cluster]:
+def _launched(cloud: Cloud, document: Mapping[str, Any], *variables: str) -> Iterator[Cluster]:
     home = cloud.desk.home
     (home / "cluster.yaml").write_text(yaml.safe_dump(document))
     (home / "key.pem").write_bytes(cloud.key.read_bytes())
     (home / "key.pem").chmod(0o600)
     cloud.client("s3").create_bucket(Bucket="my-bucket", CreateBucketConfiguration={"LocationConstraint": cloud.region})
-    up = cloud.run("desk", "ray", "up", "-y", "--no-config-cache", "cluster.yaml", timeout=UP_SECONDS)
+    ray = ["env", *variables, "ray"]
+    up = cloud.run("desk", *ray, "up", "-y", "--no-config-cache", "cluster.yaml", timeout=UP_SECONDS)
     cluster = Cluster(cloud, up.stdout)
     with cluster.client:
         yield cluster
-    cloud.run("desk", "ray", "down", "-y", "cluster.yaml", timeout=UP_SECONDS)
+    cloud.run("desk", *ray, "down", "-y", "cluster.yaml", timeout=UP_SECONDS)
     assert cloud.instances("pending", "running") == []

@@ -88,6 +88,8 @@ class Order:
     fault: GoogleFault
     action: str
     left: int
+    spot_alone: bool = False
+    """Whether it meets only what asks for spot machines."""
 
 
 class ComputeEngine:
@@ -141,10 +143,10 @@ class ComputeEngine:
             ]
         )
 
-    def inject(self, fault: GoogleFault, action: str, count: int = 1) -> None:
+    def inject(self, fault: GoogleFault, action: str, count: int = 1, *, spot_alone: bool = False) -> None:
         """Let the next calls of an action meet a fault."""
         with self.lock:
-            self.orders.append(Order(fault, action, count))
+            self.orders.append(Order(fault, action, count, spot_alone))
 
     def stop(self, name: str) -> None:
         """Let an instance stop as if it had switched itself off: it stays, and its disk is paid for."""
@@ -152,15 +154,22 @@ class ComputeEngine:
             self.instances[name] |= {"status": "TERMINATED", "lastStopTimestamp": _stamp(datetime.now(UTC))}
 
     def take_away(self, name: str) -> None:
-        """Let an instance be gone as if it had been preempted and was to be deleted then."""
+        """Let an instance be gone as if its cloud had taken it away and deleted it then."""
         with self.lock:
             self.instances.pop(name, None)
+
+    def root_keys(self) -> str:
+        """Return the keys with which the project's users get into all machines as root, a line each."""
+        with self.lock:
+            items = {item["key"]: item["value"] for item in self.metadata["items"]}
+        lines = items.get("ssh-keys", "").splitlines()
+        return "".join(f"{line.removeprefix('root:')}\n" for line in lines if line.startswith("root:"))
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
         action, lost = "?", False
         with self.lock:
-            self._finish()
+            self.settle()
             try:
                 endpoint, values = self._rules.bind_to_environ(environ).match()
                 action = endpoint.__name__
@@ -169,7 +178,7 @@ class ComputeEngine:
                     raise Refused(401, "authError", "Request had invalid authentication credentials.")
                 if values.pop("project", PROJECT) != PROJECT:
                     raise Refused(403, "forbidden", "The caller has no such project.")
-                fault = self._fault(action)
+                fault = self._fault(action, request)
                 if fault is GoogleFault.NOT_ALLOWED:
                     raise Refused(403, fault, f"Required 'compute.instances.{action}' permission is missing.")
                 if fault is GoogleFault.BROKEN:
@@ -349,15 +358,17 @@ class ComputeEngine:
         told["status"] = "DONE" if one.is_done else "RUNNING"
         return told | ({"error": one.error} if one.is_done and one.error is not None else {})
 
-    def _finish(self) -> None:
+    def settle(self) -> None:
+        """Let operations be done whose time has come."""
         for one in self._operations.values():
             if not one.is_done and time.monotonic() >= one.done_at:
                 one.is_done = True
                 one.finish()
 
-    def _fault(self, action: str) -> GoogleFault | None:
+    def _fault(self, action: str, request: Request) -> GoogleFault | None:
         for order in self.orders:
-            if order.action == action and order.left > 0:
+            fits = not order.spot_alone or '"SPOT"' in request.get_data(as_text=True)
+            if order.action == action and order.left > 0 and fits:
                 order.left -= 1
                 return order.fault
         return None

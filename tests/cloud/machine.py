@@ -41,8 +41,14 @@ class Machine:
         shutil.copy(host_key, disk / "run/host-key")
         switch.connect(self.network, address, public)
 
-    def boot(self, environment: Mapping[str, str], user_data: str, console: Path, image: Iterable[str]) -> None:
-        """Start the machine's first process, which ends with the thread that calls this, at the latest."""
+    def boot(
+        self, environment: Mapping[str, str], user_data: str, console: Path, image: Iterable[str], hosts: str = ""
+    ) -> None:
+        """Start the machine's first process, which ends with the thread that calls this, at the latest.
+
+        `hosts` are lines for its `/etc/hosts`.
+        """
+        (self.disk / "run/hosts").write_text(hosts)
         variables = {"PATH": _PATH, "HOME": "/root", "USER": "root", "SHELL": "/bin/bash", "LANG": "C.UTF-8"}
         variables |= environment
         lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())

@@ -35,6 +35,7 @@ mount -t tmpfs tmpfs /dev/shm
 mount -o remount,bind,ro / # all else is the host's, and stays as it is
 
 printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >/etc/hosts
+cat /run/hosts >>/etc/hosts
 rm -f /etc/resolv.conf # a link, on some hosts
 echo 'nameserver 127.0.0.1' >/etc/resolv.conf # nobody answers there, which is heard at once
 mkdir -p /etc/containers

@@ -1,10 +1,11 @@
-"""The metadata service, which each machine of a cloud finds at an address of its own network."""
+"""The metadata services, one of which each machine of a cloud finds at an address of its own network."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import socketserver
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,15 +63,55 @@ class Metadata:
         return told.get(path.removeprefix("/latest/"))
 
 
+@dataclass
+class GoogleMetadata:
+    """What a machine of Compute Engine is told about itself."""
+
+    instance: str
+    project: str
+    user_data: str
+    """The script that the image's agent runs when the machine boots."""
+    account: str
+    """The service account whose rights its programs have; empty where it has none."""
+    new_token: Callable[[], dict[str, object]]
+    is_preempted: bool = False
+
+    def give_notice(self, seconds: float) -> None:
+        """Tell the machine that it is taken away; when, it is not told."""
+        self.is_preempted = True
+
+    def answer(self, path: str) -> str | None:
+        """Return what stands at a path, or None where there is nothing."""
+        told = {
+            "": "0.1/\ncomputeMetadata/\n",
+            "project/project-id": self.project,
+            "universe/universe-domain": "googleapis.com",
+            "instance/name": self.instance,
+            "instance/preempted": "TRUE" if self.is_preempted else "FALSE",
+            "instance/maintenance-event": "NONE",
+            "instance/attributes/startup-script": self.user_data,
+        }
+        if self.account:
+            scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+            known = {"aliases": ["default"], "email": self.account, "scopes": scopes}
+            for name in ("default", self.account):
+                told[f"instance/service-accounts/{name}/"] = json.dumps(known)
+                told[f"instance/service-accounts/{name}/email"] = self.account
+                if path.split("?")[0].endswith("/token"):
+                    told[f"instance/service-accounts/{name}/token"] = json.dumps(self.new_token())
+        return told.get(path.split("?")[0].removeprefix("/").removeprefix("computeMetadata/v1/"))
+
+
 class MetadataServer(ThreadingHTTPServer):
     """Answers inside a machine's network until it is closed."""
 
     daemon_threads = True
 
-    def __init__(self, network: int, metadata: Metadata) -> None:
+    def __init__(self, network: int, metadata: Metadata | GoogleMetadata) -> None:
         self.metadata = metadata
         with inside(network):
-            super().__init__((METADATA_ADDRESS, 80), _Handler)
+            handler = _GoogleHandler if isinstance(metadata, GoogleMetadata) else _Handler
+            super().__init__((METADATA_ADDRESS, 80), handler)
         Thread(target=self.serve_forever, daemon=True).start()
 
     def server_bind(self) -> None:
@@ -87,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: MetadataServer
 
     def do_PUT(self) -> None:
+        assert isinstance(self.server.metadata, Metadata)
         if self.path != "/latest/api/token" or "X-aws-ec2-metadata-token-ttl-seconds" not in self.headers:
             return self._say(400, "")
         token = secrets.token_urlsafe()
@@ -95,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         metadata = self.server.metadata
+        assert isinstance(metadata, Metadata)
         token = self.headers.get("X-aws-ec2-metadata-token")
         if (token is None and metadata.needs_token) or (token is not None and token not in metadata.tokens):
             return self._say(401, "")
@@ -110,3 +153,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         pass
+
+
+class _GoogleHandler(_Handler):
+    def do_PUT(self) -> None:
+        self._say(404, "")
+
+    def do_GET(self) -> None:
+        if self.headers.get("Metadata-Flavor") != "Google":
+            return self._say(403, "")
+        told = self.server.metadata.answer(self.path)
+        return self._say(404, "") if told is None else self._say(200, told)
+
+    def end_headers(self) -> None:
+        self.send_header("Metadata-Flavor", "Google")
+        super().end_headers()
+
+    def _say(self, status: int, text: str) -> None:
+        self.send_response(status)
+        # Google's client reads an answer as JSON where it is told to be.
+        self.send_header("Content-Type", "application/json" if text.startswith("{") else "application/text")
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
