@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cluster import aws_prices
+from cluster import aws_prices, google_prices
 from cluster.machine_types import catalogue_file, find_type, list_types, merged, save
 from serve.administration import answer, bar
 from simyard.cli.options import Json
@@ -24,18 +24,21 @@ def _group() -> None:
 
 @commands.command("refresh")
 def refresh(
-    region: Annotated[str, typer.Option("--region", metavar="R", help="A region of AWS.", show_default=False)],
+    region: Annotated[str, typer.Option("--region", metavar="R", help="Of AWS or Google Cloud.", show_default=False)],
     types: Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only this; may come again.")] = None,
     json_: Json = False,
 ) -> None:
-    """Ask AWS for facts and prices of the known machine types in a region; running servers take them at once."""
+    """Ask AWS or Google Cloud what the known machine types cost in a region; running servers take it at once."""
     path = catalogue_file(load_settings().data_dir)
-    known = [one for one in list_types(path) if one.provider == aws_prices.PROVIDER]
-    names = [one.name for one in known]
-    if types:
-        names = [find_type(name, known, field="--type").name for name in types]
-    with bar("asking AWS", shown=not json_) as step:
-        found = aws_prices.refresh(region, names, datetime.now(UTC).date(), step)
+    provider = google_prices.PROVIDER if google_prices.is_region(region) else aws_prices.PROVIDER
+    known = [one for one in list_types(path) if one.provider == provider]
+    wanted = [find_type(name, known, field="--type") for name in types] if types else known
+    today = datetime.now(UTC).date()
+    with bar("asking for prices", shown=not json_) as step:
+        if provider == google_prices.PROVIDER:
+            found = google_prices.refresh(region, wanted, today, step)
+        else:
+            found = aws_prices.refresh(region, [one.name for one in wanted], today, step)
     if not found:
         raise InvalidInput(f"{region} has none of these types.", field="--region", fix="Take another region.")
     path.parent.mkdir(parents=True, exist_ok=True)

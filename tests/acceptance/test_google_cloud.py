@@ -71,7 +71,7 @@ def preempted(cluster: Cluster) -> None:
     checkpoint = {"files": ["part"], "every": "1h"}
     task = client.run("swmm", CASE, commands=[["sh", "-c", script]], group="spot", checkpoint=checkpoint)
     until(lambda: "part" in {file.path for file in task.files()}, 300, what="its restart file")
-    [machine] = [one for one in cluster.machines("local-spot")]
+    [machine] = cluster.machines("local-spot")
     assert machine.market == "spot"
     cloud.preempt(machine.id, 30)
     assert task.wait(timeout=300).value == "succeeded"

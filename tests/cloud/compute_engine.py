@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 PROJECT = "my-project"
-HOSTS = ("compute", "cloudresourcemanager", "iam", "oauth2")
+HOSTS = ("compute", "cloudresourcemanager", "iam", "oauth2", "cloudbilling")
 _ZONE = "/compute/v1/projects/<project>/zones/<zone>"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
@@ -110,6 +111,8 @@ class ComputeEngine:
         """Of the project: its SSH keys."""
         self.tokens: set[str] = set()
         self.accounts: dict[str, dict[str, Any]] = {}
+        self.skus: list[dict[str, Any]] = []
+        """What Cloud Billing's catalogue has of Compute Engine."""
         self.policy: dict[str, Any] = {"bindings": [], "etag": "0"}
         self._seconds = operation_seconds
         self._addresses = itertools.islice(ipaddress.ip_network(network).hosts(), 10, None)
@@ -135,6 +138,7 @@ class ComputeEngine:
                     methods=["GET"],
                     endpoint=self.operation,
                 ),
+                Rule("/v1/services/6F81-5844-456A/skus", methods=["GET"], endpoint=self.list_skus),
                 Rule("/v1/projects/<project>", methods=["GET"], endpoint=self.resource),
                 Rule("/v1/projects/<project>:getIamPolicy", methods=["POST"], endpoint=self.get_policy),
                 Rule("/v1/projects/<project>:setIamPolicy", methods=["POST"], endpoint=self.set_policy),
@@ -220,6 +224,12 @@ class ComputeEngine:
         if fault is GoogleFault.LIST_PARTIAL:
             told["warning"] = {"code": "UNREACHABLE", "message": "a part of the zone does not answer"}
         return told
+
+    def list_skus(self, request: Request, fault: GoogleFault | None) -> dict[str, Any]:
+        """Answer services.skus.list, three in a page, however many are asked for."""
+        first = int(request.args.get("pageToken") or 0)
+        left = len(self.skus) > first + 3
+        return {"skus": self.skus[first : first + 3], "nextPageToken": str(first + 3) if left else ""}
 
     def get(self, request: Request, zone: str, instance: str, fault: GoogleFault | None) -> dict[str, Any]:
         """Answer instances.get."""
@@ -482,6 +492,26 @@ def running_google(engine: ComputeEngine, folder: Path, host: str = "127.0.0.1",
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def lead_to(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process find Google there, as `/etc/hosts` does for a machine, with a key of a service account."""
+    resolve, connect = socket.getaddrinfo, socket.socket.connect
+    names = {f"{name}.googleapis.com" for name in HOSTS}
+
+    def resolved(host: Any, *more: Any, **others: Any) -> Any:
+        return resolve(google.address[0] if host in names else host, *more, **others)
+
+    def connected(self: socket.socket, address: Any) -> None:
+        connect(self, google.address if address[0] in names else address)
+
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr(socket.socket, "connect", connected)
+    monkeypatch.setattr("httplib2.CA_CERTS", str(google.authority))
+    for name, value in google.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 def _account() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from cluster.labels import LAUNCHES
 from cluster.launches import read_troubles
 from cluster.provider import Kind, Provider, provider_of
 from simyard.group import GroupSpec, Market
-from tests.cloud.compute_engine import HOSTS, ComputeEngine, Google, GoogleFault, running_google
+from tests.cloud.compute_engine import ComputeEngine, Google, GoogleFault, lead_to, running_google
 
 FILE = Path(__file__).parents[3] / "cluster" / "launch" / "gcp.yaml"
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -31,24 +30,8 @@ BIG = GroupSpec(name="big", machine_types=("c4-standard-8", "c3-standard-4"), ma
 
 @pytest.fixture
 def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
-    resolve, connect = socket.getaddrinfo, socket.socket.connect
-    names = {f"{name}.googleapis.com" for name in HOSTS}
-
-    def resolved(host: Any, *more: Any, **others: Any) -> Any:
-        return resolve(google.address[0] if host in names else host, *more, **others)
-
-    def connected(self: socket.socket, address: Any) -> None:
-        connect(self, google.address if address[0] in names else address)
-
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     with running_google(ComputeEngine(), tmp_path) as google:
-        # What /etc/hosts does for a machine of its own.
-        monkeypatch.setattr(socket, "getaddrinfo", resolved)
-        monkeypatch.setattr(socket.socket, "connect", connected)
-        monkeypatch.setattr("httplib2.CA_CERTS", str(google.authority))
-        for name, value in google.environment.items():
-            monkeypatch.setenv(name, value)
+        lead_to(google, monkeypatch)
         yield google
 
 
