@@ -1,7 +1,7 @@
 """What machine types cost on Google Cloud now.
 
-Google sells cores, memory and GPUs, each at a price an hour for a series and a region; a machine costs what it has of them.
-The prices are those of Cloud Billing's catalogue, <https://cloud.google.com/billing/v1/how-tos/catalog-api>.
+Google sells cores, memory and GPUs, each at a price an hour for a series and a region; a machine costs what it has of
+them. The prices are those of Cloud Billing's catalogue, <https://cloud.google.com/billing/v1/how-tos/catalog-api>.
 """
 
 from __future__ import annotations

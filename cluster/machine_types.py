@@ -1,8 +1,8 @@
 """The catalogue of machine types: what comes with this release, and what was refreshed from the provider since.
 
-Both are CSV files, a row for each type and region. Those of this release have their facts from AWS, cores, memory, GPUs and
-disks from DescribeInstanceTypes and prices from the Price List, and from a catalogue of Google's prices; each price names its
-source and its date.
+Both are CSV files, a row for each type and region. Those of this release have their facts from AWS, cores, memory,
+GPUs and disks from DescribeInstanceTypes and prices from the Price List, and from a catalogue of Google's prices; each
+price names its source and its date.
 """
 
 from __future__ import annotations
