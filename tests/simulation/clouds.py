@@ -10,7 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from cluster.provider import Instance, Kind
@@ -38,6 +38,8 @@ class Box:
     """When Ray knows it, or knows it again; never, where that is infinite."""
     is_member: bool = False
     ended: bool = False
+    stopped: bool = False
+    """It runs no more, and its cloud keeps its disk."""
     told_alive_until: float = -math.inf
     """Ray takes it for alive until then, though it is not."""
     orphan_since: float | None = None
@@ -55,6 +57,8 @@ class World:
     seed: int
     decide: Decide = reconcile
     rules: Rules = field(default_factory=Rules)
+    keeps_stopped: bool = False
+    """Whether its cloud keeps machines that end by themselves, stopped, as Google's does."""
     wrong: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
@@ -200,7 +204,10 @@ class World:
         if not (members := [box for box in self._ours() if box.is_member]):
             return False
         box = self.random.choice(members)
-        self._end(box)
+        if self.keeps_stopped:
+            box.is_member, box.joins_at, box.stopped = False, math.inf, True
+        else:
+            self._end(box)
         box.told_alive_until = self.clock + 60
         return True
 
@@ -272,7 +279,11 @@ class World:
         return any(self.trouble.get(one, 0) > self.clock for one in what)
 
     def _list(self) -> tuple[Instance, ...] | None:
-        truth = tuple(box.instance for box in self.boxes.values() if not box.ended)
+        truth = tuple(
+            replace(box.instance, is_ending=True, is_left_over=True) if box.stopped else box.instance
+            for box in self.boxes.values()
+            if not box.ended
+        )
         self.lists = [*self.lists[-20:], truth]
         if self._has("throttled", "list fails", "partial page"):
             return None

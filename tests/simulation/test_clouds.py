@@ -16,11 +16,12 @@ FAULTS = 10_000
 A_LIFE = 100
 
 
-def test_ten_thousand_faults_leak_nothing_and_end_nothing_wrongly() -> None:
+@pytest.mark.parametrize("keeps_stopped", [False, True])
+def test_ten_thousand_faults_leak_nothing_and_end_nothing_wrongly(*, keeps_stopped: bool) -> None:
     faults: Counter[str] = Counter()
     ended, seed = 0, 0
     while faults.total() < FAULTS:
-        world = World(seed)
+        world = World(seed, keeps_stopped=keeps_stopped)
         world.run(A_LIFE)
         assert not world.wrong, f"seed {seed}: wrongly ended: {world.wrong}"
         assert not world.leaked, f"seed {seed}: left {BOUND:g} s after the last fault: {world.leaked}"
@@ -108,6 +109,13 @@ def ends_nothing(memory: Memory, look: Look, asked: Asked, rules: Rules) -> tupl
     return after, ()
 
 
+def takes_what_has_stopped_for_gone(
+    memory: Memory, look: Look, asked: Asked, rules: Rules
+) -> tuple[Memory, tuple[End, ...]]:
+    listed = None if look.listed is None else tuple(replace(one, is_left_over=False) for one in look.listed)
+    return reconcile(memory, replace(look, listed=listed), asked, rules)
+
+
 def is_too_patient(memory: Memory, look: Look, asked: Asked, rules: Rules) -> tuple[Memory, tuple[End, ...]]:
     return reconcile(memory, look, asked, replace(rules, grace=timedelta(minutes=11)))
 
@@ -127,13 +135,14 @@ def is_too_patient(memory: Memory, look: Look, asked: Asked, rules: Rules) -> tu
         keeps_what_a_list_left_out,
         knows_machines_by_their_ids_alone,
         minds_no_pause_between_looks,
+        takes_what_has_stopped_for_gone,
         takes_no_answer_of_ray_for_no_members,
         waits_for_no_boot,
     ],
 )
 def test_a_reconciler_that_is_broken_on_purpose_is_noticed(broken: Decide) -> None:
     for seed in range(200):
-        world = World(seed, decide=broken)
+        world = World(seed, decide=broken, keeps_stopped=seed % 2 == 1)
         world.run(A_LIFE)
         if world.wrong or world.leaked:
             return
