@@ -52,6 +52,8 @@ class Span:
             "OMPI_MCA_plm_rsh_agent": agent,
             "PRTE_MCA_prte_default_hostfile": hosts,
             "PRTE_MCA_plm_ssh_agent": agent,
+            # Else it does not see that the first machine is its own, and would have itself launched there.
+            "PRTE_MCA_prte_do_not_resolve": "0",
             "HYDRA_LAUNCHER": "ssh",
             "HYDRA_LAUNCHER_EXEC": agent,
             "HYDRA_HOST_FILE": f"{hosts}.mpich",
