@@ -14,6 +14,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cluster.fleet import Room, offered_memory
 from cluster.group_record import GROUPS, OPTIONS
 from cluster.labels import GENERATION_TAG, GROUP_LABEL, LAUNCHES, PROVIDERS
 from cluster.machine_types import find_type, list_types
+from cluster.provider import cloud_name
 from simyard.errors import InvalidInput
 from simyard.group import Market
 from storage.settings import Settings
@@ -32,6 +34,14 @@ from storage.settings import Settings
 _PYTHON = "/opt/simyard/.venv/bin/python"
 _IDLE_MINUTES = 5
 """What Ray takes where the file says nothing."""
+_CLIENTS = {
+    "gcp": ("googleapiclient", "google-api-python-client"),
+    "azure": (
+        "msrestazure",
+        "azure-identity azure-common azure-mgmt-compute azure-mgmt-network azure-mgmt-resource msrestazure",
+    ),
+}
+"""What Ray's providers import that does not come with Ray: a module to look for, and the packages, by cloud."""
 _MARK = "written_by_simyard"
 _SERVER = "SIMYARD_SERVER"
 _FOR_MACHINES = (
@@ -175,8 +185,13 @@ def check_document(document: Mapping[str, Any]) -> None:
     """Return where Ray takes a cluster file, and every group's machines are known.
 
     Raises:
-        InvalidInput: a key is unknown or a value is wrong; where it stands is the error's field.
+        InvalidInput: a key is unknown or a value is wrong, where it stands is the error's field; or what Ray's provider
+            of the cloud imports is not installed here.
     """
+    module, packages = _CLIENTS.get(cloud_name(document), ("", ""))
+    if module and find_spec(module) is None:
+        fix = f"Install them here, and into the machines' image: pip install {packages}"
+        raise InvalidInput("Ray needs the cloud's own packages, which are not here.", field="provider.type", fix=fix)
     # Late: it takes seconds, and only who starts a cluster's head needs it.
     from jsonschema import ValidationError  # type: ignore[import-untyped]  # it has no types
     from ray.autoscaler._private.util import fillout_defaults, validate_config

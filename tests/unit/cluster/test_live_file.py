@@ -7,6 +7,7 @@ import copy
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,18 @@ def test_a_cluster_file_with_a_mistake_is_refused_with_where_it_stands(
         check_document(document)
     assert fix in str(refused.value.fix)
     assert field in (None, refused.value.field)
+
+
+@pytest.mark.parametrize(("cloud", "package"), [("gcp", "google-api-python-client"), ("azure", "azure-mgmt-compute")])
+def test_a_head_without_what_ray_needs_of_its_cloud_is_not_started(
+    cloud: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = yaml.safe_load((Path(__file__).parents[3] / "cluster" / "launch" / f"{cloud}.yaml").read_text())
+    with monkeypatch.context() as bare:
+        for module in ("googleapiclient", "msrestazure"):
+            bare.setitem(sys.modules, module, None)
+        with pytest.raises(InvalidInput, match="packages") as refused:
+            check_document(document)
+    assert package in str(refused.value.fix)
+    if cloud == "gcp":
+        check_document(document)
