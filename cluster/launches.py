@@ -26,6 +26,7 @@ _QUOTA = "Ask the cloud for a higher quota, or take smaller or fewer machines."
 _RIGHTS = "Give the head the right that is named: docs/how-to/from-laptop-to-cloud.md has the list."
 _IMAGE = "Put an image of this region that exists and that the account may use into cluster.yaml (ImageId)."
 _NETWORK = "Look at subnet, security groups and zone in cluster.yaml."
+_SLOWLY = "Nothing is to be done: it is tried again more slowly."
 _FIXES = {
     "InsufficientInstanceCapacity": _CAPACITY,
     "InsufficientHostCapacity": _CAPACITY,
@@ -52,6 +53,11 @@ _FIXES = {
     "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": _CAPACITY,
     "QUOTA_EXCEEDED": _QUOTA,
     "PERMISSIONS_ERROR": _RIGHTS,
+    "quotaExceeded": _QUOTA,
+    "forbidden": _RIGHTS,
+    "notFound": "Write image, subnet and service account into the cluster file as they are called in this project.",
+    "rateLimitExceeded": _SLOWLY,
+    "RESOURCE_OPERATION_RATE_EXCEEDED": _SLOWLY,
     # Of Azure.
     "SkuNotAvailable": _CAPACITY,
     "AllocationFailed": _CAPACITY,
@@ -60,7 +66,7 @@ _FIXES = {
     "QuotaExceeded": _QUOTA,
     "OperationNotAllowed": _QUOTA,
     "AuthorizationFailed": _RIGHTS,
-    "RequestLimitExceeded": "Nothing is to be done: it is tried again more slowly.",
+    "RequestLimitExceeded": _SLOWLY,
     "NoCredentialsError": "Give the head an instance profile (IamInstanceProfile in cluster.yaml).",
 }
 _OTHER = "Look at the node type in cluster.yaml and at the head's monitor.log."

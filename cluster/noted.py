@@ -71,8 +71,8 @@ def told(error: Exception) -> tuple[str, str]:
     """Return code and message of what a cloud's client raised, as that cloud calls them."""
     if isinstance(error, NodeLaunchException):
         return error.category, error.description
-    # boto3 has them in `response`, Azure's clients in `error`, and an operation of Compute Engine that failed in the
-    # only argument of what Ray raises.
+    # boto3 has them in `response`, Azure's clients in `error`, Google's in `error_details` where a call was refused,
+    # and an operation of Compute Engine that failed in the only argument of what Ray raises.
     response = getattr(error, "response", None)
     if isinstance(response, Mapping) and isinstance(found := response.get("Error"), Mapping):
         return str(found.get("Code", type(error).__name__)), str(found.get("Message", error))
@@ -81,6 +81,9 @@ def told(error: Exception) -> tuple[str, str]:
         details = [one for one in getattr(inner, "details", None) or () if getattr(one, "code", None)]
         inner = details[0] if details else inner
         return str(getattr(inner, "code", code)), str(getattr(inner, "message", error))
+    refused = getattr(error, "error_details", None)
+    if isinstance(refused, list) and refused and isinstance(refused[0], Mapping):
+        return str(refused[0].get("reason", type(error).__name__)), str(refused[0].get("message", error))
     first = error.args[0] if error.args else None
     if isinstance(first, Mapping) and first.get("errors"):
         one = first["errors"][0]

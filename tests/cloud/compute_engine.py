@@ -53,6 +53,10 @@ class GoogleFault(StrEnum):
     """The operation fails: the zone has no machine of this type at present."""
     NO_QUOTA = "QUOTA_EXCEEDED"
     """The operation fails: the project may have no more of it."""
+    QUOTA_AT_ONCE = "quotaExceeded"
+    """The call is refused: the project may have no more of it."""
+    NO_IMAGE = "notFound"
+    """The call is refused: what the machine is to boot is not there."""
     NOT_ALLOWED = "forbidden"
     """The caller has no right to make the call."""
     BROKEN = "backendError"
@@ -185,6 +189,10 @@ class ComputeEngine:
                 fault = self._fault(action, request)
                 if fault is GoogleFault.NOT_ALLOWED:
                     raise Refused(403, fault, f"Required 'compute.instances.{action}' permission is missing.")
+                if fault is GoogleFault.QUOTA_AT_ONCE:
+                    raise Refused(403, fault, "Quota 'CPUS' exceeded.  Limit: 24.0 in region europe-west4.")
+                if fault is GoogleFault.NO_IMAGE:
+                    raise Refused(404, fault, "The resource 'projects/p/global/images/family/simyard' was not found")
                 if fault is GoogleFault.BROKEN:
                     raise Refused(503, fault, "The service is currently unavailable.")
                 told = endpoint(request, fault=fault, **values)

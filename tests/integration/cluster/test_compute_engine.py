@@ -171,7 +171,16 @@ def test_without_credentials_it_is_said_how_to_give_them(
     assert "serviceAccounts" in str(failed.value.fix)
 
 
-@pytest.mark.parametrize("fault", [GoogleFault.NO_CAPACITY, GoogleFault.NO_QUOTA])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        GoogleFault.NO_CAPACITY,
+        GoogleFault.NO_QUOTA,
+        GoogleFault.QUOTA_AT_ONCE,
+        GoogleFault.NOT_ALLOWED,
+        GoogleFault.NO_IMAGE,
+    ],
+)
 def test_why_a_machine_cannot_be_had_is_noted_in_googles_words(
     google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: GoogleFault
 ) -> None:
@@ -179,7 +188,7 @@ def test_why_a_machine_cannot_be_had_is_noted_in_googles_words(
     told = document(tmp_path)
     ray = Gcp(told["provider"], told["cluster_name"])
     google.engine.inject(fault, "insert")
-    with pytest.raises(Exception, match=fault.value):
+    with pytest.raises(Exception):  # noqa: B017 - Ray raises whatever Google's client does
         launch(ray, told, "gpu")
     noted = read_troubles(Path(told["provider"][LAUNCHES]))["gpu"]
     assert (noted.code, noted.count) == (fault.value, 1)
