@@ -10,14 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-from cluster.fork_server import FORK_SERVER, HEAD_MODULES, ForkServer
+from cluster.fork_server import head_fork_server
 
 
 def main() -> None:
     """Start the head; it goes on without this process."""
     told = json.load(sys.stdin)
-    folder = Path(told["temp_dir"])
-    fork_server = ForkServer(folder / FORK_SERVER, HEAD_MODULES, log=folder / "fork_server.log")
+    fork_server = head_fork_server(Path(told["temp_dir"]))
     # Only now: that process takes seconds to import Ray, and so does this one.
     from cluster.bare_node import start_node
 

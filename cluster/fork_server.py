@@ -63,6 +63,21 @@ def forked(socket_path: Path, *argv: str) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, FORKED, *argv], {ADDRESS: str(socket_path)}
 
 
+def is_served(path: Path) -> bool:
+    """Say whether a fork server listens on a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        try:
+            asking.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def head_fork_server(folder: Path) -> ForkServer:
+    """Start that of a head, with its socket and its log in Ray's folder, and return it."""
+    return ForkServer(folder / FORK_SERVER, HEAD_MODULES, log=folder / "fork_server.log")
+
+
 class ForkServer:
     """The fork server of the raylet that this process is going to start."""
 

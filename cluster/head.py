@@ -18,6 +18,7 @@ import psutil
 from cluster.disk import task_disk
 from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
+from cluster.fork_server import FORK_SERVER, is_served
 from cluster.labels import CARRIER, DISK_LABEL, GROUP_LABEL
 from cluster.own_size import own_cores, own_memory
 from cluster.server_mark import MARK, temp_dir
@@ -41,6 +42,7 @@ _START_SECONDS = 180.0
 _TRIES = 4
 """Ray itself gives up when its raylet has not come up within 30 s, which it does not on a busy machine."""
 _STOP_SECONDS = 3.0
+_MEND_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +237,31 @@ def _title(process: psutil.Process) -> str:
 def head_is_alive(server: str) -> bool:
     """Say whether the two processes that a Ray head cannot do without are there; another machine's raylet is none."""
     return {"gcs_server", "raylet"} <= {_role(process) for process in server_processes(server)}
+
+
+def mend_fork_server(plan: HeadPlan) -> bool:
+    """Start the head's fork server again where it has died and its raylet has not; says whether that was so.
+
+    Until then Ray starts each worker by itself, seconds slower.
+    """
+    raylets = [process.pid for process in server_processes(plan.server) if _role(process) == "raylet"]
+    if is_served(plan.temp_dir / FORK_SERVER) or not raylets:
+        return False
+    told = {"temp_dir": str(plan.temp_dir), "raylet": raylets[0]}
+    with suppress(subprocess.SubprocessError):  # the next look tries again
+        subprocess.run(
+            [sys.executable, "-m", "cluster.bare_fork_server"],
+            env=os.environ | plan.environment | ray_environment(plan),
+            input=json.dumps(told),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=_MEND_SECONDS,
+            check=True,
+            start_new_session=True,
+            cwd="/",
+        )
+    return True
 
 
 def _role(process: psutil.Process) -> str:

@@ -114,7 +114,7 @@ def new_head(server: RunningServer) -> None:
     until(lambda: is_healthy(server.url, "/v1/ready"), 240, what="that the server is ready again")
 
 
-def test_without_it_ray_starts_the_workers_until_a_head_is_started_anew(server: RunningServer) -> None:
+def test_without_it_ray_starts_the_workers_until_another_one_is_there(server: RunningServer) -> None:
     [task] = server.submit(("sleep", "3"))
     until(lambda: server.task(task)["status"] == "running", what="a running task")
     gone = one(server, SERVER)
@@ -125,8 +125,12 @@ def test_without_it_ray_starts_the_workers_until_a_head_is_started_anew(server: 
     assert (ended["status"], len(ended["attempts"])) == ("succeeded", 1)
     [after] = server.ended(*server.submit(("true",)))
     assert after["status"] == "succeeded"
-    raylet = one_named(server, "raylet").pid
+    another = one(server, SERVER)
+    assert another.pid != gone.pid
     for title in ("ray::DispatcherActor", "ray::ServeReplica", "ray::SimulatorActor"):
-        assert one(server, title).ppid() == raylet
+        assert one(server, title).ppid() in {one_named(server, "raylet").pid, another.pid}
+    one(server, "ray::ServeReplica").kill()
+    until(lambda: [p for p in server.processes("ray::ServeReplica") if p.ppid() == another.pid], 60, what="a fork")
+    until(lambda: is_healthy(server.url, "/v1/ready"), 60, what="that the server is ready again")
     new_head(server)
-    assert one(server, "ray::ServeReplica").ppid() == one(server, SERVER).pid
+    assert not another.is_running(), "it ends with its raylet, too"
