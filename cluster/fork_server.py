@@ -25,7 +25,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,38 @@ _NO_JOB = "ffffffff"
 _PACKET = 1 << 20
 """Bytes; the kernel allows a request less."""
 _REQUEST_SECONDS = 5.0
+_LOOK_SECONDS = 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
+"""Seconds between two starts of a fork server that dies; each pause is twice as long as the one before."""
 
 
 def forked(socket_path: Path, *argv: str) -> tuple[list[str], dict[str, str]]:
     """Return the command line that runs a Python program as a fork of the server, and what its environment needs."""
     return [sys.executable, FORKED, *argv], {ADDRESS: str(socket_path)}
+
+
+class Mending:
+    """When a fork server that has died is started again: more and more seldom.
+
+    One that cannot serve here costs seconds of a core at each try.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._pause = _FIRST_PAUSE
+        self._not_before = now()
+
+    def is_wanted(self, path: Path) -> bool:
+        """Say whether nobody serves on a socket and it is time to; then it counts as a try."""
+        now = self._now()
+        if now < self._not_before:
+            return False
+        if is_served(path):
+            self._not_before = now + _LOOK_SECONDS
+            return False
+        self._not_before = now + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return True
 
 
 def is_served(path: Path) -> bool:

@@ -18,7 +18,7 @@ import psutil
 from cluster.disk import task_disk
 from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
-from cluster.fork_server import FORK_SERVER, is_served
+from cluster.fork_server import FORK_SERVER, Mending
 from cluster.labels import CARRIER, DISK_LABEL, GROUP_LABEL
 from cluster.own_size import own_cores, own_memory
 from cluster.server_mark import MARK, temp_dir
@@ -239,13 +239,15 @@ def head_is_alive(server: str) -> bool:
     return {"gcs_server", "raylet"} <= {_role(process) for process in server_processes(server)}
 
 
-def mend_fork_server(plan: HeadPlan) -> bool:
+def mend_fork_server(plan: HeadPlan, mending: Mending) -> bool:
     """Start the head's fork server again where it has died and its raylet has not; says whether that was so.
 
     Until then Ray starts each worker by itself, seconds slower.
     """
+    if not mending.is_wanted(plan.temp_dir / FORK_SERVER):
+        return False
     raylets = [process.pid for process in server_processes(plan.server) if _role(process) == "raylet"]
-    if is_served(plan.temp_dir / FORK_SERVER) or not raylets:
+    if not raylets:
         return False
     told = {"temp_dir": str(plan.temp_dir), "raylet": raylets[0]}
     with suppress(subprocess.SubprocessError):  # the next look tries again

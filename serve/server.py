@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cluster.cluster_file import cluster_of, live_document, machine_environment
-from cluster.fork_server import FORK_SERVER, forked
+from cluster.fork_server import FORK_SERVER, Mending, forked
 from cluster.group_record import GroupRecord, with_records
 from cluster.head import (
     HeadPlan,
@@ -55,8 +55,6 @@ from tasks.store import open_store as open_task_store
 _LOCAL = "127.0.0.1"
 _READY_SECONDS = 180.0
 _RETRY_SECONDS = 30.0
-_MEND_PAUSES = (30.0, 3600.0)
-"""The shortest and the longest pause between two starts of a fork server; each is twice as long as the one before."""
 _WATCH_SECONDS = 2.0
 _SILENT_SECONDS = 60.0
 """How long nobody may answer before Ray itself is started anew: Serve restarts a replica by itself.
@@ -183,7 +181,7 @@ def _watch(
     url, server = _own_url(settings, port), load_server_id(settings)
     answered = time.monotonic()
     dispatcher = Pulse(settings.dispatcher_beat, _SILENT_SECONDS)
-    mended, mend_pause = float("-inf"), _MEND_PAUSES[0]
+    plan, mending = _plan(settings), Mending()
     while not stopping.wait(_WATCH_SECONDS):
         housekeeping.look()
         alive = head_is_alive(server)
@@ -195,10 +193,8 @@ def _watch(
                 kill_all(server, DISPATCHER)
             for name in workers.look():
                 say(f"the worker {name} has died; starting it again")
-            # One that cannot serve here costs seconds of a core at each try.
-            if time.monotonic() >= mended + mend_pause and mend_fork_server(_plan(settings)):
+            if mend_fork_server(plan, mending):
                 say("the fork server has died; starting it again")
-                mended, mend_pause = time.monotonic(), min(2 * mend_pause, _MEND_PAUSES[1])
             continue
         say("the server has died; starting it again" if not alive else "the server does not answer; starting it again")
         try:

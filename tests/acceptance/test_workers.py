@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from cluster.fork_server import MEMBER_MODULES
 from tests.leftovers import nothing_left
 from tests.running_server import RunningServer, running_server, until
 from tests.services.second_machine import machines_of
@@ -20,6 +22,16 @@ ALL = psutil.cpu_count() or 1
 def raylet_of(server: RunningServer, *, head: bool) -> psutil.Process | None:
     found = [p for p in server.processes() if p.name() == "raylet" and ("--head" in p.cmdline()) is head]
     return found[0] if found else None
+
+
+def fork_server_of(server: RunningServer) -> psutil.Process:
+    """Return the process that the workers of the machine beside the head's are forked from."""
+
+    def found() -> list[psutil.Process]:
+        asked = server.processes(f"{sys.executable} -m cluster.fork_server")
+        return [process for process in asked if tuple(process.cmdline()[4:]) == MEMBER_MODULES]
+
+    return until(found, what="a fork server")[0]
 
 
 @pytest.mark.timeout(900)
@@ -49,6 +61,9 @@ def test_workers_share_a_machine_and_one_that_dies_comes_back_while_its_tasks_go
         assert len(ended[placed[first]]["attempts"]) == 1, "the other worker's task was not touched"
         last = ended[placed[second]]["attempts"][-1]
         assert len(ended[placed[second]]["attempts"]) + last["adoptions"] == 2
+        gone = fork_server_of(server)
+        gone.kill()
+        until(lambda: fork_server_of(server).pid != gone.pid, 60, what="another fork server")
         [again] = server.submit(("true",), resources=resources)
         server.ended(again)
         nothing_left(server, *tasks, again)

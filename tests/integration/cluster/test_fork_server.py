@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.fork_server import forked
+from cluster.fork_server import Mending, forked
 from cluster.forked import REFUSED
 from tests.running_server import until
 
@@ -129,3 +129,15 @@ def test_it_ends_with_whoever_has_started_it_and_named_no_raylet(tmp_path: Path)
     path = tmp_path / "socket"
     subprocess.run([sys.executable, "-c", STARTER, path], check=True, timeout=60)
     until(lambda: not path.exists(), what="its end")
+
+
+def test_one_that_is_gone_is_wanted_again_and_more_and_more_seldom(address: Path, tmp_path: Path) -> None:
+    now = [1000.0]
+    mending = Mending(lambda: now[0])
+    assert not mending.is_wanted(address), "it is there"
+    tries = []
+    for second in range(400):
+        now[0] = 1002.0 + second
+        if mending.is_wanted(tmp_path / "nobody"):
+            tries.append(second)
+    assert tries == [0, 30, 90, 210]
