@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from ray.autoscaler._private.gcp.config import get_node_type
@@ -33,14 +34,11 @@ class _AtOnce(GCPNodeProvider):
             result, name = compute.create_instance(base_config, tags)
             return {name: result}
         names = [_generate_node_name(tags, kind.value) for _ in range(count)]
-        config = {name: value for name, value in base_config.items() if name != "networkConfig"}
-        labels = dict(config.get("labels") or {}) | tags | {TAG_RAY_CLUSTER_NAME: self.cluster_name}
-        # Unlike instances.insert it takes the mere name of a machine type.
-        properties = config | {"labels": labels, "machineType": config["machineType"].rpartition("/")[2]}
+        labels = dict(base_config.get("labels") or {}) | tags | {TAG_RAY_CLUSTER_NAME: self.cluster_name}
         body = {
             "count": str(count),
             "minCount": str(count),
-            "instanceProperties": properties,
+            "instanceProperties": _properties(base_config) | {"labels": labels},
             "perInstanceProperties": {name: {} for name in names},
         }
         request = compute.resource.instances().bulkInsert(
@@ -49,6 +47,18 @@ class _AtOnce(GCPNodeProvider):
         operation = request.execute(http=compute.get_new_authorized_http(compute.resource._http))
         result = compute.wait_for_operation(operation, max_polls=_POLLS)
         return dict.fromkeys(names, result)
+
+
+def _properties(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a node's configuration with mere names of types, where `instances.insert` has them as URLs."""
+    made = copy.deepcopy({name: value for name, value in config.items() if name != "networkConfig"})
+    made["machineType"] = made["machineType"].rpartition("/")[2]
+    for disk in made.get("disks", ()):
+        if (kind := disk.get("initializeParams", {}).get("diskType")) is not None:
+            disk["initializeParams"]["diskType"] = kind.rpartition("/")[2]
+    for one in made.get("guestAccelerators", ()):
+        one["acceleratorType"] = one["acceleratorType"].rpartition("/")[2]
+    return made
 
 
 class Gcp(Noted, _AtOnce):

@@ -247,6 +247,9 @@ class ComputeEngine:
         """Answer instances.insert: the machine is there once the operation is done."""
         body = request.get_json()
         where, _, kind = str(body.get("machineType", "")).rpartition("/machineTypes/")
+        for disk in body.get("disks", ()):
+            if "/" not in str(disk.get("initializeParams", {}).get("diskType", "/")):
+                raise Refused(400, "invalid", "Invalid value for field 'resource.disks': must be a URL of the zone.")
         if not where.endswith(f"zones/{zone}"):
             raise Refused(400, "invalid", "Invalid value for field 'resource.machineType': must be a URL of the zone.")
         return self._start([str(body.get("name", ""))], body, kind, zone, fault)
@@ -255,8 +258,9 @@ class ComputeEngine:
         """Answer instances.bulkInsert: all of the least number or none."""
         body = request.get_json()
         properties, names = body["instanceProperties"], list(body["perInstanceProperties"])
-        if "/" in properties["machineType"]:
-            raise Refused(400, "invalid", "Invalid value for field 'instanceProperties.machineType': a name is wanted.")
+        kinds = [str(disk.get("initializeParams", {}).get("diskType", "")) for disk in properties.get("disks", ())]
+        if any("/" in kind for kind in (properties["machineType"], *kinds)):
+            raise Refused(400, "invalid", "Invalid value for field 'instanceProperties': a mere name is wanted.")
         if not int(body["count"]) == int(body.get("minCount", body["count"])) == len(names):
             raise Refused(400, "invalid", "this emulator gives all or none")
         return self._start(names, properties, properties["machineType"], zone, fault)
