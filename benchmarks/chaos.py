@@ -54,7 +54,7 @@ OUTSTANDING = 40
 """So many tasks are submitted ahead of those that have ended."""
 IN_PODMAN = 5
 """Every so many-th task runs in podman."""
-SHARES = {"dispatcher": 4, "replica": 3, "actor": 6, "container": 3, "raylet": 2}
+SHARES = {"dispatcher": 4, "replica": 3, "actor": 6, "container": 3, "raylet": 2, "fork server": 2}
 """How often a target is drawn, relative to the others."""
 FROZEN = 4
 """Every so many-th blow freezes, where its target can be frozen."""
@@ -192,6 +192,8 @@ class Field:
                 return [p for p in self.server.processes("ray::SimulatorActor") if boxes_of(p)]
             case "raylet":
                 return [self.second] if self.second is not None and self.second.is_running() else []
+            case "fork server":
+                return self.server.processes(f"{sys.executable} -m cluster.fork_server")
             case "container":
                 return containers(set(self.accepted.values()))
             case _:

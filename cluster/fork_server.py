@@ -76,6 +76,7 @@ class Mending:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._pause = _FIRST_PAUSE
+        self._tried_at = float("-inf")
         self._not_before = now()
 
     def is_wanted(self, path: Path) -> bool:
@@ -84,8 +85,11 @@ class Mending:
         if now < self._not_before:
             return False
         if is_served(path):
+            if now - self._tried_at >= self._pause:
+                self._pause = _FIRST_PAUSE  # it has held out
             self._not_before = now + _LOOK_SECONDS
             return False
+        self._tried_at = now
         self._not_before = now + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         return True

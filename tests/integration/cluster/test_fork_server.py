@@ -141,3 +141,9 @@ def test_one_that_is_gone_is_wanted_again_and_more_and_more_seldom(address: Path
         if mending.is_wanted(tmp_path / "nobody"):
             tries.append(second)
     assert tries == [0, 30, 90, 210]
+    now[0] = 2000.0
+    assert not mending.is_wanted(address), "it has held out"
+    now[0] = 2010.0
+    assert mending.is_wanted(tmp_path / "nobody")
+    now[0] = 2041.0
+    assert mending.is_wanted(tmp_path / "nobody"), "and the pauses are short again"
