@@ -89,8 +89,10 @@ def _sold(context: Context) -> tuple[MachineType, ...]:
         return known
     document = context.cluster.read()
     provider, region = cloud_name(document), region_of(document)
-    ours = (one for one in known if one.provider == provider)
-    return tuple(
+    ours = tuple(
         one.model_copy(update={"prices": tuple(sorted(one.prices, key=lambda price: price.region != region))})
-        for one in ours
+        for one in known
+        if one.provider == provider
     )
+    # Hosts of one's own, and clouds of which the catalogue knows nothing, are not in it.
+    return ours or known
