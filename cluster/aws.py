@@ -16,8 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from cluster.errors import ProviderFailed
-from cluster.labels import CLUSTER_TAG, KIND_TAG, NODE_TYPE_TAG
-from cluster.provider import Instance, Kind
+from cluster.labels import CLUSTER_TAG, NODE_TYPE_TAG
+from cluster.provider import Instance, kind_of
 
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 _PAGE = 500
@@ -32,7 +32,6 @@ _WORDS = {
     "Server.InsufficientInstanceCapacity": "its cloud had no capacity for it",
 }
 _GONE = "InvalidInstanceID.NotFound"
-_KINDS = {"head": Kind.HEAD, "worker": Kind.WORKER}
 
 
 class AwsProvider:
@@ -98,7 +97,7 @@ def _instance_of(told: Mapping[str, Any]) -> Instance:
     return Instance(
         id=told["InstanceId"],
         cluster=tags.get(CLUSTER_TAG, ""),
-        kind=_KINDS.get(tags.get(KIND_TAG, ""), Kind.OTHER),
+        kind=kind_of(tags),
         node_type=tags.get(NODE_TYPE_TAG, ""),
         machine_type=told["InstanceType"],
         market="spot" if told.get("InstanceLifecycle") == "spot" else "on-demand",

@@ -20,6 +20,7 @@ Config = Mapping[str, Any]
 """A node type's `node_config`."""
 _GPU_SERIES = ("a2-", "a3-", "a4-", "g2-", "g4-")
 """Series of Google's whose machines have GPUs, and cannot be moved to another host while they run."""
+_HYPERDISK = "hyperdisk-balanced"
 _HYPERDISK_SERIES = ("c4-", "c4a-", "c4d-", "n4-", "n4a-", "n4d-", "h4d-", "a4-", "g4-")
 """Series of Google's that take no persistent disk, only Hyperdisk; of the others not all take Hyperdisk."""
 
@@ -135,7 +136,7 @@ class Gcp:
     def bought(self, config: Config, machine_type: str, market: Market) -> dict[str, Any]:
         """See NodeConfig."""
         made = dict(config) | {"machineType": machine_type}
-        # What is at hand when a host is maintained differs by type and market; else a machine is moved and goes on.
+        # What happens when a host is maintained differs by type and market; by default a machine is moved and goes on.
         made.pop("scheduling", None)
         ends = {"onHostMaintenance": "TERMINATE", "automaticRestart": False}
         if market is Market.SPOT:
@@ -143,11 +144,12 @@ class Gcp:
         elif machine_type.startswith(_GPU_SERIES):
             made["scheduling"] = ends
         [first, *others] = made.get("disks") or [{"boot": True, "autoDelete": True}]
-        wanted = "hyperdisk-balanced" if machine_type.startswith(_HYPERDISK_SERIES) else "pd-balanced"
+        takes_hyperdisk = machine_type.startswith(_HYPERDISK_SERIES)
         said = str((first.get("initializeParams") or {}).get("diskType", ""))
         zone, _, kind = said.rpartition("/diskTypes/")
-        if not zone or (kind == "hyperdisk-balanced") == (wanted == "hyperdisk-balanced"):
+        if not zone or (kind == _HYPERDISK) == takes_hyperdisk:
             return made
+        wanted = _HYPERDISK if takes_hyperdisk else "pd-balanced"
         return _with_first(made, "disks", _with_parameter(first, "diskType", f"{zone}/diskTypes/{wanted}"), others)
 
     def with_disk(self, config: Config, gib: int) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from googleapiclient import discovery
 from googleapiclient.errors import Error, HttpError
 
 from cluster.errors import ProviderFailed
-from cluster.labels import CLUSTER_TAG, KIND_TAG, NODE_TYPE_TAG
-from cluster.provider import Instance, Kind
+from cluster.labels import CLUSTER_TAG, NODE_TYPE_TAG
+from cluster.provider import Instance, kind_of
 
 _SECONDS = 20
 _RETRIES = 2
@@ -32,7 +32,6 @@ _PAGE = 500
 _SCOPE = "https://www.googleapis.com/auth/compute"
 _STOPPED = frozenset({"TERMINATED", "STOPPED", "SUSPENDED"})
 _ENDING = _STOPPED | {"STOPPING", "SUSPENDING", "PENDING_STOP", "DEPROVISIONING"}
-_KINDS = {"head": Kind.HEAD, "worker": Kind.WORKER}
 
 
 class GcpProvider:
@@ -101,7 +100,7 @@ def _instance_of(told: Mapping[str, Any]) -> Instance:
     return Instance(
         id=told["name"],
         cluster=labels.get(CLUSTER_TAG, ""),
-        kind=_KINDS.get(labels.get(KIND_TAG, ""), Kind.OTHER),
+        kind=kind_of(labels),
         node_type=labels.get(NODE_TYPE_TAG, ""),
         machine_type=told["machineType"].rpartition("/")[2],
         market="spot" if is_spot else "on-demand",

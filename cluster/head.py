@@ -127,25 +127,29 @@ def _start_once(plan: HeadPlan) -> str:
     }
     if plan.cluster_file is not None:
         told |= {"cpus": 0, "labels": {}, "cluster_file": str(plan.cluster_file)}
-    environment = os.environ | plan.environment | ray_environment(plan)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "cluster.bare_head"],
-            env=environment,
-            input=json.dumps(told),
-            capture_output=True,
-            text=True,
-            timeout=_START_SECONDS,
-            check=False,
-            start_new_session=True,
-            cwd="/",
-        )
+        done = _run(plan, "cluster.bare_head", told, _START_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise HeadFailed(f"Ray did not start within {_START_SECONDS:.0f} s.", fix=_look(plan)) from error
     if done.returncode != 0:
         last = (done.stdout + done.stderr).strip().splitlines()[-10:]
         raise HeadFailed("Ray did not start: " + " | ".join(last), fix=_look(plan))
     return f"{plan.address or '127.0.0.1'}:{port}"
+
+
+def _run(plan: HeadPlan, program: str, told: object, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a program that starts something which goes on without it, and return how that ended."""
+    return subprocess.run(
+        [sys.executable, "-m", program],
+        env=os.environ | plan.environment | ray_environment(plan),
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        start_new_session=True,
+        cwd="/",
+    )
 
 
 def ray_environment(plan: HeadPlan) -> dict[str, str]:
@@ -251,18 +255,7 @@ def mend_fork_server(plan: HeadPlan, mending: Mending) -> bool:
         return False
     told = {"temp_dir": str(plan.temp_dir), "raylet": raylets[0]}
     with suppress(subprocess.SubprocessError):  # the next look tries again
-        subprocess.run(
-            [sys.executable, "-m", "cluster.bare_fork_server"],
-            env=os.environ | plan.environment | ray_environment(plan),
-            input=json.dumps(told),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=_MEND_SECONDS,
-            check=True,
-            start_new_session=True,
-            cwd="/",
-        )
+        _run(plan, "cluster.bare_fork_server", told, _MEND_SECONDS)
     return True
 
 

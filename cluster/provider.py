@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from cluster.labels import GENERATION_TAG, GROUP_LABEL, PROVIDERS
+from cluster.labels import GENERATION_TAG, GROUP_LABEL, KIND_TAG, PROVIDERS
 
 Market = Literal["on-demand", "spot"]
 
@@ -61,6 +61,14 @@ class Instance:
     def generation(self) -> str | None:
         """The server that launched it; None where its tags do not say."""
         return self.tags.get(GENERATION_TAG)
+
+
+def kind_of(tags: Mapping[str, str]) -> Kind:
+    """Return what a machine is by the tags that Ray's autoscaler gave it."""
+    return _KINDS.get(tags.get(KIND_TAG, ""), Kind.OTHER)
+
+
+_KINDS = {"head": Kind.HEAD, "worker": Kind.WORKER}
 
 
 class Provider(Protocol):

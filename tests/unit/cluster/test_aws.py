@@ -11,7 +11,7 @@ import pytest
 from botocore.stub import Stubber
 from ray.autoscaler import tags
 
-from cluster import aws
+from cluster import labels
 from cluster.aws import AwsProvider
 from cluster.errors import ProviderFailed
 from cluster.provider import Kind, has_provider, provider_of
@@ -104,7 +104,7 @@ def test_an_end_that_is_not_heard_is_said(ec2: Any, stub: Stubber) -> None:
 
 def test_the_tags_are_those_of_ray_s_autoscaler() -> None:
     theirs = (tags.TAG_RAY_CLUSTER_NAME, tags.TAG_RAY_NODE_KIND, tags.TAG_RAY_USER_NODE_TYPE)
-    assert theirs == (aws.CLUSTER_TAG, aws.KIND_TAG, aws.NODE_TYPE_TAG)
+    assert theirs == (labels.CLUSTER_TAG, labels.KIND_TAG, labels.NODE_TYPE_TAG)
     assert (tags.NODE_KIND_HEAD, tags.NODE_KIND_WORKER) == ("head", "worker")
 
 
