@@ -77,13 +77,20 @@ def _googles(environments: Path) -> dict[str, Any]:
     return document
 
 
-@contextmanager
-def running_google_cluster(folder: Path) -> Iterator[Cluster]:
-    """Launch the cluster on Google's cloud from the user's own machine, and take it down again."""
+def _prepared(folder: Path) -> tuple[Path, Path]:
+    """Return the folder of environments that machines have, with SWMM's in it, and an empty one for the cloud."""
     environments, place = folder / "environments", folder / "cloud"
     place.mkdir()
     spec = catalogue.find("swmm")
+    # As a machine's image has it: machines of the test cloud reach no package host.
     prepare_environment(environments, spec.name, spec.versions[0], lambda: False)
+    return environments, place
+
+
+@contextmanager
+def running_google_cluster(folder: Path) -> Iterator[Cluster]:
+    """Launch the cluster on Google's cloud from the user's own machine, and take it down again."""
+    environments, place = _prepared(folder)
     with running_cloud(place, shown=[environments], google=True) as cloud:
         home = cloud.desk.home
         (home / "account.json").write_bytes((place / "account.json").read_bytes())
@@ -102,11 +109,7 @@ def running_cluster(
     `limit` is the most machines of a group, by default those of the file; after `lost_seconds` without the head a
     machine switches itself off.
     """
-    environments, place = folder / "environments", folder / "cloud"
-    place.mkdir()
-    spec = catalogue.find("swmm")
-    # As a machine's image has it: machines of the test cloud reach no package host.
-    prepare_environment(environments, spec.name, spec.versions[0], lambda: False)
+    environments, place = _prepared(folder)
     with (
         running_cloud(place, boot_seconds, shown=[environments]) as cloud,
         _launched(cloud, _overridden(cloud, environments, limit, lost_seconds)) as cluster,

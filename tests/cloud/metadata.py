@@ -146,10 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _say(self, status: int, text: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Type", self.content_type(text))
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
+
+    def content_type(self, text: str) -> str:
+        return "text/plain"
 
     def log_message(self, *args: object) -> None:
         pass
@@ -169,10 +172,6 @@ class _GoogleHandler(_Handler):
         self.send_header("Metadata-Flavor", "Google")
         super().end_headers()
 
-    def _say(self, status: int, text: str) -> None:
-        self.send_response(status)
+    def content_type(self, text: str) -> str:
         # Google's client reads an answer as JSON where it is told to be.
-        self.send_header("Content-Type", "application/json" if text.startswith("{") else "application/text")
-        self.send_header("Content-Length", str(len(text.encode())))
-        self.end_headers()
-        self.wfile.write(text.encode())
+        return "application/json" if text.startswith("{") else "application/text"
