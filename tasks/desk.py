@@ -223,7 +223,7 @@ class Desk:
             for host in self._machines
         ]
         # Whoever waits for a machine that is full need not be read at every turn; mostly the first few take all room.
-        for depth in _depths(free_places(hosts, holders), len(hosts)):
+        for depth in _depths(free_places(hosts, holders)):
             found = self._store.queue(self._now(), depth) if depth else []
             queue = take_results(self._store, self._objects, found, self._now())
             records = {record.task.id: sized(record, self._largest) for record in queue}
@@ -268,9 +268,10 @@ class Desk:
         self._returning = {key: ends for key, ends in self._returning.items() if key in active}
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
         self._watch_again()
+        now = self._monotonic()
         for key, record in active.items():
             try:
-                self._check(key, record)
+                self._check(key, record, now)
             except StoreUnavailable:
                 raise
             except Exception as error:  # one task whose result cannot be looked up must not hold up all others
@@ -288,12 +289,11 @@ class Desk:
                 name = held.holder.name
                 self._holders.watch(name, *held.carries, partial(self._watched, name, *held.carries))
 
-    def _check(self, key: tuple[str, int], record: TaskRecord) -> None:
-        held, now = self._crew.get(record.holder), self._monotonic()
-        if held is None and now < self._returning.get(key, now) and not self._has_machine(record):
-            return
+    def _check(self, key: tuple[str, int], record: TaskRecord, now: float) -> None:
+        held = self._crew.get(record.holder)
         if held is None:
-            self._gone(*key, record.holder, "The process that carried it is gone.")
+            if now >= self._returning.get(key, now) or self._has_machine(record):
+                self._gone(*key, record.holder, "The process that carried it is gone.")
         elif key not in self._leases:
             # A write that timed out and was kept, or a hand-over that failed half way.
             self._take(key[0], Undelivered(attempt=key[1]))
@@ -618,13 +618,12 @@ class Desk:
         return groups_of(self._machines, holders, aside, self._idle)
 
 
-def _depths(places: int, machines: int) -> tuple[int, ...]:
+def _depths(places: int) -> tuple[int, ...]:
     """Return how many queued tasks to consider first, and how many where those are not enough."""
     if places == 0:
         return (0,)
-    # Once the places are taken, each machine may be kept for one that waits. Users take turns, so who runs little may
-    # be the next one several times.
-    first = max(_GLANCE, 3 * (places + machines))
+    # Users take turns, so who runs little may be the next one several times.
+    first = max(_GLANCE, 3 * places)
     return (first, LOOK_AHEAD) if first < LOOK_AHEAD else (LOOK_AHEAD,)
 
 

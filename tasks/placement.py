@@ -155,7 +155,8 @@ class _Room:
         )
 
     def take(self, need: Resources, sign: int = 1) -> None:
-        need = taken(need, self.host)
+        if need.whole_machine:
+            need = whole(need, self.host)
         self.cpus -= sign * need.cpus
         self.memory -= sign * need.memory
         self.gpus -= sign * need.gpus

@@ -44,14 +44,19 @@ class Shares:
         `day` is the time of day then, from which it is counted what they have cost.
         """
         # A thousand tasks run in a few lanes.
-        lanes: dict[Lane, Load] = {}
+        lanes: dict[Lane, list[float]] = {}
         for record in active:
-            lane, attempt = lane_of(record), record.task.attempts[-1]
-            hourly, usd = attempt.usd_per_hour or 0.0, attempt.cost_at(day) or 0.0
-            lanes[lane] = lanes.get(lane, _NOTHING).plus(record.task.resources, hourly, usd)
+            attempt = record.task.attempts[-1]
+            sums = lanes.setdefault(lane_of(record), [0.0, 0.0, 0.0, 0.0])
+            sums[0] += 1
+            sums[1] += record.task.resources.all_cpus
+            if attempt.usd_per_hour is not None:
+                sums[2] += attempt.usd_per_hour
+                sums[3] += attempt.cost_at(day) or 0.0
         cores: dict[Share, float] = {}
         loads: dict[Account, Load] = {}
-        for lane, load in lanes.items():
+        for lane, (running, *rest) in lanes.items():
+            load = Load(int(running), *rest)
             for share in _shares_of(lane):
                 cores[share] = cores.get(share, 0.0) + load.cpus
             for account in (Account(lane.user), Account(lane.user, lane.project)):
