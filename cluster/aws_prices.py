@@ -18,22 +18,20 @@ _BATCH = 100
 
 
 def refresh(
-    region: str,
-    names: Sequence[str],
-    today: date,
-    told: Callable[[int, int], None],
+    region: str, types: Sequence[MachineType], today: date, told: Callable[[int, int], None]
 ) -> list[MachineType]:
-    """Return those of the named types that a region has, with what they cost there now.
+    """Return those of the types that a region has, with what they cost there now.
 
     Facts are from DescribeInstanceTypes, prices from the Price List (Linux, shared tenancy, no licence) and from
-    DescribeSpotPriceHistory. `told` is told how many of the names are done, of how many.
+    DescribeSpotPriceHistory. `told` is told how many of the types are done, of how many.
 
     Raises:
         Unavailable: AWS does not answer, or refuses; the message says what it answered and what to give.
         InvalidInput: there is no such region.
     """
-    # Late: only this command needs it.
+    # Late: only who asks for prices needs it.
     import boto3
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     found: list[MachineType] = []
@@ -42,7 +40,10 @@ def refresh(
         if region not in session.get_available_regions("ec2"):
             known = ", ".join(sorted(session.get_available_regions("ec2")))
             raise InvalidInput(f"AWS has no region {region!r}.", field="--region", fix=f"Known: {known}.")
-        ec2, pricing = session.client("ec2"), session.client("pricing", region_name=_PRICING_REGION)
+        patience = Config(connect_timeout=10, read_timeout=30, retries={"mode": "standard", "max_attempts": 4})
+        ec2 = session.client("ec2", config=patience)
+        pricing = session.client("pricing", region_name=_PRICING_REGION, config=patience)
+        names = [one.name for one in types]
         described = {one["InstanceType"]: one for one in _described(ec2, names)}
         spot = _spot_prices(ec2, list(described))
         for done, name in enumerate(names, 1):

@@ -62,7 +62,7 @@ def refresh(
 
 
 def _skus() -> Iterator[Mapping[str, Any]]:
-    # Late: only this command needs it.
+    # Late: only who asks for prices needs it.
     try:
         import google.auth
         from google.auth.exceptions import GoogleAuthError

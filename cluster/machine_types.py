@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import cache
@@ -53,9 +54,19 @@ def list_types(refreshed: Path | None = None) -> tuple[MachineType, ...]:
     Raises:
         InvalidInput: the file is damaged.
     """
-    if refreshed is None or not refreshed.exists():
-        return _shipped()
-    return merged([*_shipped(), *_rows(refreshed.read_text().splitlines(), str(refreshed))])
+    kept = () if refreshed is None else kept_types(refreshed)
+    return merged([*_shipped(), *kept]) if kept else _shipped()
+
+
+def kept_types(refreshed: Path) -> tuple[MachineType, ...]:
+    """Return what `save` has written; nothing where it has not.
+
+    Raises:
+        InvalidInput: the file is damaged.
+    """
+    if not refreshed.exists():
+        return ()
+    return merged(_rows(refreshed.read_text().splitlines(), str(refreshed)))
 
 
 @cache
@@ -105,7 +116,8 @@ def prices_in(region: str, types: Iterable[MachineType]) -> Callable[[str, str],
 
 def save(types: Iterable[MachineType], path: Path) -> None:
     """Write machine types into a file, whole or not at all."""
-    fresh = path.with_suffix(".new")
+    # Somebody may ask for prices while the server does.
+    fresh = path.with_suffix(f".{os.getpid()}.new")
     with fresh.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from cluster import aws_prices, google_prices
-from cluster.machine_types import catalogue_file, find_type, list_types, merged, save
+from cluster.machine_types import catalogue_file, find_type, list_types
+from cluster.quotes import ask
 from serve.administration import answer, bar
 from simyard.cli.options import Json
-from simyard.errors import InvalidInput
 from storage.settings import load_settings
 
 commands = typer.Typer(help="Ask the cloud what it sells, and for how much.", no_args_is_help=True)
@@ -33,16 +32,8 @@ def refresh(
     provider = google_prices.PROVIDER if google_prices.is_region(region) else aws_prices.PROVIDER
     known = [one for one in list_types(path) if one.provider == provider]
     wanted = [find_type(name, known, field="--type") for name in types] if types else known
-    today = datetime.now(UTC).date()
     with bar("asking for prices", shown=not json_) as step:
-        if provider == google_prices.PROVIDER:
-            found = google_prices.refresh(region, wanted, today, step)
-        else:
-            found = aws_prices.refresh(region, [one.name for one in wanted], today, step)
-    if not found:
-        raise InvalidInput(f"{region} has none of these types.", field="--region", fix="Take another region.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(merged([*list_types(path), *found]), path)
+        found = ask(region, wanted, path, step)
     priced = sum(one.prices[-1].on_demand is not None for one in found)
     document = {"region": region, "types": len(found), "with_price": priced}
     answer(json_, document, f"{len(found)} types of {region}, {priced} with a price.")

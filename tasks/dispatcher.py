@@ -21,6 +21,7 @@ from cluster.cluster_file import cluster_of, machine_environment
 from cluster.head import head_address
 from cluster.machine_types import catalogue_file
 from cluster.members import list_members
+from cluster.quotes import Quotes
 from cluster.server_mark import server_name
 from simulators.outcome import Outcome
 from simulators.work import News, Report, Stall
@@ -62,7 +63,8 @@ class DispatcherActor:
         self._objects: ObjectStore = open_store(settings.storage_uri)
         self._news = threading.Event()
         file = cluster_of(settings)
-        self._price_list = PriceList(file, catalogue_file(settings.data_dir))
+        types = catalogue_file(settings.data_dir)
+        self._price_list = PriceList(file, types)
         self._desk = Desk(
             self._store,
             self._objects,
@@ -83,10 +85,11 @@ class DispatcherActor:
                 document=file.live,
                 members=lambda: list_members(ray.get_runtime_context().gcs_address),
                 server=server_name(),
-                types=catalogue_file(settings.data_dir),
+                types=types,
             )
             self._inventory = Inventory(self._store, around, self._may_end)
             self._inventory.start()
+            Quotes(file.live, types).start()
         self._fleet_at = -_FLEET_EVERY
         self._swept_at = time.monotonic()
         self._beat = settings.dispatcher_beat

@@ -7,6 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from cluster.group_record import GroupRecord, changed_meanwhile
@@ -109,7 +110,8 @@ class SqlStore(ABC):
     def active(self) -> builtins.list[TaskRecord]:
         """See Store."""
         found: dict[int, tuple[rows.Row, TaskRecord]] = {}
-        for row in self._read("active"):
+        # Sorted here: SQLite would copy every body for it.
+        for row in sorted(self._read("active"), key=itemgetter(0)):
             known = self._active.get(row[0])
             found[row[0]] = known if known is not None and known[0] == row else (row, rows.record_of(row))
         self._active = found

@@ -175,10 +175,9 @@ SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, hold
 FROM tasks WHERE status = 'queued' AND queue_until <= %(now)s
 ORDER BY queue_until, seq LIMIT %(limit)s
 
---- active: The tasks whose attempt holds a machine, oldest first.
+--- active: The tasks whose attempt holds a machine, in any order.
 SELECT seq, body, "user", retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE status IN ('preparing', 'running', 'finalizing')
-ORDER BY seq
 
 --- counts: How many tasks stand in each status.
 SELECT status, count(*) FROM tasks GROUP BY status

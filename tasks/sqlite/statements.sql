@@ -149,10 +149,9 @@ SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
 FROM tasks INDEXED BY tasks_overdue WHERE status = 'queued' AND queue_until <= :now
 ORDER BY queue_until, seq LIMIT :limit
 
---- active: The tasks whose attempt holds a machine, oldest first.
+--- active: The tasks whose attempt holds a machine, in any order.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder
 FROM tasks WHERE status IN ('preparing', 'running', 'finalizing')
-ORDER BY seq
 
 --- ended: The tasks that ended before a moment, oldest end first.
 SELECT seq, body, user, retries, failures, losses, ready_at, lease_until, holder

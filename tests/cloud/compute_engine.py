@@ -466,6 +466,18 @@ def _parsed(text: str) -> Callable[[Mapping[str, Any]], bool]:
     return either() if tokens else lambda _: True
 
 
+def sku(description: str, dollars: float, market: str, *regions: str) -> dict[str, Any]:
+    """Return what Cloud Billing's catalogue has of something that is sold."""
+    units, nanos = divmod(round(dollars * 1e9), 10**9)
+    price = {"currencyCode": "USD", "units": str(units), "nanos": nanos}
+    return {
+        "description": description,
+        "category": {"resourceFamily": "Compute", "usageType": market},
+        "serviceRegions": list(regions),
+        "pricingInfo": [{"pricingExpression": {"tieredRates": [{"startUsageAmount": 0, "unitPrice": price}]}}],
+    }
+
+
 class _Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 

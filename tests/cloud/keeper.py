@@ -28,11 +28,12 @@ from moto.ec2.models.instance_types import InstanceTypeBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from tests.cloud.compute_engine import HOSTS, PROJECT, ComputeEngine, GoogleFault, running_google
+from tests.cloud.compute_engine import HOSTS, PROJECT, ComputeEngine, GoogleFault, running_google, sku
 from tests.cloud.faults import Fault, FaultyApi, Order
 from tests.cloud.machine import Machine
 from tests.cloud.metadata import GoogleMetadata, Metadata, MetadataServer
 from tests.cloud.network import METADATA_ADDRESS, Switch
+from tests.services.price_list import price_list
 
 ACCOUNT = "123456789012"
 _PERIOD_SECONDS = 0.2
@@ -126,10 +127,17 @@ class Keeper:
         self.endpoint = f"http://{self._switch.host_address}:{self._server.server_port}"
         self._prefix = f"10.{self._switch.number}."
         self.network = f"10.{self._switch.number}.0.0/16"
-        self._environment = environment | {"AWS_ENDPOINT_URL": self.endpoint}
-        self._google = ComputeEngine(1.0, f"10.{self._switch.number}.16.0/24") if google else None
         self._closing = ExitStack()
+        prices = self._closing.enter_context(price_list({("c7i.large", region): 0.72}, self._switch.host_address))
+        self._environment = environment | {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ENDPOINT_URL_PRICING": prices}
+        self._google = ComputeEngine(1.0, f"10.{self._switch.number}.16.0/24") if google else None
         if self._google is not None:
+            # A c4-standard-4 costs as much as in the catalogue of the release.
+            parts = {
+                "C4 Instance Core running in Netherlands": 0.03712,
+                "C4 Instance Ram running in Netherlands": 0.003938,
+            }
+            self._google.skus = [sku(name, price, "OnDemand", "europe-west4") for name, price in parts.items()]
             told = running_google(self._google, folder, self._switch.host_address, 443)
             self._closing.enter_context(told)
             self._environment = _googles(environment)

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextlib.contextmanager
-def price_list(prices: Mapping[tuple[str, str], float]) -> Iterator[str]:
+def price_list(prices: Mapping[tuple[str, str], float], host: str = "127.0.0.1") -> Iterator[str]:
     """Answer GetProducts with the price an hour of types in regions, and give the address of the server."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -31,11 +31,11 @@ def price_list(prices: Mapping[tuple[str, str], float]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer((host, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://{host}:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from cluster.machine_types import catalogue_file, find_type, list_types
+from cluster.machine_types import catalogue_file, find_type, kept_types, list_types
+from cluster.quotes import Quotes
 from simyard.cli.app import build
 from storage.settings import load_settings
 from tests.services.price_list import price_list
@@ -79,3 +81,26 @@ def test_without_credentials_it_says_how_to_give_them(data_dir: Path, monkeypatc
     result = refresh("--region", REGION)
     assert result.exit_code == 3
     assert "AWS_ACCESS_KEY_ID" in result.output
+
+
+def test_a_head_asks_for_the_prices_of_its_region_once_a_day(data_dir: Path) -> None:
+    path, days = catalogue_file(data_dir), [date(2027, 1, 5)]
+    provider = {"type": "external", "module": "cluster.ec2.Ec2", "region": REGION}
+    quotes = Quotes(lambda: {"cluster_name": "ours", "provider": provider}, path, today=lambda: days[-1])
+
+    def known() -> date | None:
+        price = find_type("c7i.large", list_types(path)).price(REGION)
+        return None if price is None else price.date
+
+    assert known() is None
+    assert {"c7i.large", "g6.xlarge"} < {one.name for one in quotes.look()}
+    assert known() == days[0]
+    assert quotes.look() == []
+    days.append(date(2027, 1, 6))
+    assert quotes.look()
+    assert known() == days[1]
+
+
+def test_what_the_next_release_knows_is_not_hidden_by_what_was_kept(data_dir: Path) -> None:
+    assert refresh("--region", REGION, "--type", "c7i.large").exit_code == 0
+    assert [price.region for one in kept_types(catalogue_file(data_dir)) for price in one.prices] == [REGION]

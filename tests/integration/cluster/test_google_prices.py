@@ -13,39 +13,31 @@ from typer.testing import CliRunner, Result
 from cluster.machine_types import catalogue_file, find_type, list_types
 from simyard.cli.app import build
 from storage.settings import load_settings
-from tests.cloud.compute_engine import ComputeEngine, Google, GoogleFault, lead_to, running_google
+from tests.cloud.compute_engine import ComputeEngine, Google, GoogleFault, lead_to, running_google, sku
 
 REGION = "europe-west9"
 
 
-def sku(description: str, dollars: float, market: str = "OnDemand", *regions: str) -> dict[str, Any]:
-    """Return what Cloud Billing's catalogue has of something that is sold."""
-    units, nanos = divmod(round(dollars * 1e9), 10**9)
-    price = {"currencyCode": "USD", "units": str(units), "nanos": nanos}
-    return {
-        "description": description,
-        "category": {"resourceFamily": "Compute", "usageType": market},
-        "serviceRegions": list(regions or (REGION,)),
-        "pricingInfo": [{"pricingExpression": {"tieredRates": [{"startUsageAmount": 0, "unitPrice": price}]}}],
-    }
+def sold(description: str, dollars: float, market: str = "OnDemand", region: str = REGION) -> dict[str, Any]:
+    return sku(description, dollars, market, region)
 
 
 SKUS = [
-    sku("C3 Instance Core running in Paris", 0.04),
-    sku("C3 Instance Ram running in Paris", 0.005),
-    sku("Spot Preemptible C3 Instance Core running in Paris", 0.01, "Preemptible"),
-    sku("Spot Preemptible C3 Instance Ram running in Paris", 0.001, "Preemptible"),
-    sku("C3 Instance Core running in Iowa", 7, "OnDemand", "us-central1"),
-    sku("C3 Sole Tenancy Instance Core running in Paris", 8),
-    sku("C3 Custom Instance Core running in Paris", 8),
-    sku("Commitment v1: C3 Cpu in Paris for 1 Year", 8, "Commit1Yr"),
-    sku("C2D AMD Instance Core running in Paris", 0.03),
-    sku("C2D AMD Instance Ram running in Paris", 0.004),
-    sku("G2 Instance Core running in Paris", 0.02),
-    sku("G2 Instance Ram running in Paris", 0.002),
-    sku("Nvidia L4 GPU running in Paris", 0.5),
-    sku("Nvidia L4 GPU attached to Spot Preemptible VMs running in Paris", 0.2, "Preemptible"),
-    sku("N4 Instance Core running in Paris", 0.03),
+    sold("C3 Instance Core running in Paris", 0.04),
+    sold("C3 Instance Ram running in Paris", 0.005),
+    sold("Spot Preemptible C3 Instance Core running in Paris", 0.01, "Preemptible"),
+    sold("Spot Preemptible C3 Instance Ram running in Paris", 0.001, "Preemptible"),
+    sold("C3 Instance Core running in Iowa", 7, "OnDemand", "us-central1"),
+    sold("C3 Sole Tenancy Instance Core running in Paris", 8),
+    sold("C3 Custom Instance Core running in Paris", 8),
+    sold("Commitment v1: C3 Cpu in Paris for 1 Year", 8, "Commit1Yr"),
+    sold("C2D AMD Instance Core running in Paris", 0.03),
+    sold("C2D AMD Instance Ram running in Paris", 0.004),
+    sold("G2 Instance Core running in Paris", 0.02),
+    sold("G2 Instance Ram running in Paris", 0.002),
+    sold("Nvidia L4 GPU running in Paris", 0.5),
+    sold("Nvidia L4 GPU attached to Spot Preemptible VMs running in Paris", 0.2, "Preemptible"),
+    sold("N4 Instance Core running in Paris", 0.03),
 ]
 
 
