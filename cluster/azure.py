@@ -1,41 +1,97 @@
-"""Ray's own provider of Azure, as the autoscaler calls it by way of ours: machines boot a script."""
+"""Ray's own provider of Azure, called by way of ours: machines boot a script, and come all or none."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from azure.core.exceptions import AzureError
 from ray.autoscaler._private._azure.node_provider import AzureNodeProvider
 
-from cluster.arm_template import with_custom_data
+from cluster.arm_template import adapted
 from cluster.noted import Noted
+
+log = logging.getLogger(__name__)
+
+_DELETE_SECONDS = 120.0
 
 
 class Azure(Noted, AzureNodeProvider):
-    """Starts and ends machines as Ray's own provider does."""
+    """Starts and ends machines as Ray's own provider does; what came of a deployment that failed is deleted again."""
+
+    resource_client: Any
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         """Make it from the `provider` of a cluster file."""
         super().__init__(provider_config, cluster_name)
-        self.resource_client = _Resources(self.resource_client)
+        self.resource_client = _Resources(self.resource_client, self._delete)
+
+    def _delete(self, group: str, machines: list[str], parts: Mapping[str, list[str]]) -> None:
+        """Delete what there is of a deployment: its machines, then what belongs to none."""
+        network = self.network_client
+        kinds: list[tuple[Any, list[str]]] = [
+            (self.compute_client.virtual_machines, machines),
+            (network.network_interfaces, parts["nic"]),
+            (network.public_ip_addresses, parts["ip"]),
+        ]
+        for kind, names in kinds:
+            begun = []
+            for name in names:
+                # Where there is none, that is no error.
+                try:
+                    begun.append(kind.begin_delete(group, name))
+                except AzureError as error:
+                    log.warning("what is left of %s after a failed launch could not be deleted: %s", name, error)
+            for one in begun:
+                one.wait(timeout=_DELETE_SECONDS)
+
+
+_Delete = Callable[[str, list[str], Mapping[str, list[str]]], None]
 
 
 class _Resources:
-    """Azure's resource client, whose deployments have the boot script."""
+    """Azure's resource client, whose deployments are adapted."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, delete: _Delete) -> None:
         self._client = client
-        self.deployments = _Deployments(client.deployments)
+        self.deployments = _Deployments(client.deployments, delete)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
 
 class _Deployments:
-    def __init__(self, deployments: Any) -> None:
-        self._deployments = deployments
+    def __init__(self, deployments: Any, delete: _Delete) -> None:
+        self._deployments, self._delete = deployments, delete
 
-    def begin_create_or_update(self, *, parameters: dict[str, Any], **more: Any) -> Any:
-        return self._deployments.begin_create_or_update(parameters=with_custom_data(parameters), **more)
+    def begin_create_or_update(self, *, resource_group_name: str, parameters: dict[str, Any], **more: Any) -> Any:
+        made = adapted(parameters)
+        begun = self._deployments.begin_create_or_update(
+            resource_group_name=resource_group_name, parameters=made, **more
+        )
+        given = {name: told["value"] for name, told in made["properties"]["parameters"].items()}
+        machines = [f"{given['vmName']}{number}" for number in range(given["vmCount"])]
+        kind = "-nic-public" if given["provisionPublicIp"] else "-nic"
+        parts = {
+            "nic": [f"{given['vmName']}{kind}{number}" for number in range(given["vmCount"])],
+            "ip": [f"{given['vmName']}-ip{number}" for number in range(given["vmCount"])],
+        }
+        return _Deployment(begun, lambda: self._delete(resource_group_name, machines, parts))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._deployments, name)
+
+
+class _Deployment:
+    """One that is under way: where it fails, Azure leaves what it had made until then, and charges for it."""
+
+    def __init__(self, begun: Any, delete: Callable[[], None]) -> None:
+        self._begun, self._delete = begun, delete
+
+    def wait(self, timeout: float | None = None) -> None:
+        try:
+            self._begun.wait(timeout=timeout)
+        except AzureError:
+            self._delete()
+            raise

@@ -14,7 +14,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,11 @@ _PYTHON = "/opt/simyard/.venv/bin/python"
 _IDLE_MINUTES = 5
 """What Ray takes where the file says nothing."""
 _CLIENTS = {
-    "gcp": ("googleapiclient", "google-api-python-client"),
-    "azure": (
-        "msrestazure",
-        "azure-identity azure-common azure-mgmt-compute azure-mgmt-network azure-mgmt-resource msrestazure",
-    ),
+    "gcp": "google-api-python-client",
+    # Later releases of azure-mgmt-resource lack names that Ray imports.
+    "azure": "azure-identity azure-common azure-mgmt-compute azure-mgmt-network 'azure-mgmt-resource<25' msrestazure",
 }
-"""What Ray's providers import that does not come with Ray: a module to look for, and the packages, by cloud."""
+"""The packages that Ray's providers import and that do not come with Ray, by cloud."""
 _MARK = "written_by_simyard"
 _SERVER = "SIMYARD_SERVER"
 _FOR_MACHINES = (
@@ -188,10 +186,14 @@ def check_document(document: Mapping[str, Any]) -> None:
         InvalidInput: a key is unknown or a value is wrong, where it stands is the error's field; or what Ray's provider
             of the cloud imports is not installed here.
     """
-    module, packages = _CLIENTS.get(cloud_name(document), ("", ""))
-    if module and find_spec(module) is None:
-        fix = f"Install them here, and into the machines' image: pip install {packages}"
-        raise InvalidInput("Ray needs the cloud's own packages, which are not here.", field="provider.type", fix=fix)
+    cloud = cloud_name(document)
+    if (packages := _CLIENTS.get(cloud)) is not None:
+        try:
+            import_module(PROVIDERS[cloud].rpartition(".")[0])
+        except ImportError as error:
+            reason = f"Ray needs the cloud's own packages, which are not all here: {error}."
+            fix = f"Install them here, and into the machines' image: pip install {packages}"
+            raise InvalidInput(reason, field="provider.type", fix=fix) from error
     # Late: it takes seconds, and only who starts a cluster's head needs it.
     from jsonschema import ValidationError  # type: ignore[import-untyped]  # it has no types
     from ray.autoscaler._private.util import fillout_defaults, validate_config

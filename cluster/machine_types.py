@@ -1,8 +1,8 @@
 """The catalogue of machine types: what comes with this release, and what was refreshed from the provider since.
 
-Both are CSV files, a row for each type and region. Those of this release have their facts from AWS, cores, memory,
-GPUs and disks from DescribeInstanceTypes and prices from the Price List, and from a catalogue of Google's prices; each
-price names its source and its date.
+Both are CSV files, a row for each type and region, or one without a region and a price. Those of this release have
+their facts from AWS, cores, memory, GPUs and disks from DescribeInstanceTypes and prices from the Price List, from a
+catalogue of Google's prices, and from Azure's documentation of its series; each price names its source and its date.
 """
 
 from __future__ import annotations
@@ -158,13 +158,7 @@ def _rows(lines: Sequence[str], where: str) -> Iterable[MachineType]:
 
 
 def _type_of(row: dict[str, str]) -> MachineType:
-    price = Price(
-        region=row["region"],
-        on_demand=_number(row["on_demand_usd"]),
-        spot=_number(row["spot_usd"]),
-        source=row["source"],
-        date=date.fromisoformat(row["date"]),
-    )
+    prices = (_price_of(row),) if row["region"] else ()
     return MachineType(
         name=row["name"],
         provider=row["provider"],
@@ -176,7 +170,17 @@ def _type_of(row: dict[str, str]) -> MachineType:
         gpu_memory=int(row["gpu_memory_mib"]) * MIB,
         local_disk=int(row["local_disk_gb"]) * _GB,
         has_spot=row["spot"] == "true",
-        prices=(price,),
+        prices=prices,
+    )
+
+
+def _price_of(row: dict[str, str]) -> Price:
+    return Price(
+        region=row["region"],
+        on_demand=_number(row["on_demand_usd"]),
+        spot=_number(row["spot_usd"]),
+        source=row["source"],
+        date=date.fromisoformat(row["date"]),
     )
 
 

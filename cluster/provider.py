@@ -128,4 +128,10 @@ def _gcp(cluster: str, told: Mapping[str, Any]) -> Provider:
     return GcpProvider(cluster, str(told["project_id"]), str(told["availability_zone"]))
 
 
-_MAKERS: dict[str, Callable[[str, Mapping[str, Any]], Provider]] = {"aws": _aws, "gcp": _gcp}
+def _azure(cluster: str, told: Mapping[str, Any]) -> Provider:
+    from cluster.virtual_machines import AzureProvider
+
+    return AzureProvider(cluster, str(told["subscription_id"]), str(told["resource_group"]))
+
+
+_MAKERS: dict[str, Callable[[str, Mapping[str, Any]], Provider]] = {"aws": _aws, "azure": _azure, "gcp": _gcp}

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from cluster import aws_prices, google_prices
+from cluster import aws_prices, azure_prices, google_prices
 from cluster.machine_types import kept_types, list_types, merged, save
 from cluster.provider import cloud_name, region_of
 from simyard.errors import InvalidInput, SimyardError
@@ -26,9 +26,17 @@ EVERY_SECONDS = 3600.0
 Ask = Callable[[str, Sequence[MachineType], date, Callable[[int, int], None]], list[MachineType]]
 SELLERS: dict[str, Ask] = {
     aws_prices.PROVIDER: aws_prices.refresh,
+    azure_prices.PROVIDER: azure_prices.refresh,
     google_prices.PROVIDER: google_prices.refresh,
 }
 """What asks a cloud for its prices, by the cloud's name."""
+
+
+def seller_of(region: str) -> str:
+    """Return the cloud that writes its regions like this one."""
+    if google_prices.is_region(region):
+        return google_prices.PROVIDER
+    return azure_prices.PROVIDER if azure_prices.is_region(region) else aws_prices.PROVIDER
 
 
 def _today() -> date:

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cluster import aws_prices, google_prices
 from cluster.machine_types import catalogue_file, find_type, list_types
-from cluster.quotes import ask
+from cluster.quotes import ask, seller_of
 from serve.administration import answer, bar
 from simyard.cli.options import Json
 from storage.settings import load_settings
@@ -23,14 +22,15 @@ def _group() -> None:
 
 @commands.command("refresh")
 def refresh(
-    region: Annotated[str, typer.Option("--region", metavar="R", help="Of AWS or Google Cloud.", show_default=False)],
+    region: Annotated[
+        str, typer.Option("--region", metavar="R", help="Of AWS, Azure or Google Cloud.", show_default=False)
+    ],
     types: Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only this; may come again.")] = None,
     json_: Json = False,
 ) -> None:
-    """Ask AWS or Google Cloud what the known machine types cost in a region; running servers take it at once."""
+    """Ask a cloud what the known machine types cost in a region; running servers take it at once."""
     path = catalogue_file(load_settings().data_dir)
-    provider = google_prices.PROVIDER if google_prices.is_region(region) else aws_prices.PROVIDER
-    known = [one for one in list_types(path) if one.provider == provider]
+    known = [one for one in list_types(path) if one.provider == seller_of(region)]
     wanted = [find_type(name, known, field="--type") for name in types] if types else known
     with bar("asking for prices", shown=not json_) as step:
         found = ask(region, wanted, path, step)

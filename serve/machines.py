@@ -85,8 +85,9 @@ async def list_machine_types(context: HasContext, _user: User) -> Response:
 
 def _sold(context: Context) -> tuple[MachineType, ...]:
     known = list_types(context.machine_types)
+    priced = tuple(one for one in known if one.prices)
     if context.cluster is None:
-        return known
+        return priced
     document = context.cluster.read()
     provider, region = cloud_name(document), region_of(document)
     ours = tuple(
@@ -95,4 +96,4 @@ def _sold(context: Context) -> tuple[MachineType, ...]:
         if one.provider == provider
     )
     # Hosts of one's own, and clouds of which the catalogue knows nothing, are not in it.
-    return ours or known
+    return ours or priced

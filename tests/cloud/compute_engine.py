@@ -13,7 +13,6 @@ import json
 import re
 import secrets
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,13 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from werkzeug.routing import Map, Rule
-from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
+
+from tests.cloud.tls import answering
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -478,13 +476,6 @@ def sku(description: str, dollars: float, market: str, *regions: str) -> dict[st
     }
 
 
-class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_request(self, *args: object) -> None:
-        pass
-
-
 @dataclass(frozen=True)
 class Google:
     """Google as its clients see it."""
@@ -501,21 +492,11 @@ class Google:
 @contextmanager
 def running_google(engine: ComputeEngine, folder: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Google]:
     """Let an emulator answer over TLS as all of Google's names do; the folder gets its certificates."""
-    authority, chain = _certificates(folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    server = make_server(host, port, engine, threaded=True, request_handler=_Handler, ssl_context=context)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
     account = folder / "account.json"
     account.write_text(json.dumps(_account()))
-    environment = {"HTTPLIB2_CA_CERTS": str(authority), "GOOGLE_APPLICATION_CREDENTIALS": str(account)}
-    try:
-        yield Google(engine, (host, server.server_port), authority, environment)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(engine, folder, [f"{name}.googleapis.com" for name in HOSTS], host, port) as (address, authority):
+        environment = {"HTTPLIB2_CA_CERTS": str(authority), "GOOGLE_APPLICATION_CREDENTIALS": str(account)}
+        yield Google(engine, address, authority, environment)
 
 
 def lead_to(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -551,42 +532,3 @@ def _account() -> dict[str, str]:
         "client_email": f"operator@{PROJECT}.iam.gserviceaccount.com",
         "token_uri": "https://oauth2.googleapis.com/token",
     }
-
-
-def _certificates(folder: Path) -> tuple[Path, Path]:
-    """Make an authority and its certificate for Google's names; return their two files."""
-    now = datetime.now(UTC)
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test's authority")])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "googleapis.com")])
-
-    def builder(name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(issuer)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=2))
-        )
-
-    identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
-    root = (
-        builder(issuer, authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(identifier, critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    names = x509.SubjectAlternativeName([x509.DNSName(f"{host}.googleapis.com") for host in HOSTS])
-    leaf = (
-        builder(subject, key.public_key())
-        .add_extension(names, critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "authority.pem").write_bytes(root.public_bytes(pem))
-    (folder / "google.pem").write_bytes(private + leaf.public_bytes(pem))
-    return folder / "authority.pem", folder / "google.pem"

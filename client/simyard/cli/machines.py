@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -49,15 +50,16 @@ def list_types(
     with session.connect() as client:
         known = client.machine_types()
     large = [one for one in known if one.cpus >= cpus and one.memory >= least and one.gpus >= gpus]
-    found = [
-        (one, price)
-        for one in large
-        for price in (one.prices[:1] if region is None else one.prices)
-        if region in (None, price.region)
-    ]
-    found.sort(key=lambda pair: (pair[1].on_demand is None, pair[1].on_demand or 0.0))
+    found: list[tuple[MachineType, Price | None]] = []
+    for one in large:
+        if region is None:
+            found.append((one, one.prices[0] if one.prices else None))
+        elif (price := one.price(region)) is not None:
+            found.append((one, price))
+    found.sort(key=lambda pair: _cost_of(pair[1]))
     if json_:
-        say_json({"machine_types": [one.model_copy(update={"prices": (price,)}) for one, price in found]})
+        told = [one.model_copy(update={"prices": () if price is None else (price,)}) for one, price in found]
+        say_json({"machine_types": told})
         return
     say_table(
         ("TYPE", "CPUS", "MEMORY", "GPUS", "DISK", "USD/H", "SPOT", "REGION", "OF"),
@@ -137,17 +139,21 @@ def _short(name: str) -> str:
     return name if len(name) <= _GROUP else name[: _GROUP - 1] + "…"
 
 
-def _row(one: MachineType, price: Price) -> tuple[str, ...]:
+def _cost_of(price: Price | None) -> float:
+    return math.inf if price is None or price.on_demand is None else price.on_demand
+
+
+def _row(one: MachineType, price: Price | None) -> tuple[str, ...]:
     return (
         one.name,
         str(one.cpus),
         size(one.memory),
         f"{one.gpus} {one.gpu}" if one.gpus else "",
         size(one.local_disk) if one.local_disk else "",
-        _usd(price.on_demand),
-        _usd(price.spot) if one.has_spot else "none",
-        price.region,
-        f"{price.date:%Y-%m}",
+        _usd(price.on_demand if price else None),
+        _usd(price.spot if price else None) if one.has_spot else "none",
+        price.region if price else "",
+        f"{price.date:%Y-%m}" if price else "",
     )
 
 

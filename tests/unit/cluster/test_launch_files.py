@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import fillout_defaults, prepare_config, validate_config
 
-from cluster.arm_template import with_custom_data
+from cluster.arm_template import adapted
 from cluster.boot import cloud_of
 from cluster.cluster_file import groups_of, live_document
 from cluster.fleet import offered_memory
@@ -112,15 +112,18 @@ def test_a_startup_script_leaves_the_other_metadata_and_takes_the_place_of_an_ea
     assert before["metadata"]["items"] == [{"key": "a", "value": "b"}], "what was given is as it was"
 
 
-def test_a_boot_script_gets_into_the_template_by_which_ray_deploys_machines_on_azure() -> None:
+def rays_deployment(**parameters: str) -> dict[str, Any]:
     text = files("ray.autoscaler._private._azure").joinpath("azure-vm-template.json").read_text()
-    plain: dict[str, Any] = {
-        "properties": {"template": json.loads(text), "parameters": {"vmSize": {"value": "Standard_D2s_v5"}}}
-    }
-    assert with_custom_data(plain) == plain, "the head has none"
-    asked = copy.deepcopy(plain)
-    asked["properties"]["parameters"]["customData"] = {"value": "IyEvYmluL3NoCg=="}
-    template = with_custom_data(asked)["properties"]["template"]
+    given = {name: {"value": value} for name, value in parameters.items()}
+    return {"properties": {"template": json.loads(text), "parameters": given}}
+
+
+def test_a_boot_script_gets_into_the_template_by_which_ray_deploys_machines_on_azure() -> None:
+    assert "customData" not in json.dumps(adapted(rays_deployment(vmSize="Standard_D2s_v5"))), "the head has none"
+    asked = rays_deployment(vmSize="Standard_D2s_v5", customData="IyEvYmluL3NoCg==")
+    before = copy.deepcopy(asked)
+    template = adapted(asked)["properties"]["template"]
+    assert asked == before, "what was given is as it was"
     assert template["parameters"]["customData"]["type"] == "securestring"
     [machine] = [one for one in template["resources"] if one["type"] == "Microsoft.Compute/virtualMachines"]
     assert machine["properties"]["osProfile"]["customData"] == "[parameters('customData')]"

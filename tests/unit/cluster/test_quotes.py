@@ -44,7 +44,7 @@ def sold_by(monkeypatch: pytest.MonkeyPatch, seller: Seller) -> Seller:
 
 
 def test_a_cloud_whose_prices_nobody_tells_is_not_asked(tmp_path: Path) -> None:
-    for kind in ("local", "azure", "kubernetes"):
+    for kind in ("local", "kubernetes"):
         found = Quotes(lambda kind=kind: {"provider": {"type": kind}}, tmp_path / "types.csv")  # type: ignore[misc]
         assert found.look() == []
     assert not (tmp_path / "types.csv").exists()
