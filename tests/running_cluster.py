@@ -15,6 +15,7 @@ from simulators import catalogue
 from simulators.runtimes.environment import prepare_environment
 from simyard import Client
 from tests.cloud.cloud import Cloud, Instance, running_cloud
+from tests.cloud.resource_manager import SUBSCRIPTION
 from tests.running_server import until
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +78,28 @@ def _googles(environments: Path) -> dict[str, Any]:
     return document
 
 
+def _azures(environments: Path) -> dict[str, Any]:
+    """Return our cluster file for Azure with what an operator changes, and with machines that fit into this."""
+    text = (ROOT / "cluster" / "launch" / "azure.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
+    document: dict[str, Any] = yaml.safe_load(text)
+    document["provider"]["subscription_id"] = SUBSCRIPTION
+    document["auth"] = {
+        "ssh_user": "root",
+        "ssh_private_key": "/root/key.pem",
+        "ssh_public_key": "/root/key.pub",
+    }
+    document["idle_timeout_minutes"] = 0.1
+    setup = document["metadata"]["simyard"]["worker_setup"]
+    setup += ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
+    for node_type in document["available_node_types"].values():
+        node_type["node_config"]["azure_arm_parameters"]["vmSize"] = "Standard_F2s_v2"
+    start = document["head_start_ray_commands"]
+    document["head_start_ray_commands"] = [
+        one.replace("SIMYARD_S", "SIMYARD_WARM_SECONDS=2 SIMYARD_S") for one in start
+    ]
+    return document
+
+
 def _prepared(folder: Path) -> tuple[Path, Path]:
     """Return the folder of environments that machines have, with SWMM's in it, and an empty one for the cloud."""
     environments, place = folder / "environments", folder / "cloud"
@@ -91,13 +114,23 @@ def _prepared(folder: Path) -> tuple[Path, Path]:
 def running_google_cluster(folder: Path) -> Iterator[Cluster]:
     """Launch the cluster on Google's cloud from the user's own machine, and take it down again."""
     environments, place = _prepared(folder)
-    with running_cloud(place, shown=[environments], google=True) as cloud:
+    with running_cloud(place, shown=[environments], foreign="gcp") as cloud:
         home = cloud.desk.home
         (home / "account.json").write_bytes((place / "account.json").read_bytes())
         with _launched(cloud, _googles(environments), "GOOGLE_APPLICATION_CREDENTIALS=/root/account.json") as cluster:
             yield cluster
-        # One that has only stopped still has its disk, which is paid for.
-        until(lambda: cloud.instances() == [], 30, what="the end of all instances")
+        until(lambda: cloud.foreign_left() == [], 30, what="the end of all that is paid for")
+
+
+@contextmanager
+def running_azure_cluster(folder: Path) -> Iterator[Cluster]:
+    """Launch the cluster on Azure from the user's own machine, and take it down again."""
+    environments, place = _prepared(folder)
+    with running_cloud(place, shown=[environments], foreign="azure") as cloud:
+        (cloud.desk.home / "key.pub").write_bytes(cloud.key.with_suffix(".pub").read_bytes())
+        with _launched(cloud, _azures(environments)) as cluster:
+            yield cluster
+        until(lambda: cloud.foreign_left() == [], 30, what="the end of all that is paid for")
 
 
 @contextmanager

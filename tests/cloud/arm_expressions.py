@@ -1,4 +1,4 @@
-"""The expressions of Azure's deployment templates, evaluated as its Resource Manager does, as far as Ray's goes.
+"""The expressions of Azure's deployment templates, evaluated as its Resource Manager does, as far as Ray's two go.
 
 The language: <https://learn.microsoft.com/azure/azure-resource-manager/templates/template-expressions>.
 """
@@ -26,9 +26,16 @@ class Scope:
         parameters: values by name.
         variables: what stands in the template.
         group: id and location of the resource group.
+        referred: gives the properties of a resource that is there, by its id.
     """
 
-    def __init__(self, parameters: Mapping[str, Any], variables: Mapping[str, Any], group: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        variables: Mapping[str, Any],
+        group: Mapping[str, str],
+        referred: Callable[[str], Mapping[str, Any]],
+    ) -> None:
         self._parameters, self._variables, self._group = parameters, variables, group
         self.index = 0
         self._functions: dict[str, Callable[..., Any]] = {
@@ -44,8 +51,10 @@ class Scope:
             "not": lambda one: not one,
             "parameters": lambda name: self._named(self._parameters, "parameter", name),
             "resourceGroup": lambda: dict(self._group),
-            "resourceId": lambda kind, name: f"{self._group['id']}/providers/{kind.rstrip('/')}/{name}",
+            "reference": lambda name, _version="": referred(name),
+            "resourceId": self._resource_id,
             "string": str,
+            "subscriptionResourceId": lambda kind, name: f"{self._subscription()}/providers/{kind}/{name}",
             "variables": lambda name: self.value(self._named(self._variables, "variable", name)),
         }
 
@@ -99,6 +108,19 @@ class Scope:
         index = self._parsed(tokens)
         tokens.popleft()
         return lambda: outer()[index()]
+
+    def _subscription(self) -> str:
+        return self._group["id"].partition("/resourceGroups/")[0]
+
+    def _resource_id(self, *parts: str) -> str:
+        """Return the id of a resource by its type and its names, in this group or one that comes first."""
+        base = self._group["id"]
+        if "/" not in parts[0]:
+            base, parts = f"{self._subscription()}/resourceGroups/{parts[0]}", parts[1:]
+        space, *kinds = parts[0].rstrip("/").split("/")
+        return f"{base}/providers/{space}" + "".join(
+            f"/{kind}/{name}" for kind, name in zip(kinds, parts[1:], strict=True)
+        )
 
     def _named(self, known: Mapping[str, Any], what: str, name: str) -> Any:
         # Names have no case for Azure.

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,7 +20,6 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.cloud.compute_engine import GoogleFault
 from tests.cloud.faults import Call, Fault
 from tests.running_server import until
 
@@ -199,17 +199,21 @@ class Cloud:
         """Return the calls of an action so far."""
         return [Call(**told) for told in self._ask("calls") if told["action"] == action]
 
-    def google_inject(self, fault: GoogleFault, action: str, count: int = 1, *, spot_alone: bool = False) -> None:
-        """Let the next calls of an action of Google's meet a fault."""
-        self._ask("google_inject", fault=fault.value, action=action, count=count, spot_alone=spot_alone)
+    def foreign_inject(self, fault: StrEnum, action: str, count: int = 1, *, spot_alone: bool = False) -> None:
+        """Let the next calls of an action of another cloud's API meet a fault."""
+        self._ask("foreign_inject", fault=fault.value, action=action, count=count, spot_alone=spot_alone)
 
-    def google_heal(self) -> None:
-        """Let no call of Google's meet a fault any more."""
-        self._ask("google_inject", fault="", action="", count=0, spot_alone=False)
+    def foreign_heal(self) -> None:
+        """Let no call of that API meet a fault any more."""
+        self._ask("foreign_inject", fault="", action="", count=0, spot_alone=False)
 
-    def google_calls(self, action: str) -> list[float]:
-        """Return when the calls of an action of Google's came."""
-        return [at for at, one in self._ask("google_calls") if one == action]
+    def foreign_calls(self, action: str) -> list[float]:
+        """Return when the calls of an action of another cloud's API came."""
+        return [at for at, one in self._ask("foreign_calls") if one == action]
+
+    def foreign_left(self) -> list[str]:
+        """Return all that another cloud still has, and charges for."""
+        return list(self._ask("foreign_left"))
 
     def _ask(self, command: str, **more: Any) -> Any:
         assert self._keeper.stdin is not None
@@ -256,12 +260,12 @@ def _missing() -> str:
 
 @contextmanager
 def running_cloud(
-    folder: Path, boot_seconds: float = 1.0, shown: Sequence[Path] = (), *, google: bool = False
+    folder: Path, boot_seconds: float = 1.0, shown: Sequence[Path] = (), *, foreign: str | None = None
 ) -> Iterator[Cloud]:
     """Give a cloud whose machines boot so long after their launch; nothing is left of it but logs in the folder.
 
-    `shown` are folders of this host that the machines have, too, as if they were in their image. With `google` it is
-    Google's cloud: its machines know of nothing of AWS but the storage, by a secret.
+    `shown` are folders of this host that the machines have, too, as if they were in their image. With `foreign`, `gcp`
+    or `azure`, it is that cloud: its machines know of nothing of AWS but the storage, by a secret.
     """
     need_cloud()
     for name in ("key", "host-key"):
@@ -277,7 +281,7 @@ def running_cloud(
         "RAY_USAGE_STATS_ENABLED": "0",
     } | dict.fromkeys(proxies, "")
     argv = [sys.executable, "-m", "tests.cloud.keeper", str(folder), REGION, str(boot_seconds)]
-    argv += [json.dumps({"environment": variables, "google": google})]
+    argv += [json.dumps({"environment": variables, "foreign": foreign})]
     argv += map(str, shown)
     with (
         (folder / "keeper.log").open("ab") as log,

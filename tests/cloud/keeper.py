@@ -20,19 +20,18 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import InstanceTypeBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from tests.cloud.compute_engine import HOSTS, PROJECT, ComputeEngine, GoogleFault, running_google, sku
 from tests.cloud.faults import Fault, FaultyApi, Order
+from tests.cloud.foreign import AzureCloud, Foreign, ForeignInstance, GoogleCloud
 from tests.cloud.machine import Machine
-from tests.cloud.metadata import GoogleMetadata, Metadata, MetadataServer
-from tests.cloud.network import METADATA_ADDRESS, Switch
+from tests.cloud.metadata import AzureMetadata, GoogleMetadata, Metadata, MetadataServer
+from tests.cloud.network import Switch
 from tests.services.price_list import price_list
 
 ACCOUNT = "123456789012"
@@ -40,11 +39,13 @@ _PERIOD_SECONDS = 0.2
 _FAMILIES = ("t3", "m5", "c5", "r5", "m7i", "c7i")
 """The types of machines that are to be had: to list all of AWS's 1,400 takes the emulator and a client 10 s."""
 
+FOREIGN: dict[str, Callable[[str], Foreign]] = {"azure": AzureCloud, "gcp": GoogleCloud}
+
 
 class Place:
     """An instance of the emulator with its machine and its metadata service."""
 
-    def __init__(self, machine: Machine, metadata: Metadata | GoogleMetadata, boots_at: float) -> None:
+    def __init__(self, machine: Machine, metadata: Metadata | GoogleMetadata | AzureMetadata, boots_at: float) -> None:
         self.machine = machine
         self.metadata = metadata
         self.boots_at: float | None = boots_at
@@ -58,50 +59,8 @@ class Place:
         shutil.rmtree(self.machine.disk)
 
 
-class GoogleInstance:
-    """An instance of Google's emulator, as that of AWS has its own."""
-
-    instance_initiated_shutdown_behavior = "stop"
-    _STATES: ClassVar = {"PROVISIONING": "pending", "RUNNING": "running", "TERMINATED": "stopped"}
-
-    def __init__(self, engine: ComputeEngine, told: dict[str, Any]) -> None:
-        self._engine, self._told = engine, told
-        self.id = told["name"]
-        self.instance_type = told["machineType"].rpartition("/")[2]
-        self.state = self._STATES.get(told["status"], "shutting-down")
-        self.private_ip = told["networkInterfaces"][0]["networkIP"]
-        self.public_ip = ""
-        self.lifecycle = "spot" if told["scheduling"].get("provisioningModel") == "SPOT" else None
-        self.state_reason = SimpleNamespace()
-
-    def get_tags(self) -> list[dict[str, str]]:
-        """Return its labels as AWS has tags."""
-        return [{"key": name, "value": value} for name, value in self._told["labels"].items()]
-
-    def terminate(self) -> None:
-        """Let it be gone."""
-        self._engine.take_away(self.id)
-
-    def stop(self) -> None:
-        """Let it stop, and its disk be there."""
-        self._engine.stop(self.id)
-
-    @property
-    def metadata(self) -> GoogleMetadata:
-        """What it is told about itself."""
-        items = {item["key"]: item["value"] for item in self._told["metadata"].get("items", ())}
-        accounts = [one["email"] for one in self._told["serviceAccounts"]]
-        return GoogleMetadata(
-            instance=self.id,
-            project=PROJECT,
-            user_data=items.get("startup-script", ""),
-            account=accounts[0] if accounts else "",
-            new_token=self._engine.new_token,
-        )
-
-
 class Keeper:
-    """A cloud: the API, the switch and the machines; `google` says whether Google's APIs are there beside AWS's."""
+    """A cloud: the API, the switch and the machines; `foreign` names another one whose APIs are there beside AWS's."""
 
     def __init__(
         self,
@@ -111,7 +70,7 @@ class Keeper:
         environment: dict[str, str],
         image: list[str],
         *,
-        google: bool = False,
+        foreign: str | None = None,
     ) -> None:
         self._folder = folder
         self._image = image
@@ -130,20 +89,16 @@ class Keeper:
         self._closing = ExitStack()
         prices = self._closing.enter_context(price_list({("c7i.large", region): 0.72}, self._switch.host_address))
         self._environment = environment | {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ENDPOINT_URL_PRICING": prices}
-        self._google = ComputeEngine(1.0, f"10.{self._switch.number}.16.0/24") if google else None
-        if self._google is not None:
-            # A c4-standard-4 costs as much as in the catalogue of the release.
-            parts = {
-                "C4 Instance Core running in Netherlands": 0.03712,
-                "C4 Instance Ram running in Netherlands": 0.003938,
-            }
-            self._google.skus = [sku(name, price, "OnDemand", "europe-west4") for name, price in parts.items()]
-            told = running_google(self._google, folder, self._switch.host_address, 443)
-            self._closing.enter_context(told)
-            self._environment = _googles(environment)
+        self._foreign = None if foreign is None else FOREIGN[foreign](f"10.{self._switch.number}.16.0/24")
+        if self._foreign is not None:
+            self._closing.enter_context(self._foreign.answering(folder, self._switch.host_address))
+            kept = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
+            self._environment = kept | dict(self._foreign.variables)
         self._places: dict[str, Place] = {}
         Thread(target=self._server.serve_forever, daemon=True).start()
         self._desk = self._machine("desk", f"10.{self._switch.number}.0.3", "", (folder / "key.pub").read_text())
+        if self._foreign is not None:
+            self._foreign.furnish(self._desk, self.endpoint)
         self._boot(self._desk, "desk", "")
 
     def serve(self) -> None:
@@ -153,8 +108,9 @@ class Keeper:
             "cut": self.cut,
             "heal": self.heal,
             "inject": self.inject,
-            "google_calls": self.google_calls,
-            "google_inject": self.google_inject,
+            "foreign_calls": self.foreign_calls,
+            "foreign_inject": self.foreign_inject,
+            "foreign_left": self.foreign_left,
             "instances": self.instances,
             "kill": self.kill,
             "mend": self.mend,
@@ -208,20 +164,20 @@ class Keeper:
         """Return all calls of the API."""
         return [asdict(call) for call in self._api.calls]
 
-    def google_calls(self) -> list[tuple[float, str]]:
-        """Return when each call of Google's APIs came, and which it was."""
-        assert self._google is not None
-        with self._google.lock:
-            return list(self._google.calls)
+    def foreign_calls(self) -> list[tuple[float, str]]:
+        """Return when each call of the other cloud's APIs came, and which it was."""
+        assert self._foreign is not None
+        return self._foreign.calls()
 
-    def google_inject(self, fault: str, action: str, count: int, spot_alone: bool) -> None:
-        """Let the next calls of Google's APIs meet a fault; none, where it is empty, any more."""
-        assert self._google is not None
-        if fault:
-            self._google.inject(GoogleFault(fault), action, count, spot_alone=spot_alone)
-        else:
-            with self._google.lock:
-                self._google.orders.clear()
+    def foreign_inject(self, fault: str, action: str, count: int, spot_alone: bool) -> None:
+        """Let the next calls of the other cloud's APIs meet a fault; none, where it is empty, any more."""
+        assert self._foreign is not None
+        self._foreign.inject(fault, action, count, spot_alone=spot_alone)
+
+    def foreign_left(self) -> list[str]:
+        """Return all that the other cloud still has, and charges for."""
+        assert self._foreign is not None
+        return self._foreign.left()
 
     def inject(self, fault: str, count: int, action: str, where: dict[str, str]) -> None:
         """Let the next calls meet a fault."""
@@ -261,7 +217,7 @@ class Keeper:
         with self._api.lock:
             known = {instance.id: instance for instance in self._instances()}
             for name, place in self._places.items():
-                if name not in known:  # Google forgets at once what has ended
+                if name not in known:  # others than AWS forget at once what has ended
                     continue
                 if place.machine.is_off() and known[name].state == "running":
                     _switch_off(known[name])
@@ -282,17 +238,13 @@ class Keeper:
 
     def _instances(self) -> list[Any]:
         found = [instance for kept in self._backend.all_reservations() for instance in kept.instances]
-        if self._google is None:
-            return found
-        with self._google.lock:
-            self._google.settle()
-            return [*found, *(GoogleInstance(self._google, one) for one in self._google.instances.values())]
+        return found if self._foreign is None else [*found, *self._foreign.instances()]
 
     def _placed(self, instance: Any) -> Place:
-        if isinstance(instance, GoogleInstance):
-            assert self._google is not None
-            machine = self._machine(instance.id, instance.private_ip, "", self._google.root_keys())
-            _as_googles_image(machine, self.endpoint)
+        if isinstance(instance, ForeignInstance):
+            assert self._foreign is not None
+            machine = self._machine(instance.id, instance.private_ip, "", instance.root_keys)
+            self._foreign.furnish(machine, self.endpoint)
             return Place(machine, instance.metadata, time.monotonic() + self._boot_seconds)
         metadata = Metadata(
             instance=instance.id,
@@ -316,9 +268,8 @@ class Keeper:
 
     def _boot(self, machine: Machine, name: str, user_data: str) -> None:
         hosts = ""
-        if self._google is not None:
-            names = " ".join(f"{host}.googleapis.com" for host in HOSTS)
-            hosts = f"{self._switch.host_address} {names}\n{METADATA_ADDRESS} metadata.google.internal\n"
+        if self._foreign is not None:
+            hosts = self._foreign.lines(self._switch.host_address)
             shutil.copy(self._folder / "authority.pem", machine.disk / "run")
         machine.boot(self._environment, user_data, self._folder / f"{name}.log", self._image, hosts)
 
@@ -327,26 +278,6 @@ class Keeper:
 
     def _say(self, told: dict[str, Any]) -> None:
         print(json.dumps(told), flush=True)  # noqa: T201 - the answer that the test waits for
-
-
-def _googles(environment: dict[str, str]) -> dict[str, str]:
-    """Return what is set on each of Google's machines: nothing of AWS, and whom to trust."""
-    kept = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
-    return kept | {"HTTPLIB2_CA_CERTS": "/run/authority.pem"}
-
-
-def _as_googles_image(machine: Machine, storage: str) -> None:
-    """Put onto a machine's disk what our image for Google Cloud has: a `gcloud` that knows one secret."""
-    lines = {"AWS_ACCESS_KEY_ID": "cloud", "AWS_SECRET_ACCESS_KEY": "cloud-secret", "AWS_ENDPOINT_URL": storage}
-    told = "".join(f"export {name}={value}\n" for name, value in lines.items())
-    gcloud = machine.disk / "run/bin/gcloud"
-    gcloud.parent.mkdir(parents=True, exist_ok=True)
-    gcloud.write_text(
-        "#!/bin/bash\n"
-        '[ "$*" = "secrets versions access latest --secret=simyard-storage" ] || { echo "gcloud $*?" >&2; exit 1; }\n'
-        f"cat <<END\n{told}END\n"
-    )
-    gcloud.chmod(0o755)
 
 
 def _take_away(instance: Any) -> None:
@@ -371,12 +302,18 @@ def _switch_off(instance: Any) -> None:
 
 
 def main(
-    folder: Path, region: str, boot_seconds: float, environment: dict[str, str], image: list[str], *, google: bool
+    folder: Path,
+    region: str,
+    boot_seconds: float,
+    environment: dict[str, str],
+    image: list[str],
+    *,
+    foreign: str | None,
 ) -> None:
     """Keep a cloud until standard input ends."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    keeper = Keeper(folder, region, boot_seconds, environment, image, google=google)
+    keeper = Keeper(folder, region, boot_seconds, environment, image, foreign=foreign)
     try:
         keeper.serve()
     finally:
@@ -385,4 +322,4 @@ def main(
 
 if __name__ == "__main__":
     told = json.loads(sys.argv[4])
-    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), told["environment"], sys.argv[5:], google=told["google"])
+    main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), told["environment"], sys.argv[5:], foreign=told["foreign"])

@@ -8,6 +8,7 @@ import socketserver
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -102,16 +103,51 @@ class GoogleMetadata:
         return told.get(path.split("?")[0].removeprefix("/").removeprefix("computeMetadata/v1/"))
 
 
+@dataclass
+class AzureMetadata:
+    """What a machine of Azure is told about itself, and a token of its managed identity."""
+
+    instance: str
+    size: str
+    location: str
+    user_data: str
+    """The script that cloud-init runs when the machine boots."""
+    new_token: Callable[[], str]
+    notice: datetime | None = None
+
+    def give_notice(self, seconds: float) -> None:
+        """Tell the machine that it is taken away in so many seconds."""
+        self.notice = datetime.now(UTC) + timedelta(seconds=seconds)
+
+    def answer(self, path: str) -> str | None:
+        """Return what stands at a path, or None where there is nothing."""
+        place, _, _ = path.removeprefix("/metadata/").partition("?")
+        if place == "identity/oauth2/token":
+            until = int(datetime.now(UTC).timestamp()) + 3600
+            told = {"access_token": self.new_token(), "expires_in": "3600", "expires_on": str(until)}
+            return json.dumps(told | {"token_type": "Bearer", "resource": "https://management.azure.com"})
+        if place == "instance":
+            return json.dumps({"compute": {"name": self.instance, "vmSize": self.size, "location": self.location}})
+        if place == "instance/compute/name":
+            return self.instance
+        return json.dumps({"DocumentIncarnation": 1, "Events": self._events()}) if place == "scheduledevents" else None
+
+    def _events(self) -> list[dict[str, object]]:
+        if self.notice is None:
+            return []
+        event = {"EventId": "1", "EventType": "Preempt", "EventStatus": "Scheduled", "ResourceType": "VirtualMachine"}
+        return [event | {"Resources": [self.instance], "NotBefore": format_datetime(self.notice, usegmt=True)}]
+
+
 class MetadataServer(ThreadingHTTPServer):
     """Answers inside a machine's network until it is closed."""
 
     daemon_threads = True
 
-    def __init__(self, network: int, metadata: Metadata | GoogleMetadata) -> None:
+    def __init__(self, network: int, metadata: Metadata | GoogleMetadata | AzureMetadata) -> None:
         self.metadata = metadata
         with inside(network):
-            handler = _GoogleHandler if isinstance(metadata, GoogleMetadata) else _Handler
-            super().__init__((METADATA_ADDRESS, 80), handler)
+            super().__init__((METADATA_ADDRESS, 80), _HANDLERS[type(metadata)])
         Thread(target=self.serve_forever, daemon=True).start()
 
     def server_bind(self) -> None:
@@ -175,3 +211,24 @@ class _GoogleHandler(_Handler):
     def content_type(self, text: str) -> str:
         # Google's client reads an answer as JSON where it is told to be.
         return "application/json" if text.startswith("{") else "application/text"
+
+
+class _AzureHandler(_Handler):
+    def do_PUT(self) -> None:
+        self._say(404, "")
+
+    def do_GET(self) -> None:
+        if self.headers.get("Metadata") != "true":
+            return self._say(400, '{"error": "Bad request. Required metadata header not specified"}')
+        told = self.server.metadata.answer(self.path)
+        return self._say(404, "") if told is None else self._say(200, told)
+
+    def content_type(self, text: str) -> str:
+        return "application/json; charset=utf-8" if text.startswith("{") else "text/plain; charset=utf-8"
+
+
+_HANDLERS: dict[type, type[_Handler]] = {
+    Metadata: _Handler,
+    GoogleMetadata: _GoogleHandler,
+    AzureMetadata: _AzureHandler,
+}

@@ -8,6 +8,7 @@ public one.
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import json
 import re
@@ -73,12 +74,17 @@ class Order:
     fault: AzureFault
     action: str
     left: int
+    spot_alone: bool = False
 
 
 class ResourceManager:
-    """A resource group of one subscription, as a WSGI application; `lock` is held by whoever looks into it."""
+    """A resource group of one subscription, as a WSGI application; `lock` is held by whoever looks into it.
 
-    def __init__(self) -> None:
+    Args:
+        network: addresses for machines.
+    """
+
+    def __init__(self, network: str = "10.0.0.0/24") -> None:
         self.lock = threading.RLock()
         self.machines: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, dict[str, Any]] = {}
@@ -92,12 +98,14 @@ class ResourceManager:
         self.page = 50
         """How many things a list tells of at a time."""
         self._tokens: set[str] = set()
-        self._numbers = itertools.count(10)
+        self.resources: dict[str, dict[str, Any]] = {}
+        """Identities, networks and whatever else was deployed, by id in small letters."""
+        self._addresses = itertools.islice(ipaddress.ip_network(network).hosts(), 10, None)
         self._id = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
         network = f"{_GROUP}/providers/Microsoft.Network"
-        deployment = (
-            f"/subscriptions/{SUBSCRIPTION}/resourcegroups/<group>/providers/Microsoft.Resources/deployments/<name>"
-        )
+        group = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/<group>"
+        deployment = f"{group}/providers/Microsoft.Resources/deployments/<name>"
+        anything = f"{_GROUP}/providers/<path:name>"
         self._rules = Map(
             [
                 Rule("/common/discovery/instance", endpoint=self.discovery),
@@ -120,19 +128,41 @@ class ResourceManager:
                 ),
                 Rule(deployment, methods=["PUT"], endpoint=self.deploy),
                 Rule(deployment, methods=["GET"], endpoint=self.deployment),
+                Rule(group, methods=["PUT"], endpoint=self.make_group),
+                Rule(f"{_GROUP}/resources", methods=["GET"], endpoint=self.list_resources),
+                Rule(anything, methods=["GET"], endpoint=self.resource),
+                Rule(anything, methods=["DELETE"], endpoint=self.delete_resource),
                 Rule("/operations/<name>", methods=["GET"], endpoint=self.operation),
             ]
         )
 
-    def inject(self, fault: AzureFault, action: str, count: int = 1) -> None:
-        """Let the next calls of an action meet a fault."""
+    def inject(self, fault: AzureFault, action: str, count: int = 1, *, spot_alone: bool = False) -> None:
+        """Let the next calls of an action meet a fault; `spot_alone`: only those that ask for spot machines."""
         with self.lock:
-            self.orders.append(Order(fault, action, count))
+            self.orders.append(Order(fault, action, count, spot_alone))
 
     def stop(self, name: str) -> None:
         """Let a machine stop as if it had switched itself off: it stays, and is paid for."""
         with self.lock:
             self.machines[name]["power"] = "stopped"
+
+    def take_away(self, name: str) -> None:
+        """Let a machine be gone with what goes with it: it was deleted, or its cloud has taken it away."""
+        with self.lock:
+            properties = self.machines.pop(name)["properties"]
+            disk = properties["storageProfile"]["osDisk"]
+            if disk.get("deleteOption") == "Delete":
+                self.disks.discard(disk["name"])
+            for one in properties["networkProfile"]["networkInterfaces"]:
+                if one.get("properties", {}).get("deleteOption") == "Delete":
+                    self._end_network(one["id"].rpartition("/")[2])
+
+    def new_token(self) -> str:
+        """Return a token as an authority, a managed identity or the `az` command gives it."""
+        token = secrets.token_urlsafe()
+        with self.lock:
+            self._tokens.add(token)
+        return token
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
@@ -147,7 +177,7 @@ class ResourceManager:
                     raise Refused(401, "InvalidAuthenticationToken", "The access token is invalid.")
                 if values.pop("group", GROUP).lower() != GROUP:
                     raise Refused(404, "ResourceGroupNotFound", "Resource group could not be found.")
-                fault = self._fault(action)
+                fault = self._fault(action, request)
                 if fault is AzureFault.NOT_ALLOWED:
                     raise Refused(403, fault, f"The client does not have authorization to perform action {action!r}")
                 if fault is AzureFault.BROKEN:
@@ -189,9 +219,7 @@ class ResourceManager:
         """Give a token to who has a secret: whose it is does not matter here."""
         if not request.form.get("client_secret"):
             raise Refused(401, "invalid_client", "AADSTS7000215: Invalid client secret provided.")
-        token = secrets.token_urlsafe()
-        self._tokens.add(token)
-        return _json({"token_type": "Bearer", "expires_in": 3600, "access_token": token})
+        return _json({"token_type": "Bearer", "expires_in": 3600, "access_token": self.new_token()})
 
     # What there is.
 
@@ -222,15 +250,9 @@ class ResourceManager:
 
     def delete(self, request: Request, name: str, fault: AzureFault | None) -> Response:
         """Answer virtualMachines.delete: what has the option goes with the machine, everything else stays."""
-        if (found := self.machines.pop(name, None)) is None:
+        if name not in self.machines:
             return Response(status=204)
-        profile = found["properties"]
-        disk = profile["storageProfile"]["osDisk"]
-        if disk.get("deleteOption") == "Delete":
-            self.disks.discard(disk["name"])
-        for one in profile["networkProfile"]["networkInterfaces"]:
-            if one.get("properties", {}).get("deleteOption") == "Delete":
-                self._end_network(one["id"].rpartition("/")[2])
+        self.take_away(name)
         return self._accepted("Succeeded")
 
     def network(self, request: Request, name: str, fault: AzureFault | None) -> Response:
@@ -282,6 +304,26 @@ class ResourceManager:
             told["NextPageLink"] = f"{again}&$skip={first + self.page}"
         return _json(told)
 
+    def make_group(self, request: Request, fault: AzureFault | None) -> Response:
+        """Answer resourceGroups.createOrUpdate."""
+        told = {"provisioningState": "Succeeded"}
+        return _json({"id": self._id, "name": GROUP, "location": LOCATION, "properties": told})
+
+    def list_resources(self, request: Request, fault: AzureFault | None) -> Response:
+        """Answer resources.listByResourceGroup of one type."""
+        [kind] = re.findall(r"resourceType eq '([^']*)'", request.args["$filter"])
+        return _json({"value": [one for one in self.resources.values() if one["type"] == kind]})
+
+    def resource(self, request: Request, name: str, fault: AzureFault | None) -> Response:
+        """Answer what a resource is that was deployed."""
+        return _json(self._resource(f"{self._id}/providers/{name}"))
+
+    def delete_resource(self, request: Request, name: str, fault: AzureFault | None) -> Response:
+        """Answer the delete of what was deployed; a subnet goes with its network."""
+        if self.resources.pop(f"{self._id}/providers/{name}".lower(), None) is None and "/subnets/" not in name:
+            return Response(status=204)
+        return self._accepted("Succeeded")
+
     # What is deployed.
 
     def deploy(self, request: Request, name: str, fault: AzureFault | None) -> Response:
@@ -299,7 +341,8 @@ class ResourceManager:
             raise Refused(
                 400, "InvalidTemplate", f"The value for the template parameter '{', '.join(missing)}' is missing"
             )
-        scope = Scope(values, template["variables"], {"id": self._id, "location": LOCATION})
+        group = {"id": self._id, "location": LOCATION}
+        scope = Scope(values, template["variables"], group, lambda one: self._resource(one)["properties"])
         self.deployments[name] = {"name": name, "error": None}
         if fault in (AzureFault.NO_CAPACITY, AzureFault.NO_QUOTA):
             self.deployments[name]["error"] = {"code": fault.value, "message": f"a test has asked for it: {fault.name}"}
@@ -308,6 +351,8 @@ class ResourceManager:
                 self._make(resource, scope, is_short=self.deployments[name]["error"] is not None)
         except Broken as error:
             raise Refused(400, "InvalidTemplate", str(error)) from error
+        outputs = {key: told for key, told in template["outputs"].items() if "copy" not in told}
+        self.deployments[name]["outputs"] = scope.value(outputs)
         return self._accepted(name, status=201, body=self._told(name, "Accepted"))
 
     def deployment(self, request: Request, name: str, fault: AzureFault | None) -> Response:
@@ -330,20 +375,24 @@ class ResourceManager:
         if not scope.value(resource.get("condition", True)):
             return
         kind = resource["type"].rpartition("/")[2].lower()
-        count = scope.value(resource["copy"]["count"])
+        count = scope.value(resource["copy"]["count"]) if "copy" in resource else 1
         for index in range(count - 1 if is_short and kind == "virtualmachines" else count):
             scope.index = index
             one = scope.value({key: told for key, told in resource.items() if key != "copy"})
             if kind == "networkinterfaces":
                 for place in one["properties"]["ipConfigurations"]:
-                    place["properties"]["privateIPAddress"] = f"10.0.0.{next(self._numbers)}"
+                    place["properties"]["privateIPAddress"] = str(next(self._addresses))
                 self.networks[one["name"]] = one | {
                     "id": self._named("Microsoft.Network/networkInterfaces", one["name"])
                 }
             elif kind == "publicipaddresses":
                 self.addresses.add(one["name"])
-            else:
+            elif kind == "virtualmachines":
                 self._start(one)
+            else:
+                id_ = self._named(one["type"], one["name"])
+                properties = one.get("properties", {}) | {"principalId": secrets.token_hex(16)}
+                self.resources[id_.lower()] = one | {"id": id_, "properties": properties}
 
     def _start(self, told: dict[str, Any]) -> None:
         properties = told["properties"]
@@ -376,6 +425,7 @@ class ResourceManager:
     def _told(self, name: str, state: str) -> dict[str, Any]:
         id_ = self._named("Microsoft.Resources/deployments", name)
         told: dict[str, Any] = {"provisioningState": state, "mode": "Incremental"}
+        told["outputs"] = self.deployments[name].get("outputs", {})
         return {"id": id_, "name": name, "properties": told}
 
     def _accepted(self, name: str, status: int = 202, body: object = None) -> Response:
@@ -386,6 +436,11 @@ class ResourceManager:
         answer.headers["Retry-After"] = "0"
         return answer
 
+    def _resource(self, id_: str) -> dict[str, Any]:
+        if id_.lower() not in self.resources:
+            raise Refused(404, "ResourceNotFound", f"The Resource {id_!r} was not found.")
+        return self.resources[id_.lower()]
+
     def _found(self, name: str) -> dict[str, Any]:
         if name not in self.machines:
             raise Refused(
@@ -393,9 +448,10 @@ class ResourceManager:
             )
         return self.machines[name]
 
-    def _fault(self, action: str) -> AzureFault | None:
+    def _fault(self, action: str, request: Request) -> AzureFault | None:
         for order in self.orders:
-            if order.action == action and order.left > 0:
+            fits = not order.spot_alone or '{"value": "Spot"}' in request.get_data(as_text=True)
+            if order.action == action and order.left > 0 and fits:
                 order.left -= 1
                 return order.fault
         return None

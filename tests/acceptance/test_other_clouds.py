@@ -1,53 +1,92 @@
-"""The cluster file for Google Cloud on a cloud whose machines are real, and whose APIs are an emulator of Google's."""
+"""The cluster files for Google Cloud and Azure on a cloud whose machines are real, and whose APIs are emulators."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
 from cluster.labels import GROUP_LABEL
 from tests.cloud.compute_engine import GoogleFault
-from tests.running_cluster import ROOT, Cluster, running_google_cluster
+from tests.cloud.resource_manager import AzureFault
+from tests.running_cluster import ROOT, Cluster, running_azure_cluster, running_google_cluster
 from tests.running_server import until
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1200)]
 CASE = ROOT / "simulators" / "swmm" / "example"
 
 
-def test_ray_up_tasks_groups_preemption_and_ray_down(tmp_path: Path) -> None:
-    with running_google_cluster(tmp_path) as cluster:
+@dataclass(frozen=True)
+class Words:
+    """What a cloud calls things."""
+
+    running: Callable[[Path], AbstractContextManager[Cluster]]
+    machine_type: str
+    usd_per_hour: float
+    small: str
+    """A type whose machines fit into this one by twos."""
+    no_capacity: StrEnum
+    launch: str
+    """The call that starts a machine."""
+    launch_all: str
+    """The call that starts several, or none."""
+
+
+CLOUDS = {
+    "azure": Words(
+        running_azure_cluster, "Standard_F2s_v2", 0.1, "Standard_F2s_v2", AzureFault.NO_CAPACITY, "deploy", "deploy"
+    ),
+    "gcp": Words(
+        running_google_cluster,
+        "c4-standard-4",
+        0.20755,
+        "c2d-standard-2",
+        GoogleFault.NO_CAPACITY,
+        "insert",
+        "bulk_insert",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_ray_up_tasks_groups_preemption_and_ray_down(name: str, tmp_path: Path) -> None:
+    words = CLOUDS[name]
+    with words.running(tmp_path) as cluster:
         client = cluster.client
         assert cluster.machines("local") == []
         task = client.run("swmm", CASE, parameters={"input_file": "model.inp"})
         assert task.wait(timeout=300).value == "succeeded", json.dumps(task.explain().model_dump(mode="json"))
         assert task.table("summary").num_rows > 0
         until(lambda: cluster.machines("local") == [], 180, what="the end of the idle machine")
-        made_by_command(cluster)
-        comes_whole(cluster)
+        made_by_command(cluster, words)
+        comes_whole(cluster, words)
         preempted(cluster)
 
 
-def made_by_command(cluster: Cluster) -> None:
+def made_by_command(cluster: Cluster, words: Words) -> None:
     """Make a group while no spot machine can be had: it takes another market, says why, and ends with its tasks."""
     client, cloud = cluster.client, cluster.cloud
-    cloud.google_inject(GoogleFault.NO_CAPACITY, "insert", 1000, spot_alone=True)
-    client.groups.create("bench", "c4-standard-4", max=2, market="spot-then-on-demand", idle="8s", disk="30GB")
+    cloud.foreign_inject(words.no_capacity, words.launch, 1000, spot_alone=True)
+    client.groups.create("bench", words.machine_type, max=2, market="spot-then-on-demand", idle="8s", disk="64GB")
     task = client.run("swmm", CASE, commands=[["sh", "-c", "echo begun > told; sleep 600"]], group="bench")
     until(lambda: client.groups.get("bench").troubles, 120, what="the trouble")
     [trouble] = client.groups.get("bench").troubles
-    assert (trouble.code, trouble.market.value) == ("ZONE_RESOURCE_POOL_EXHAUSTED", "spot")
+    assert (trouble.code, trouble.market.value) == (words.no_capacity.value, "spot")
     until(lambda: task.refresh().status.value == "running", 300, what="its start")
     [machine] = [one for one in cluster.machines() if one.tags.get(GROUP_LABEL) == "bench"]
-    assert (machine.kind, machine.market) == ("c4-standard-4", "on-demand")
-    cloud.google_heal()
-    # The ledger has what the cloud lists every 15 seconds.
+    assert (machine.kind, machine.market) == (words.machine_type, "on-demand")
+    cloud.foreign_heal()
+    # The ledger has what the cloud lists every 15 seconds, at the prices that the head has asked for.
     until(lambda: client.machines.page(group="bench").machines, 60, what="its row in the ledger")
     [row] = client.machines.page(group="bench").machines
     assert row.id == machine.id
     assert row.id.startswith("ray-simyard-worker-")
-    assert (row.machine_type, row.market, row.price_per_hour) == ("c4-standard-4", "on-demand", 0.20755)
+    assert (row.machine_type, row.market, row.price_per_hour) == (words.machine_type, "on-demand", words.usd_per_hour)
     client.groups.end("bench", now=True)
     assert task.wait(timeout=60).value == "cancelled"
     assert task.read("told") == b"begun\n"
@@ -55,14 +94,15 @@ def made_by_command(cluster: Cluster) -> None:
     until(lambda: "bench" not in [one.name for one in client.groups.list()], 60, what="the end of the group")
 
 
-def comes_whole(cluster: Cluster) -> None:
+def comes_whole(cluster: Cluster, words: Words) -> None:
     """Make an MPI group: both machines come by one request."""
     client, cloud = cluster.client, cluster.cloud
-    client.groups.create("whole", "c2d-standard-2", max=2, mpi=True, idle="8s")
+    before = len(cloud.foreign_calls(words.launch_all))
+    client.groups.create("whole", words.small, max=2, mpi=True, idle="8s")
     task = client.run("swmm", CASE, commands=[["sleep", "2"]], group="whole")
     until(lambda: len(client.groups.get("whole").machines) == 2, 300, what="both of its machines")
     assert task.wait(timeout=120).value == "succeeded"
-    assert len(cloud.google_calls("bulk_insert")) == 1
+    assert len(cloud.foreign_calls(words.launch_all)) == before + 1
     client.groups.end("whole")
     until(lambda: "whole" not in [one.name for one in client.groups.list()], 180, what="the end of the group")
 
