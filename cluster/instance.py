@@ -22,8 +22,9 @@ def identity(cloud: Cloud, node_type: str) -> dict[str, str]:
     return {"RAY_CLOUD_INSTANCE_ID": found, "RAY_NODE_TYPE_NAME": node_type}
 
 
-def switch_off() -> None:
-    """Switch this machine off; on EC2 that ends what was started to be ended, and nobody pays for it any more."""
+def switch_off(cloud: Cloud) -> None:
+    """Switch this machine off, and let its cloud end it, so that nobody pays for it any more."""
+    cloud.give_back()
     try:
         subprocess.run(["shutdown", "-h", "now"], check=True, stdin=subprocess.DEVNULL, timeout=60)
     except (OSError, subprocess.SubprocessError):

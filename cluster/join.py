@@ -72,7 +72,7 @@ def main() -> int:
             log.error("switching this machine off: %s", why)
             member.save(_SAVE_SECONDS)
             member.stop()
-            instance.switch_off()
+            instance.switch_off(cloud)
             return 1
         if has_head:
             if member.is_alive():

@@ -89,6 +89,7 @@ def _azures(environments: Path) -> dict[str, Any]:
         "ssh_public_key": "/root/key.pub",
     }
     document["idle_timeout_minutes"] = 0.1
+    document["metadata"]["simyard"]["lost_seconds"] = 30
     setup = document["metadata"]["simyard"]["worker_setup"]
     setup += ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
     for node_type in document["available_node_types"].values():

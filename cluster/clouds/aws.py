@@ -31,6 +31,9 @@ class Aws:
         """See Cloud."""
         return self._ask("instance-life-cycle") == "spot"
 
+    def give_back(self) -> None:
+        """See Cloud: on EC2 one that switches itself off ends, as it was launched to."""
+
     def notice(self) -> Notice | None:
         """See Cloud."""
         if (text := self._ask("spot/instance-action")) is None:

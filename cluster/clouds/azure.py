@@ -14,6 +14,8 @@ from cluster.clouds.cloud import Notice, client, get
 
 log = logging.getLogger(__name__)
 
+_MANAGER, _VERSION = "https://management.azure.com", "2024-07-01"
+_DELETE_SECONDS = 20.0
 _SECONDS = 30.0
 """What is left of an event that has no time, or one that is not understood."""
 _ENDING = frozenset({"Preempt", "Terminate", "Redeploy", "Reboot"})
@@ -52,6 +54,19 @@ class Azure:
             log.warning("the scheduled events %r are not understood", text[:200])
             return None
         return min(map(_left, mine), default=None)
+
+    def give_back(self) -> None:
+        """See Cloud: it deletes itself, with the rights of the identity that all machines of a cluster have."""
+        place = self._ask("instance/compute/resourceId?api-version=2021-02-01&format=text")
+        told = self._ask(f"identity/oauth2/token?api-version=2018-02-01&resource={_MANAGER}/")
+        if place is None or told is None:
+            return
+        try:
+            headers = {"Authorization": f"Bearer {json.loads(told)['access_token']}"}
+            answer = httpx.delete(f"{_MANAGER}{place}?api-version={_VERSION}", headers=headers, timeout=_DELETE_SECONDS)
+            answer.raise_for_status()
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            log.warning("this machine cannot be deleted, and is charged for until somebody does it: %s", error)
 
     def _ask(self, path: str) -> str | None:
         with client() as http:

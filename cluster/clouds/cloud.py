@@ -31,6 +31,10 @@ class Cloud(Protocol):
         """Return whether the machine is about to be taken away, and when; asked every few seconds."""
         ...
 
+    def give_back(self) -> None:
+        """Ask for the end of this machine, where the cloud charges on for one that is switched off."""
+        ...
+
 
 def get(http: httpx.Client, url: str, headers: Mapping[str, str]) -> str | None:
     """Return what a metadata service says; None where it has nothing to say.

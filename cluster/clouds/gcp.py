@@ -33,6 +33,9 @@ class Gcp:
         # Also one that is not spot may be ended for the maintenance of its host, as all with GPUs are.
         return self._ask("name") is not None
 
+    def give_back(self) -> None:
+        """See Cloud: only its disk is charged for, and its account may not delete machines."""
+
     def notice(self) -> Notice | None:
         """See Cloud."""
         if self._ask("preempted") == "TRUE":

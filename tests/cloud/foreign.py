@@ -204,6 +204,7 @@ class _AzureInstance(ForeignInstance):
         script = self._told["properties"]["osProfile"].get("customData", "")
         return AzureMetadata(
             instance=self.id,
+            resource=self._told["id"],
             size=self.instance_type,
             location=self._told["location"],
             user_data=base64.b64decode(script).decode(),

@@ -108,6 +108,8 @@ class AzureMetadata:
     """What a machine of Azure is told about itself, and a token of its managed identity."""
 
     instance: str
+    resource: str
+    """The id by which the Resource Manager knows it."""
     size: str
     location: str
     user_data: str
@@ -128,8 +130,8 @@ class AzureMetadata:
             return json.dumps(told | {"token_type": "Bearer", "resource": "https://management.azure.com"})
         if place == "instance":
             return json.dumps({"compute": {"name": self.instance, "vmSize": self.size, "location": self.location}})
-        if place == "instance/compute/name":
-            return self.instance
+        if place.startswith("instance/compute/"):
+            return {"name": self.instance, "resourceId": self.resource}.get(place.rpartition("/")[2])
         return json.dumps({"DocumentIncarnation": 1, "Events": self._events()}) if place == "scheduledevents" else None
 
     def _events(self) -> list[dict[str, object]]:

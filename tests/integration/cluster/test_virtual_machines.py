@@ -15,6 +15,7 @@ from azure.core.exceptions import HttpResponseError
 from typer.testing import CliRunner, Result
 
 from cluster.azure import Azure
+from cluster.clouds import Azure as Metadata
 from cluster.cluster_file import check_document, groups_of, live_document
 from cluster.errors import ProviderFailed
 from cluster.group_record import check_spec, new_record, with_records
@@ -36,6 +37,7 @@ from tests.cloud.resource_manager import (
     price,
     running_azure,
 )
+from tests.integration.cluster.test_clouds import serving
 from tests.running_server import until
 
 FILE = Path(__file__).parents[3] / "cluster" / "launch" / "azure.yaml"
@@ -245,6 +247,26 @@ def test_a_launch_does_not_look_through_all_sizes_of_all_regions(azure: Resource
     launch(rays(told), told, "local")
     assert "skus" not in azure.calls, "that is tens of megabytes"
     assert [one.zone for one in ours(told).list()] == [LOCATION]
+
+
+def test_a_machine_deletes_itself_with_the_rights_of_its_identity(
+    azure: ResourceManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = document(tmp_path)
+    launch(rays(told), told, "local")
+    [(name, one)] = azure.machines.items()
+    place = "/metadata/instance/compute/resourceId?api-version=2021-02-01&format=text"
+    token = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/"
+    says = {place: one["id"], token: json.dumps({"access_token": "stolen"})}
+    with serving(says, ("Metadata", "true"), 400) as service:
+        cloud = Metadata(service.url)
+        cloud.give_back()
+        assert "401" in caplog.text
+        assert name in azure.machines
+        says[token] = json.dumps({"access_token": azure.new_token()})
+        cloud.give_back()
+    assert (azure.machines, azure.disks) == ({}, set())
+    Metadata("http://127.0.0.1:9").give_back()
 
 
 def test_a_group_can_be_asked_for_of_what_azure_sells(tmp_path: Path) -> None:
