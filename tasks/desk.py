@@ -261,7 +261,7 @@ class Desk:
 
     def _check_active(self) -> None:
         """End leases that ran out, give back what was not handed over, and send cancels on."""
-        active = {(record.task.id, record.task.attempts[-1].number): record for record in self._store.active()}
+        active = {record.key: record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
         self._shares = self._shares.after(active.values(), self._monotonic(), self._now())
         self._silent.intersection_update(active)
@@ -544,7 +544,7 @@ class Desk:
         departed = self._holders.departed()
         for record in active:
             self._saw(record)
-            key = (record.task.id, record.task.attempts[-1].number)
+            key = record.key
             try:
                 self._take_up(key, record, departed)
             except StorageUnavailable as error:

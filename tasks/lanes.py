@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tasks.record import TaskRecord
-
-
-class Lane(NamedTuple):
-    """The queued tasks of one user's project in one machine group."""
-
-    group: str
-    user: str
-    project: str
+from tasks.record import Lane, TaskRecord
 
 
 class Waiting(NamedTuple):
@@ -25,11 +17,6 @@ class Waiting(NamedTuple):
     """Tasks of a higher priority."""
     level: int
     """Tasks of the same priority; in the task's own lane only the older ones."""
-
-
-def lane_of(record: TaskRecord) -> Lane:
-    """Return the lane in which a task queues."""
-    return Lane(record.task.group, record.user, record.task.project)
 
 
 def share(limit: int, lanes: int) -> int:

@@ -24,11 +24,12 @@ from tasks.errors import Refused, StoreUnavailable, not_removable, withdrawn
 from tasks.graph import Graph
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, event_of, refusal_of
 from tasks.keys import StoredKey
-from tasks.lanes import Lane, Waiting, lane_of, merged, position, share
+from tasks.lanes import Waiting, merged, position, share
 from tasks.ledger import RentalQuery
 from tasks.lifecycle import Happened, new_record, step
 from tasks.record import (
     Draft,
+    Lane,
     Submission,
     SweepDraft,
     SweepQuery,
@@ -254,7 +255,7 @@ class MemoryStore:
             lanes: defaultdict[Lane, builtins.list[TaskRecord]] = defaultdict(builtins.list)
             for record in self._queued.values():
                 if not record.task.held:
-                    lanes[lane_of(record)].append(record)
+                    lanes[record.lane].append(record)
         each = share(limit, len(lanes))
         ready = (merged(record for record in lane if record.ready_at <= now) for lane in lanes.values())
         return merged(record for lane in ready for record in lane[:each])
@@ -271,10 +272,10 @@ class MemoryStore:
             record = self.get(task)
             if record.status is not Status.QUEUED or record.task.held:
                 return None
-            mine, priority = lane_of(record), record.task.priority
+            mine, priority = record.lane, record.task.priority
             counts: dict[Lane, builtins.list[int]] = {}
             for other in self._queued.values():
-                lane = lane_of(other)
+                lane = other.lane
                 if lane.group == mine.group and not other.task.held:
                     count = counts.setdefault(lane, [0, 0])
                     count[0] += other.task.priority > priority
@@ -325,7 +326,7 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             self._check_open()
-            return sorted({lane_of(record) for record in self._queued.values() if not record.task.held})
+            return sorted({record.lane for record in self._queued.values() if not record.task.held})
 
     def rules(self, now: datetime) -> Rules:
         """See Store."""

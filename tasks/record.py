@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple
 
 from simulators.outcome import Outcome
 from simyard.errors import SimyardError
@@ -15,6 +17,7 @@ from simyard.words import SweepId, TaskId
 __all__ = [
     "MICROS",
     "Draft",
+    "Lane",
     "Outcome",
     "Submission",
     "SweepDraft",
@@ -53,6 +56,14 @@ class Draft:
     """Which case of a sweep it is; only `submit_sweep` takes a draft that is one."""
 
 
+class Lane(NamedTuple):
+    """The queued tasks of one user's project in one machine group."""
+
+    group: str
+    user: str
+    project: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord:
     """A task with what only the queue itself needs to know."""
@@ -77,6 +88,18 @@ class TaskRecord:
     def id(self) -> str:
         """The task's id."""
         return self.task.id
+
+    # The dispatcher asks each running task for these two at each turn, and mostly the task is the same.
+
+    @cached_property
+    def lane(self) -> Lane:
+        """The lane in which it queues."""
+        return Lane(self.task.group, self.user, self.task.project)
+
+    @cached_property
+    def key(self) -> tuple[str, int]:
+        """Its id, and the number of the newest attempt."""
+        return self.task.id, self.attempt
 
     @property
     def status(self) -> Status:

@@ -12,8 +12,7 @@ from simyard.cli.text import size, usd
 from simyard.errors import Conflict, InvalidInput
 from simyard.reason import Reason, ReasonCode
 from simyard.resources import Resources
-from tasks.lanes import Lane
-from tasks.record import TaskRecord
+from tasks.record import Lane, TaskRecord
 
 HOURLY, MONTHLY = "usd-per-hour", "usd-per-month"
 """What the evidence of a reason calls the quotas of cost."""

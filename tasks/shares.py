@@ -10,9 +10,9 @@ from heapq import heapify, heappop, heappush
 
 from simyard.reason import Reason
 from simyard.resources import Resources
-from tasks.lanes import Lane, lane_of, merged
+from tasks.lanes import merged
 from tasks.prices import NO_PRICES, Prices
-from tasks.record import TaskRecord
+from tasks.record import Lane, TaskRecord
 from tasks.rules import HOURLY, Account, Load, Quota, Rules, accounts_of, over, paused
 
 HALF_LIFE = 3600.0
@@ -47,7 +47,7 @@ class Shares:
         lanes: dict[Lane, list[float]] = {}
         for record in active:
             attempt = record.task.attempts[-1]
-            sums = lanes.setdefault(lane_of(record), [0.0, 0.0, 0.0, 0.0])
+            sums = lanes.setdefault(record.lane, [0.0, 0.0, 0.0, 0.0])
             sums[0] += 1
             sums[1] += record.task.resources.all_cpus
             if attempt.usd_per_hour is not None:
@@ -88,7 +88,7 @@ class Line:
         """Whether all of a lane was given, so that what may stand behind it in the store could matter."""
         lanes: dict[Lane, list[TaskRecord]] = {}
         for record in queue:
-            lanes.setdefault(lane_of(record), []).append(record)
+            lanes.setdefault(record.lane, []).append(record)
         self._lanes = {lane: deque(merged(found)) for lane, found in lanes.items() if rules.pause_of(lane) is None}
         self._used: dict[Lane, tuple[float, ...]] = {}
         """What is used in each lane, as lanes are ordered by it; until something more is started."""
@@ -115,7 +115,7 @@ class Line:
     def started(self, record: TaskRecord) -> None:
         """Take note that a task got a place."""
         need = record.task.resources
-        for share in _shares_of(lane_of(record)):
+        for share in _shares_of(record.lane):
             self._cores[share] = self._cores.get(share, 0.0) + need.all_cpus
             self._recent[share] = self._recent.get(share, 0.0) + need.all_cpus * START_SECONDS
         self._used.clear()
@@ -161,7 +161,7 @@ def barrier(
     record: TaskRecord, rules: Rules, loads: Mapping[Account, Load], prices: Prices = NO_PRICES
 ) -> Reason | None:
     """Return the pause or the quota that keeps a queued task from starting; None where there is none."""
-    if (pause := rules.pause_of(lane_of(record))) is not None:
+    if (pause := rules.pause_of(record.lane)) is not None:
         return paused(pause)
     need = record.task.resources
     costs = prices.estimate(record.task.group, need)

@@ -17,9 +17,9 @@ from simyard.files import InputFile
 from simyard.status import Status
 from tasks import rows
 from tasks.keys import StoredKey
-from tasks.lanes import Lane, Waiting, position
+from tasks.lanes import Waiting, position
 from tasks.ledger import RentalQuery
-from tasks.record import Draft, SweepQuery, SweepRecord, TaskRecord, month_of
+from tasks.record import Draft, Lane, SweepQuery, SweepRecord, TaskRecord, month_of
 from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
 

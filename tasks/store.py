@@ -18,11 +18,11 @@ from simyard.files import InputFile
 from simyard.status import Status
 from tasks.errors import Deposed, Refused, StoreTooNew, StoreUnavailable
 from tasks.keys import StoredKey
-from tasks.lanes import Lane
 from tasks.ledger import RentalQuery
 from tasks.memory import MemoryStore
 from tasks.record import (
     Draft,
+    Lane,
     Submission,
     SweepDraft,
     SweepQuery,

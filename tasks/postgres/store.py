@@ -21,20 +21,13 @@ from tasks.dependencies import Tie, begun, edges_of, in_order, resolved, tie_of
 from tasks.errors import Deposed, Refused, StoreUnavailable, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
-from tasks.lanes import Lane, merged, share
+from tasks.lanes import merged, share
 from tasks.lifecycle import Happened, Step, new_record, step
 from tasks.postgres.connecting import Connection, Dial
 from tasks.postgres.database import Database
 from tasks.postgres.news import Bell, Ear
 from tasks.postgres.statements import statements
-from tasks.record import (
-    Draft,
-    Submission,
-    SweepDraft,
-    SweepSubmission,
-    TaskQuery,
-    TaskRecord,
-)
+from tasks.record import Draft, Lane, Submission, SweepDraft, SweepSubmission, TaskQuery, TaskRecord
 from tasks.sql_store import SqlStore, limit_of
 from tasks.stimulus import (
     Adopt,

@@ -22,16 +22,9 @@ from tasks.dependencies import Tie, tie_of
 from tasks.errors import Refused, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
-from tasks.lanes import Lane, merged, share
+from tasks.lanes import merged, share
 from tasks.lifecycle import Happened, Step, step
-from tasks.record import (
-    Draft,
-    Submission,
-    SweepDraft,
-    SweepSubmission,
-    TaskQuery,
-    TaskRecord,
-)
+from tasks.record import Draft, Lane, Submission, SweepDraft, SweepSubmission, TaskQuery, TaskRecord
 from tasks.sql_store import SqlStore, limit_of
 from tasks.sqlite.database import Database
 from tasks.sqlite.intake import take_in

@@ -12,7 +12,6 @@ from simyard.dependency import DependencyEnd
 from simyard.reason import ReasonCode
 from simyard.retry import RETRYABLE
 from simyard.status import MOVES, Status
-from tasks.lanes import lane_of
 from tasks.lifecycle import (
     ADOPTION_BUDGET,
     LOSS_BUDGET,
@@ -250,7 +249,7 @@ class Promises:
             self.fail(f"{before.id} is held and was started")
         # What users say while the dispatcher thinks counts for its next turn.
         rules = Rules() if self._speaker is None else self._speaker.rules
-        if (pause := rules.pause_of(lane_of(before))) is not None:
+        if (pause := rules.pause_of(before.lane)) is not None:
             self.fail(f"{before.id} was started in spite of {pause}")
         active = (record for record in self.store.active() if record.id != before.id)
         loads = loads_of(active, self.world.now())

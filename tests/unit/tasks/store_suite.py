@@ -27,7 +27,6 @@ from simyard.words import new_sweep_id
 from tasks.errors import Refused, StoreUnavailable
 from tasks.history import MAX_EVENTS, MAX_REFUSALS
 from tasks.keys import new_key
-from tasks.lanes import Lane
 from tasks.ledger import RentalQuery
 from tasks.lifecycle import (
     Cancel,
@@ -45,7 +44,7 @@ from tasks.lifecycle import (
     Tell,
     Wait,
 )
-from tasks.record import Draft, SweepQuery, TaskQuery, TaskRecord
+from tasks.record import Draft, Lane, SweepQuery, TaskQuery, TaskRecord
 from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
 from tasks.store import Store

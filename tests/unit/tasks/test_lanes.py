@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.lanes import Lane, Waiting, merged, position, share
+from tasks.lanes import Waiting, merged, position, share
+from tasks.record import Lane
 from tests.unit.tasks.samples import queued
 
 MINE = Lane("local", "ada", "default")
