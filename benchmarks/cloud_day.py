@@ -9,7 +9,8 @@ head once, and ends the group. Each task waits for `--seconds` before it compute
 and not the two cores of this host. Prints one JSON line: what was accepted, succeeded, lost and doubled, machines that
 were left (`leaks`), machine-hours as the cloud would bill them, as the ledger of the server has them, and at the ideal
 packing (every core always busy, no boot), `wasted` as the share of the billed ones that is not ideal, and the seconds
-from submission to start, cold (no machine is there) and warm (one is, and idle).
+from submission to start: alone (one machine is started, on a quiet host), cold (the first of all tasks, while several
+are, on the two cores of this host) and warm (one is there, and idle).
 """
 
 from __future__ import annotations
@@ -83,9 +84,21 @@ def start_of(task: Task) -> float:
     return (started - task.info.created_at) / timedelta(seconds=1)
 
 
+def alone(cluster: Cluster) -> float:
+    """Return the seconds from submission to start where one machine is started, and nothing else happens."""
+    client = cluster.client
+    client.groups.create("alone", "c7i.large", max=1, market="spot", idle=IDLE_SECONDS)
+    case = ROOT / "simulators" / "swmm" / "example"
+    task = client.run("swmm", case, commands=["true"], group="alone", cpus=1, memory="256MiB")
+    task.wait(timeout=PATIENCE)
+    client.groups.end("alone")
+    until(lambda: "alone" not in [one.name for one in client.groups.list()], PATIENCE, what="the end of the group")
+    return start_of(task)
+
+
 def day(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures."""
-    client = cluster.client
+    client, first = cluster.client, alone(cluster)
     client.groups.create(GROUP, "c7i.large", max=options.machines, market="spot", idle=IDLE_SECONDS)
     wait = ["sleep", str(options.seconds)]
     work = {
@@ -139,6 +152,7 @@ def day(cluster: Cluster, options: argparse.Namespace) -> dict[str, Any]:
         "ledger_machines": ledger.machines,
         "ideal_machine_hours": round(ideal, 3),
         "wasted": round(1 - ideal / hours, 3),
+        "start_alone_s": round(first, 1),
         "start_cold_s": round(cold, 1),
         "start_warm_s": round(statistics.median(warm), 3),
         "empty_after_s": round(idle_ended, 1),
