@@ -36,15 +36,20 @@ class Azure(Noted, AzureNodeProvider):
             (network.public_ip_addresses, parts["ip"]),
         ]
         for kind, names in kinds:
-            begun = []
-            for name in names:
-                # Where there is none, that is no error.
-                try:
-                    begun.append(kind.begin_delete(group, name))
-                except AzureError as error:
-                    log.warning("what is left of %s after a failed launch could not be deleted: %s", name, error)
-            for one in begun:
-                one.wait(timeout=_DELETE_SECONDS)
+            # All at once; where there is none, that is no error.
+            begun = [_tried(name, kind.begin_delete, group, name) for name in names]
+            for name, one in zip(names, begun, strict=True):
+                if one is not None:
+                    _tried(name, one.wait, timeout=_DELETE_SECONDS)
+
+
+def _tried(name: str, call: Callable[..., Any], *given: Any, **more: Any) -> Any:
+    """Return what a call returns; None where Azure refuses, since the reason of the failed launch is what matters."""
+    try:
+        return call(*given, **more)
+    except AzureError as error:
+        log.warning("what a failed launch has left of %s could not be deleted: %s", name, error)
+        return None
 
 
 _Delete = Callable[[str, list[str], Mapping[str, list[str]]], None]

@@ -18,7 +18,6 @@ def explained(server: RunningServer, task: str) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.waits
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not can_have_another_name(), reason="unshare --uts is not permitted here")
 def test_a_machine_on_which_different_tasks_fail_at_once_is_set_aside_and_they_go_back_without_charge(

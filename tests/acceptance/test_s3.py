@@ -10,8 +10,6 @@ import pytest
 from tests.running_server import RunningServer, running_server
 from tests.services.s3 import S3Server
 
-pytestmark = pytest.mark.waits
-
 
 @pytest.mark.timeout(400)
 def test_a_folder_goes_through_a_simulator_with_its_files_in_s3(s3_server: S3Server, tmp_path: Path) -> None:

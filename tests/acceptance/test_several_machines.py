@@ -45,7 +45,6 @@ def sleepers() -> list[psutil.Process]:
 
 @pytest.mark.podman
 @pytest.mark.images
-@pytest.mark.waits
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not can_have_another_name(), reason="unshare --uts is not permitted here")
 def test_a_task_over_two_machines_launches_on_the_other_one_and_leaves_nothing(

@@ -13,8 +13,6 @@ from tests.leftovers import nothing_left
 from tests.running_server import RunningServer, running_server, until
 from tests.services.second_machine import machines_of
 
-pytestmark = pytest.mark.waits
-
 WORKERS = 2
 ALL = psutil.cpu_count() or 1
 

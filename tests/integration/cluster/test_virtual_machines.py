@@ -242,6 +242,15 @@ def test_machines_come_all_or_none_and_nothing_is_left_of_a_failed_launch(
     assert (azure.machines, azure.disks, azure.networks, azure.addresses) == ({}, set(), {}, set())
 
 
+def test_where_that_cannot_be_deleted_the_reason_of_the_failure_is_told(azure: ResourceManager, tmp_path: Path) -> None:
+    told = document(tmp_path)
+    azure.inject(AzureFault.NO_CAPACITY, "deploy")
+    azure.inject(AzureFault.NOT_ALLOWED, "delete", 4)
+    with pytest.raises(HttpResponseError, match="DeploymentFailed"):
+        launch(rays(told), told, "local", 4)
+    assert len(azure.machines) == 3, "which the reconciler ends"
+
+
 def test_a_launch_does_not_look_through_all_sizes_of_all_regions(azure: ResourceManager, tmp_path: Path) -> None:
     told = document(tmp_path)
     launch(rays(told), told, "local")
