@@ -27,15 +27,16 @@ class Azure(Noted, AzureNodeProvider):
         super().__init__(provider_config, cluster_name)
         self.resource_client = _Resources(self.resource_client, self._delete)
 
-    def _delete(self, group: str, machines: list[str], parts: Mapping[str, list[str]]) -> None:
-        """Delete what there is of a deployment: its machines, then what belongs to none."""
+    def _delete(self, group: str, given: Mapping[str, Any]) -> None:
+        """Delete what there is of a deployment with these parameters: its machines, then what belongs to none."""
         network = self.network_client
-        kinds: list[tuple[Any, list[str]]] = [
-            (self.compute_client.virtual_machines, machines),
-            (network.network_interfaces, parts["nic"]),
-            (network.public_ip_addresses, parts["ip"]),
+        kinds: list[tuple[Any, str]] = [
+            (self.compute_client.virtual_machines, ""),
+            (network.network_interfaces, "-nic-public" if given["provisionPublicIp"] else "-nic"),
+            (network.public_ip_addresses, "-ip"),
         ]
-        for kind, names in kinds:
+        for kind, suffix in kinds:
+            names = [f"{given['vmName']}{suffix}{number}" for number in range(given["vmCount"])]
             # All at once; where there is none, that is no error.
             begun = [_tried(name, kind.begin_delete, group, name) for name in names]
             for name, one in zip(names, begun, strict=True):
@@ -52,7 +53,7 @@ def _tried(name: str, call: Callable[..., Any], *given: Any, **more: Any) -> Any
         return None
 
 
-_Delete = Callable[[str, list[str], Mapping[str, list[str]]], None]
+_Delete = Callable[[str, Mapping[str, Any]], None]
 
 
 class _Resources:
@@ -76,13 +77,7 @@ class _Deployments:
             resource_group_name=resource_group_name, parameters=made, **more
         )
         given = {name: told["value"] for name, told in made["properties"]["parameters"].items()}
-        machines = [f"{given['vmName']}{number}" for number in range(given["vmCount"])]
-        kind = "-nic-public" if given["provisionPublicIp"] else "-nic"
-        parts = {
-            "nic": [f"{given['vmName']}{kind}{number}" for number in range(given["vmCount"])],
-            "ip": [f"{given['vmName']}-ip{number}" for number in range(given["vmCount"])],
-        }
-        return _Deployment(begun, lambda: self._delete(resource_group_name, machines, parts))
+        return _Deployment(begun, lambda: self._delete(resource_group_name, given))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._deployments, name)

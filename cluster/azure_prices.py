@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-import httpx
-
 from simyard.errors import Unavailable
 from simyard.machine_type import MachineType, Price
 
@@ -63,6 +61,9 @@ def refresh(
 
 
 def _items(region: str, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    # Late: only who asks for prices needs it.
+    import httpx
+
     sold = " or ".join(f"armSkuName eq '{name}'" for name in names)
     wanted = f"serviceName eq 'Virtual Machines' and priceType eq 'Consumption' and armRegionName eq '{region}'"
     asked: dict[str, str] | None = {"api-version": _VERSION, "$filter": f"{wanted} and ({sold})"}

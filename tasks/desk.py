@@ -442,7 +442,7 @@ class Desk:
         machine = record.task.attempts[-1].machine
         with self._lock:
             gone = self._crew.get(record.holder)
-            if gone is not None and gone.carries == (record.id, record.attempt):
+            if gone is not None and gone.carries == record.key:
                 self._crew.put(replace(gone, carries=None))
         # A machine is known again by its name: Ray gives it a new id when it starts anew.
         hosts = [host for host in self._look_at_machines() if host.name == machine and not host.is_leaving]
@@ -468,7 +468,7 @@ class Desk:
 
     def _let_adopt(self, record: TaskRecord, held: Held) -> None:
         """Tell the actor that holds an attempt to take it over from whoever carried it before."""
-        name, key = held.holder.name, (record.id, record.attempt)
+        name, key = held.holder.name, record.key
         self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=key))
         self._silent.add(key)
         self._leases.begin(key, self._monotonic(), START_GRACE)
@@ -527,7 +527,7 @@ class Desk:
             held = self._crew.get(record.holder)
             if held is not None and held.carries is None and record.status.is_active:
                 busy = replace(held.holder, idle_since=None)
-                self._crew.put(Held(holder=busy, carries=(record.id, record.attempt), watched=False))
+                self._crew.put(Held(holder=busy, carries=record.key, watched=False))
 
     def _set(self, held: Held) -> None:
         with self._lock:
@@ -544,12 +544,11 @@ class Desk:
         departed = self._holders.departed()
         for record in active:
             self._saw(record)
-            key = record.key
             try:
-                self._take_up(key, record, departed)
+                self._take_up(record.key, record, departed)
             except StorageUnavailable as error:
                 # The next turn sees that nobody carries it.
-                log.warning("attempt %s of %s could not be taken up: %s", *key[::-1], error)
+                log.warning("attempt %s of %s could not be taken up: %s", *record.key[::-1], error)
 
     def _take_up(self, key: tuple[str, int], record: TaskRecord, departed: Container[str]) -> None:
         """Go on with an attempt that an earlier dispatcher had begun."""

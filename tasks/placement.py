@@ -155,8 +155,7 @@ class _Room:
         )
 
     def take(self, need: Resources, sign: int = 1) -> None:
-        if need.whole_machine:
-            need = whole(need, self.host)
+        need = taken(need, self.host)
         self.cpus -= sign * need.cpus
         self.memory -= sign * need.memory
         self.gpus -= sign * need.gpus

@@ -63,37 +63,35 @@ def _overridden(cloud: Cloud, environments: Path, limit: int | None, lost_second
 
 def _googles(environments: Path) -> dict[str, Any]:
     """Return our cluster file for Google Cloud with what an operator changes, and with machines that fit into this."""
-    text = (ROOT / "cluster" / "launch" / "gcp.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
-    document: dict[str, Any] = yaml.safe_load(text)
+    document = _foreign("gcp", environments)
     document["auth"] = {"ssh_user": "root"}
-    document["idle_timeout_minutes"] = 0.1
-    setup = document["metadata"]["simyard"]["worker_setup"]
-    setup += ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
     for name in ("local", "local-spot", "memory"):
         document["available_node_types"][name]["node_config"]["machineType"] = "c2d-standard-2"
-    start = document["head_start_ray_commands"]
-    document["head_start_ray_commands"] = [
-        one.replace("SIMYARD_S", "SIMYARD_WARM_SECONDS=2 SIMYARD_S") for one in start
-    ]
     return document
 
 
 def _azures(environments: Path) -> dict[str, Any]:
     """Return our cluster file for Azure with what an operator changes, and with machines that fit into this."""
-    text = (ROOT / "cluster" / "launch" / "azure.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
-    document: dict[str, Any] = yaml.safe_load(text)
+    document = _foreign("azure", environments)
     document["provider"]["subscription_id"] = SUBSCRIPTION
     document["auth"] = {
         "ssh_user": "root",
         "ssh_private_key": "/root/key.pem",
         "ssh_public_key": "/root/key.pub",
     }
-    document["idle_timeout_minutes"] = 0.1
     document["metadata"]["simyard"]["lost_seconds"] = 30
-    setup = document["metadata"]["simyard"]["worker_setup"]
-    setup += ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
     for node_type in document["available_node_types"].values():
         node_type["node_config"]["azure_arm_parameters"]["vmSize"] = "Standard_F2s_v2"
+    return document
+
+
+def _foreign(name: str, environments: Path) -> dict[str, Any]:
+    """Return our cluster file for another cloud, with the machines' environments and no long waits."""
+    text = (ROOT / "cluster" / "launch" / f"{name}.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
+    document: dict[str, Any] = yaml.safe_load(text)
+    document["idle_timeout_minutes"] = 0.1
+    setup = document["metadata"]["simyard"]["worker_setup"]
+    setup += ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
     start = document["head_start_ray_commands"]
     document["head_start_ray_commands"] = [
         one.replace("SIMYARD_S", "SIMYARD_WARM_SECONDS=2 SIMYARD_S") for one in start

@@ -207,9 +207,9 @@ class Cloud:
         """Let no call of that API meet a fault any more."""
         self._ask("foreign_inject", fault="", action="", count=0, spot_alone=False)
 
-    def foreign_calls(self, action: str) -> list[float]:
-        """Return when the calls of an action of another cloud's API came."""
-        return [at for at, one in self._ask("foreign_calls") if one == action]
+    def foreign_calls(self, action: str) -> int:
+        """Return how many calls of an action of another cloud's API came."""
+        return list(self._ask("foreign_calls")).count(action)
 
     def foreign_left(self) -> list[str]:
         """Return all that another cloud still has, and charges for."""

@@ -70,8 +70,8 @@ class Foreign(ABC):
         """Return its instances."""
 
     @abstractmethod
-    def calls(self) -> list[tuple[float, str]]:
-        """Return when each call came, and which it was."""
+    def calls(self) -> list[str]:
+        """Return all calls."""
 
     @abstractmethod
     def inject(self, fault: str, action: str, count: int, *, spot_alone: bool) -> None:
@@ -147,10 +147,10 @@ class GoogleCloud(Foreign):
             self._engine.settle()
             return [_GoogleInstance(self._engine, one) for one in self._engine.instances.values()]
 
-    def calls(self) -> list[tuple[float, str]]:
+    def calls(self) -> list[str]:
         """See Foreign."""
         with self._engine.lock:
-            return list(self._engine.calls)
+            return [one for _, one in self._engine.calls]
 
     def inject(self, fault: str, action: str, count: int, *, spot_alone: bool) -> None:
         """See Foreign."""
@@ -227,10 +227,10 @@ class AzureCloud(Foreign):
         with self._manager.lock:
             return [_AzureInstance(self._manager, one) for one in self._manager.machines.values()]
 
-    def calls(self) -> list[tuple[float, str]]:
+    def calls(self) -> list[str]:
         """See Foreign."""
         with self._manager.lock:
-            return [(0.0, one) for one in self._manager.calls]
+            return list(self._manager.calls)
 
     def inject(self, fault: str, action: str, count: int, *, spot_alone: bool) -> None:
         """See Foreign."""

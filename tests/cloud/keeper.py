@@ -164,8 +164,8 @@ class Keeper:
         """Return all calls of the API."""
         return [asdict(call) for call in self._api.calls]
 
-    def foreign_calls(self) -> list[tuple[float, str]]:
-        """Return when each call of the other cloud's APIs came, and which it was."""
+    def foreign_calls(self) -> list[str]:
+        """Return all calls of the other cloud's APIs."""
         assert self._foreign is not None
         return self._foreign.calls()
 

@@ -19,9 +19,10 @@ from cluster.gcp import Gcp
 from cluster.group_record import new_record, with_records
 from cluster.labels import LAUNCHES
 from cluster.launches import read_troubles
-from cluster.provider import Kind, Provider, provider_of
+from cluster.provider import Kind
 from simyard.group import GroupSpec, Market
 from tests.cloud.compute_engine import ComputeEngine, Google, GoogleFault, lead_to, running_google
+from tests.integration.cluster.launching import launch, ours
 
 FILE = Path(__file__).parents[3] / "cluster" / "launch" / "gcp.yaml"
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -41,25 +42,6 @@ def document(tmp_path: Path, *specs: GroupSpec) -> dict[str, Any]:
     made = with_records(found, [new_record(spec, "ada", NOW) for spec in specs])
     environment = {"SIMYARD_SERVER": "5e1f", "RAY_AUTH_TOKEN": "abc"}
     return live_document(made, {}, "10.0.0.1:6379", environment, tmp_path / "launches.json")
-
-
-def launch(ray: Gcp, told: dict[str, Any], node_type: str, count: int = 1, request: str = "1") -> dict[str, Any]:
-    """Ask Ray's provider for machines as version 2 of its autoscaler does."""
-    kind = "head" if node_type == told["head_node_type"] else "worker"
-    tags = {
-        "ray-node-name": f"ray-{told['cluster_name']}-{kind}",
-        "ray-node-type": kind,
-        "ray-node-status": "uninitialized",
-        "ray-user-node-type": node_type,
-        "ray-launch-request": request,
-    }
-    return ray.create_node(told["available_node_types"][node_type]["node_config"], tags, count)
-
-
-def ours(told: dict[str, Any]) -> Provider:
-    found = provider_of(told)
-    assert found is not None
-    return found
 
 
 def test_machines_of_every_node_type_are_started_and_told_with_their_groups(google: Google, tmp_path: Path) -> None:

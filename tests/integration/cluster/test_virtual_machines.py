@@ -22,7 +22,7 @@ from cluster.group_record import check_spec, new_record, with_records
 from cluster.labels import LAUNCHES
 from cluster.launches import read_troubles
 from cluster.machine_types import catalogue_file, find_type, list_types
-from cluster.provider import Kind, Provider, provider_of
+from cluster.provider import Kind
 from cluster.quotes import Quotes
 from simyard.cli.app import build
 from simyard.errors import InvalidInput
@@ -37,6 +37,7 @@ from tests.cloud.resource_manager import (
     price,
     running_azure,
 )
+from tests.integration.cluster.launching import launch, ours
 from tests.integration.cluster.test_clouds import serving
 from tests.running_server import until
 
@@ -76,25 +77,6 @@ def document(tmp_path: Path, *specs: GroupSpec) -> dict[str, Any]:
 
 def rays(told: dict[str, Any]) -> Azure:
     return Azure(told["provider"], told["cluster_name"])
-
-
-def launch(ray: Azure, told: dict[str, Any], node_type: str, count: int = 1) -> Any:
-    """Ask Ray's provider for machines as version 2 of its autoscaler does."""
-    kind = "head" if node_type == told["head_node_type"] else "worker"
-    tags = {
-        "ray-node-name": f"ray-{told['cluster_name']}-{kind}",
-        "ray-node-type": kind,
-        "ray-node-status": "uninitialized",
-        "ray-user-node-type": node_type,
-        "ray-launch-request": "1",
-    }
-    return ray.create_node(told["available_node_types"][node_type]["node_config"], tags, count)
-
-
-def ours(told: dict[str, Any]) -> Provider:
-    found = provider_of(told)
-    assert found is not None
-    return found
 
 
 def test_machines_of_every_node_type_are_started_and_told_with_their_groups(
