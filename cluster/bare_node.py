@@ -24,7 +24,7 @@ class BareHead(Node):
     """A head of two processes, its agents aside."""
 
     def start_api_server(self, **_: object) -> None:
-        """Start no dashboard: the server's own console and API say more."""
+        """Start no dashboard: :mod:`cluster.dashboard` does, for as long as somebody looks at it."""
 
 
 def start_node(

@@ -12,7 +12,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from cluster.head import server_processes
-from serve import join_commands, machine_type_commands, retention_commands, sharing_commands
+from serve import dashboard_commands, join_commands, machine_type_commands, retention_commands, sharing_commands
 from serve.administration import answer, bar
 from serve.secret import load_server_id
 from simyard.cli.options import Json
@@ -36,6 +36,7 @@ sharing_commands.register(commands)
 commands.add_typer(retention_commands.commands, name="retention")
 commands.add_typer(machine_type_commands.commands, name="machine-types")
 commands.add_typer(join_commands.commands, name="join-token")
+commands.command("ray-dashboard")(dashboard_commands.ray_dashboard_command)
 
 _PAGE = 500
 

@@ -22,6 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cluster.cluster_file import cluster_of, live_document, machine_environment
+from cluster.dashboard import dashboard
 from cluster.fork_server import FORK_SERVER, Mending, forked
 from cluster.group_record import GroupRecord, with_records
 from cluster.head import (
@@ -43,7 +44,7 @@ from serve.pulse import Pulse
 from serve.secret import load_server_id, load_token
 from simulators.scratch import sweep
 from simulators.work import box_of
-from simyard.errors import Conflict, InvalidInput, SimyardError
+from simyard.errors import Conflict, InvalidInput, SimyardError, Unavailable
 from simyard.reason import Reason, ReasonCode
 from simyard.task import LOCAL_GROUP
 from storage.objects import open_store
@@ -119,7 +120,7 @@ def start(settings: Settings, port: int, say: Callable[[str], None], workers: Wo
     stop_head(plan.server)
     # What a dead head's actors carried goes on meanwhile: the new dispatcher lets others take it over.
     sweep(settings.scratch, current=_current_boxes(settings))
-    _check_port(settings.host, port)
+    check_port(settings.host, port)
     if (file := cluster_of(settings)) is not None:
         # Before the autoscaler reads it: machines that it starts must know how to join.
         environment = machine_environment(plan.environment | ray_environment(plan))
@@ -203,6 +204,23 @@ def _watch(
         except SimyardError as error:
             say(f"{error} The next try is in {_RETRY_SECONDS:.0f} s.")
             stopping.wait(_RETRY_SECONDS)
+
+
+@contextmanager
+def ray_dashboard(settings: Settings, port: int) -> Iterator[subprocess.Popen[str]]:
+    """Give the process of Ray's dashboard of this data folder's server, which answers on a port of 127.0.0.1.
+
+    Raises:
+        Unavailable: no server runs.
+        Conflict: the port is taken.
+        HeadFailed: it did not start.
+    """
+    state = read_state(settings)
+    if state is None or not state.is_kept:
+        raise Unavailable(f"No server of {settings.data_dir} runs here.", fix="Give the command where it runs.")
+    check_port(_LOCAL, port)
+    with dashboard(_plan(settings), state.ray_address, port) as process:
+        yield process
 
 
 def stop(settings: Settings) -> bool:
@@ -338,7 +356,12 @@ def _keep_storage(settings: Settings) -> None:
         )
 
 
-def _check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
+    """Return where nobody listens on a port.
+
+    Raises:
+        Conflict: somebody does.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

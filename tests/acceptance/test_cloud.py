@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def test_a_group_follows_its_tasks_from_none_and_back(tmp_path: Path) -> None:
         comes_whole(cluster, case)
         preempted(cluster, case)
         own_hardware(cluster, case, tmp_path / "environments")
+        shown_by_ray(cluster)
         head_killed(cluster, case)
         priced(cluster, case)
 
@@ -187,6 +189,22 @@ def own_hardware(cluster: Cluster, case: Path, environments: Path) -> None:
     assert [machine.name for machine in own.machines] == [name]
     cloud.run("desk", "kill", "-INT", started.stdout.strip())
     until(lambda: "its owner's alone again" in log.read_text(), 90, what="that it has left")
+
+
+def shown_by_ray(cluster: Cluster) -> None:
+    """Look at Ray's dashboard from the user's own machine, as the how-to tells: it is there while that lasts."""
+    cloud = cluster.cloud
+    [head] = cluster.machines("head")
+    show = f"ray exec --port-forward 8265 cluster.yaml '{SIMYARD} admin ray-dashboard'"
+    cloud.run("desk", "bash", "-c", f"nohup {show} >dashboard.log 2>&1 &")
+    log = cloud.desk.home / "dashboard.log"
+    token = until(lambda: re.search(r"token +(\w+)", log.read_text()), 90, what="the dashboard")[1]
+    asked = ["curl", "-sS", "-H", f"Authorization: Bearer {token}", "http://localhost:8265/nodes?view=summary"]
+    nodes = json.loads(cloud.run("desk", *asked).stdout)["data"]["summary"]
+    assert head.address in {node["raylet"]["nodeManagerAddress"] for node in nodes}
+    cloud.run("desk", "pkill", "-x", "ssh")
+    listening = ["ss", "-Hltn", "sport = 8265"]
+    until(lambda: not cloud.run(head.id, *listening).stdout, 30, what="the end of the dashboard")
 
 
 def preempted(cluster: Cluster, case: Path) -> None:

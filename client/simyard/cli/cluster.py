@@ -36,6 +36,7 @@ def show_status(json_: Json = False) -> None:
     if found.max_machines is not None:
         there = sum(len(group.machines) for group in found.groups)
         pairs.append(("machines", f"{there} of at most {found.max_machines}"))
+    pairs.append(("Ray's own view", "simyard admin ray-dashboard, where the server runs"))
     say_pairs(pairs)
     typer.echo()
     rows = [
