@@ -20,7 +20,7 @@ def main() -> None:
     """Become the dashboard."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     told = json.load(sys.stdin)
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no types here
 
     session = (Path(told["folder"]) / "session_latest").resolve()
     given = {
