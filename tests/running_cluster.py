@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,9 @@ class Cluster:
         return [one for one, kind in types if kind is not None and node_type in (None, kind)]
 
 
-def _overridden(cloud: Cloud, environments: Path, limit: int | None, lost_seconds: float | None) -> dict[str, Any]:
+def _overridden(
+    cloud: Cloud, environments: Path, limit: int | None, lost_seconds: float | None, worker_setup: Sequence[str]
+) -> dict[str, Any]:
     """Return our cluster file with what an operator changes, and with machines that fit into this one."""
     text = (ROOT / "cluster.yaml").read_text().replace("/opt/simyard/.venv", sys.prefix)
     document: dict[str, Any] = yaml.safe_load(text)
@@ -48,7 +50,7 @@ def _overridden(cloud: Cloud, environments: Path, limit: int | None, lost_second
     document["auth"] = {"ssh_user": "root", "ssh_private_key": str(Path("/root/key.pem"))}
     document["idle_timeout_minutes"] = 0.1
     setup = ["mkdir -p ~/.local/share/simyard", f"ln -sfn '{environments}' ~/.local/share/simyard/environments"]
-    document["metadata"]["simyard"]["worker_setup"] = setup
+    document["metadata"]["simyard"]["worker_setup"] = [*setup, *worker_setup]
     if lost_seconds is not None:
         document["metadata"]["simyard"]["lost_seconds"] = lost_seconds
     for node_type in document["available_node_types"].values():
@@ -134,17 +136,22 @@ def running_azure_cluster(folder: Path) -> Iterator[Cluster]:
 
 @contextmanager
 def running_cluster(
-    folder: Path, *, boot_seconds: float = 1.0, limit: int | None = None, lost_seconds: float | None = None
+    folder: Path,
+    *,
+    boot_seconds: float = 1.0,
+    limit: int | None = None,
+    lost_seconds: float | None = None,
+    worker_setup: Sequence[str] = (),
 ) -> Iterator[Cluster]:
     """Launch the cluster from the user's own machine, and take it down again; nothing of it is left then.
 
     `limit` is the most machines of a group, by default those of the file; after `lost_seconds` without the head a
-    machine switches itself off.
+    machine switches itself off; `worker_setup` are lines of shell for each machine before it joins.
     """
     environments, place = _prepared(folder)
     with (
         running_cloud(place, boot_seconds, shown=[environments]) as cloud,
-        _launched(cloud, _overridden(cloud, environments, limit, lost_seconds)) as cluster,
+        _launched(cloud, _overridden(cloud, environments, limit, lost_seconds, worker_setup)) as cluster,
     ):
         yield cluster
 
