@@ -113,6 +113,7 @@ class Execution:
         Raises:
             Stopped: stop() came before the commands started, or `given_up` became true before.
             ImageError: the environment or the image could not be made ready.
+            SupervisorLost: nobody knows how the commands ended, or what was made ready for them was removed meanwhile.
         """
         prepared = self._runtime.prepare(self._spec, self._version, lambda: self._stop.is_set() or given_up())
         box = Box(
@@ -133,7 +134,11 @@ class Execution:
                 raise Stopped
             running = self._running = Running.start(plan, self.control)
         started()
-        return self._watch(running, stalled)
+        end = self._watch(running, stalled)
+        if end.why == "launch-error" and not self._runtime.has(prepared):
+            # Somebody tidied up, and the task is not to pay for it.
+            raise SupervisorLost("The simulator's image or environment was removed from the machine.")
+        return end
 
     @property
     def has_begun(self) -> bool:

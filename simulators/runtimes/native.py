@@ -35,6 +35,10 @@ class Native:
         """Make the version's Python environment ready and return it."""
         return prepare_environment(load_settings().environments, spec.name, version, stopped)
 
+    def has(self, prepared: Prepared) -> bool:
+        """Say whether nobody has removed the environment."""
+        return prepared.python is None or prepared.python.exists()
+
     def plan(self, prepared: Prepared, box: Box) -> SupervisorPlan:
         """Return what the supervisor executes.
 

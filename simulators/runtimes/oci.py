@@ -88,6 +88,15 @@ class Images:
         self._known[image.tag] = found, time.monotonic()
         return Prepared(image=found)
 
+    def has(self, prepared: Prepared) -> bool:
+        """Say whether the engine still has an image; one that it has not is looked for anew by the next `prepare`."""
+        from simulators import images  # it imports this package for the engine's settings
+
+        if prepared.image is None or images.find_engine(self._dialect.name).id(prepared.image) is not None:
+            return True
+        self._known = {tag: known for tag, known in self._known.items() if known[0] != prepared.image}
+        return False
+
     def _find(self, version: VersionSpec, image: ImageSpec) -> str | None:
         """Return the id of an image unless it is missing or was built here from something else."""
         from simulators import images  # it imports this package for the engine's settings

@@ -61,6 +61,10 @@ class Podman:
         """Make the version's image ready and return it."""
         return self._images.prepare(spec, version, stopped)
 
+    def has(self, prepared: Prepared) -> bool:
+        """Say whether nobody has removed the image."""
+        return self._images.has(prepared)
+
     def plan(self, prepared: Prepared, box: Box) -> SupervisorPlan:
         """Return what the supervisor executes."""
         return oci.plan(_DIALECT, prepared, box)

@@ -173,6 +173,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def has(self, prepared: Prepared) -> bool:
+        """Say whether nobody has removed what was made ready; where somebody has, `prepare` makes it anew."""
+        ...
+
     def plan(self, prepared: Prepared, box: Box) -> SupervisorPlan:
         """Return what the supervisor executes for a box.
 

@@ -54,6 +54,9 @@ class Made:
     def prepare(self, spec: SimulatorSpec, version: VersionSpec, stopped: Callable[[], bool]) -> Prepared:
         return self.prepared
 
+    def has(self, prepared: Prepared) -> bool:
+        return runtime_of(self.name).has(prepared)
+
     def plan(self, prepared: Prepared, box: Box) -> SupervisorPlan:
         return runtime_of(self.name).plan(prepared, box)
 

@@ -157,11 +157,10 @@ def image_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return archive
 
 
-def imported(engine: RuntimeName, archive: Path) -> Iterator[str]:
+def imported(engine: RuntimeName, archive: Path, tag: str = f"localhost/simyard-test-{os.getpid()}:1") -> Iterator[str]:
     """Give the id of the archive's image, which is removed afterwards; its entry point would fail."""
     if trouble := runtime_of(engine).available():
         pytest.skip(trouble)
-    tag = f"localhost/simyard-test-{os.getpid()}:1"
     changes = ['ENTRYPOINT ["/bin/false"]', 'CMD ["ignored"]', "ENV FROM_IMAGE=kept", "USER 4321", "WORKDIR /var"]
     call(engine, "import", *(word for change in changes for word in ("--change", change)), str(archive), tag)
     try:
