@@ -1,23 +1,31 @@
 """A Ray node with what a server needs of it: a head's control store, and the raylet.
 
-`ray start --head` starts four Python programs beside them, each of which imports Ray for seconds of CPU and then holds
-50 to 100 MiB: the autoscaler's monitor, the dashboard's host for usage statistics, the Ray Client and the log
-forwarder. A server on one machine asks none of them anything. The command line itself imports the whole of Serve
+`ray start --head` starts five Python programs beside them, each of which imports Ray for seconds of CPU and then holds
+50 to 100 MiB: the autoscaler's monitor, the dashboard's host for usage statistics, its agent, the Ray Client and the
+log forwarder. A server on one machine asks none of them anything. The command line itself imports the whole of Serve
 before it begins. Decision 0023 has the figures.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from ray._private import utils
+from ray._private import services, utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
-from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD_AGENT, PROCESS_TYPE_RAYLET
 from ray._private.services import get_node_ip_address
+from ray._raylet import GcsClient, NodeID  # type: ignore[attr-defined]  # Ray has no types here
+from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest  # type: ignore[attr-defined]  # likewise
 
 from cluster.fork_server import FORKED
+
+_REGISTER_SECONDS = 30.0
+_LOOK_SECONDS = 0.03
 
 
 class BareHead(Node):
@@ -70,14 +78,43 @@ def start_node(
 
 def bare_params(**own: Any) -> RayParams:
     """Return the parameters of a node, with what a head and another machine have alike; changes Ray in this process."""
-    # As Ray takes it where its dashboard is not installed: the agent then loads no metrics, reports and HTTP server.
+    services._build_python_executable_command_memory_profileable = _python
+    # To see whether its dashboard is installed Ray imports half of it.
     utils.get_dashboard_dependency_error = lambda: ImportError("not wanted")
+    services.get_node = _registered
+    # Ray looks once a second, ten times, whether a socket that it has just made can be reached.
+    os.environ |= {
+        "RAY_raylet_client_connect_timeout_milliseconds": "20",
+        "RAY_raylet_client_num_connect_attempts": "500",
+    }
     return RayParams(
         worker_path=str(Path(__file__).with_name("bare_worker.py")),
         setup_worker_path=FORKED,
         include_log_monitor=False,  # type: ignore[arg-type]  # Ray names the wrong type
         **own,
     )
+
+
+def _python(component: str, *_: object, **__: object) -> list[str]:
+    """Return the beginning of the command line of a program of Ray's in Python; its file follows."""
+    if component == PROCESS_TYPE_DASHBOARD_AGENT:
+        return [sys.executable, "-IS", str(Path(__file__).with_name("bare_agent.py"))]
+    return [sys.executable, "-u"]
+
+
+_get_node = services.get_node
+
+
+def _registered(gcs_address: str, node_id: str) -> Any:
+    """Return what Ray's function of this place returns, which looks for a raylet only once a second."""
+    client = GcsClient(address=gcs_address)
+    wanted = [GetAllNodeInfoRequest.NodeSelector(node_id=NodeID.from_hex(node_id).binary())]
+    deadline = time.monotonic() + _REGISTER_SECONDS
+    while not client.get_all_node_info(timeout=_REGISTER_SECONDS, node_selectors=wanted):
+        if time.monotonic() > deadline:
+            break  # Ray says what is wrong
+        time.sleep(_LOOK_SECONDS)
+    return _get_node(gcs_address, node_id)  # type: ignore[no-untyped-call]  # Ray has no types here
 
 
 def raylet_of(node: Node) -> int:

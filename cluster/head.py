@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +46,7 @@ _TRIES = 4
 """Ray itself gives up when its raylet has not come up within 30 s, which it does not on a busy machine."""
 _STOP_SECONDS = 3.0
 _MEND_SECONDS = 30.0
+_HEAD = {"gcs_server", "raylet"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +244,25 @@ def _title(process: psutil.Process) -> str:
 
 def head_is_alive(server: str) -> bool:
     """Say whether the two processes that a Ray head cannot do without are there; another machine's raylet is none."""
-    return {"gcs_server", "raylet"} <= {_role(process) for process in server_processes(server)}
+    return {_role(process) for process in server_processes(server)} >= _HEAD
+
+
+def when_head_ends(server: str, tell: Callable[[], None]) -> None:
+    """Call `tell`, from another thread, once one of the two processes that a head cannot do without has ended."""
+    found = []
+    for process in server_processes(server):
+        if _role(process) in _HEAD:
+            with suppress(ProcessLookupError):
+                found.append(os.pidfd_open(process.pid))
+
+    def wait() -> None:
+        if len(found) == len(_HEAD):
+            select.select(found, [], [])
+        for one in found:
+            os.close(one)
+        tell()
+
+    threading.Thread(target=wait, name="head's end", daemon=True).start()
 
 
 def mend_fork_server(plan: HeadPlan, mending: Mending) -> bool:

@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cluster.cluster_file import cluster_of, live_document, machine_environment
-from cluster.dashboard import dashboard
+from cluster.dashboard import show_dashboard
 from cluster.fork_server import FORK_SERVER, Mending, forked
 from cluster.group_record import GroupRecord, with_records
 from cluster.head import (
@@ -35,6 +35,7 @@ from cluster.head import (
     server_processes,
     start_head,
     stop_head,
+    when_head_ends,
 )
 from cluster.labels import DISPATCHER
 from cluster.workers import Workers
@@ -120,7 +121,7 @@ def start(settings: Settings, port: int, say: Callable[[str], None], workers: Wo
     stop_head(plan.server)
     # What a dead head's actors carried goes on meanwhile: the new dispatcher lets others take it over.
     sweep(settings.scratch, current=_current_boxes(settings))
-    check_port(settings.host, port)
+    _check_port(settings.host, port)
     if (file := cluster_of(settings)) is not None:
         # Before the autoscaler reads it: machines that it starts must know how to join.
         environment = machine_environment(plan.environment | ray_environment(plan))
@@ -149,9 +150,14 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
         ServerFailed: it did not start.
     """
     settings.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stopping = Event()
+    stopping, look = Event(), Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        look.set()
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     try:
         with FileLock(settings.server_dir / "lock", timeout=0):
             failed = True
@@ -159,7 +165,7 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
             try:
                 ready(start(settings, port, say, workers))
                 with closing(Housekeeping(settings, _plan(settings).environment)) as housekeeping:
-                    _watch(settings, port, say, stopping, housekeeping, workers)
+                    _watch(settings, port, say, (stopping, look), housekeeping, workers)
                 failed = False
             finally:
                 say("stopping")
@@ -174,16 +180,25 @@ def _watch(
     settings: Settings,
     port: int,
     say: Callable[[str], None],
-    stopping: Event,
+    events: tuple[Event, Event],
     housekeeping: Housekeeping,
     workers: Workers,
 ) -> None:
-    """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest."""
+    """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest.
+
+    The events are set when this is to end, and when something may have happened before the next look is due.
+    """
+    stopping, look = events
     url, server = _own_url(settings, port), load_server_id(settings)
     answered = time.monotonic()
     dispatcher = Pulse(settings.dispatcher_beat, _SILENT_SECONDS)
     plan, mending = _plan(settings), Mending()
-    while not stopping.wait(_WATCH_SECONDS):
+    when_head_ends(server, look.set)
+    while True:
+        look.wait(_WATCH_SECONDS)
+        look.clear()
+        if stopping.is_set():
+            return
         housekeeping.look()
         alive = head_is_alive(server)
         if is_healthy(url):
@@ -201,14 +216,14 @@ def _watch(
         try:
             start(settings, port, say, workers)
             answered = time.monotonic()
+            when_head_ends(server, look.set)
         except SimyardError as error:
             say(f"{error} The next try is in {_RETRY_SECONDS:.0f} s.")
             stopping.wait(_RETRY_SECONDS)
 
 
-@contextmanager
-def ray_dashboard(settings: Settings, port: int) -> Iterator[subprocess.Popen[str]]:
-    """Give the process of Ray's dashboard of this data folder's server, which answers on a port of 127.0.0.1.
+def ray_dashboard(settings: Settings, port: int, ready: Callable[[], None]) -> None:
+    """Show Ray's dashboard of this data folder's server on a port of 127.0.0.1 until it ends; `ready` once it is there.
 
     Raises:
         Unavailable: no server runs.
@@ -218,9 +233,8 @@ def ray_dashboard(settings: Settings, port: int) -> Iterator[subprocess.Popen[st
     state = read_state(settings)
     if state is None or not state.is_kept:
         raise Unavailable(f"No server of {settings.data_dir} runs here.", fix="Give the command where it runs.")
-    check_port(_LOCAL, port)
-    with dashboard(_plan(settings), state.ray_address, port) as process:
-        yield process
+    _check_port(_LOCAL, port)
+    show_dashboard(_plan(settings), state.ray_address, port, ready)
 
 
 def stop(settings: Settings) -> bool:
@@ -356,12 +370,7 @@ def _keep_storage(settings: Settings) -> None:
         )
 
 
-def check_port(host: str, port: int) -> None:
-    """Return where nobody listens on a port.
-
-    Raises:
-        Conflict: somebody does.
-    """
+def _check_port(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

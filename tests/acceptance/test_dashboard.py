@@ -45,6 +45,15 @@ def test_it_shows_the_server_s_actors_to_who_has_the_token_and_nothing_of_it_sta
         assert http.get("/logical/actors").status_code == 401
         told = http.get("/logical/actors", headers={"Authorization": f"Bearer {token}"}).json()
         assert "dispatcher" in {actor["name"] for actor in told["data"]["actors"].values()}
+        asked = {"headers": {"Authorization": f"Bearer {token}"}, "params": {"view": "summary"}}
+        # The machine's agent sleeps until then.
+        machine = until(
+            lambda: "cpu" in (found := http.get("/nodes", **asked).json()["data"]["summary"][0]) and found, 60
+        )
+        assert (machine["ip"], machine["cpus"][0]) == (machine["raylet"]["nodeManagerAddress"], psutil.cpu_count())
+        lists = {"node_id": machine["raylet"]["nodeId"]}
+        files = http.get("/api/v0/logs", headers=asked["headers"], params=lists).json()["data"]["result"]
+        assert "gcs_server.out" in files["gcs_server"]
         listening = [one for p in dashboards(server) for one in p.net_connections("tcp") if one.status == "LISTEN"]
         assert {one.laddr.ip for one in listening} == {"127.0.0.1"}, "the network does not see it"
         port = url.rpartition(":")[2]
