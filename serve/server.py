@@ -152,12 +152,12 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
     settings.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     stopping, look = Event(), Event()
 
-    def stop(*_: object) -> None:
+    def heed(*_: object) -> None:
         stopping.set()
         look.set()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, stop)
+        signal.signal(number, heed)
     try:
         with FileLock(settings.server_dir / "lock", timeout=0):
             failed = True
