@@ -116,16 +116,13 @@ class Patient:
             http.post("/v1/tasks:batch", json=tasks, timeout=120).raise_for_status()
         grow(self._server.data_dir / "simyard.db", count)
 
-    def suffer(self, kill: Callable[[], None] | None) -> dict[str, float]:
+    def suffer(self, kill: Callable[[], float] | None) -> dict[str, float]:
         """Kill something, and return when it is as good as new; without `kill`, how quick it is at all."""
         with self._server.http() as http:
             [probe] = self._server.submit(["sleep", "0.1"])
             self._server.ended(probe)
             [held] = self._held(http)
-            start = time.monotonic()
-            if kill is not None:
-                kill()
-                start = time.monotonic()
+            start = time.monotonic() if kill is None else kill()
             place = f"/v1/tasks/{held}"
             answers = seconds_until("an answer", lambda: asks(http, "GET", place), start)
             seconds_until("the release", lambda: asks(http, "POST", f"{place}:release"), start)
@@ -154,13 +151,16 @@ class Patient:
             return False
         return answer.status_code == 200 and answer.json()["status"] not in {"queued", "preparing"}
 
-    def kill(self, title: str) -> None:
-        """Kill the processes whose title begins so; all of the server's, but the keeper, where it is empty."""
+    def kill(self, title: str) -> float:
+        """Kill the processes whose title begins so, all of the server's but the keeper where it is empty, and say when."""
         keeper = json.loads((self._server.data_dir / "server" / "server.json").read_text())["keeper"]
         found = [process for process in self._server.processes(title) if process.pid != keeper]
         if not found:
             raise SystemExit(f"there is no process {title}")
+        # Its keeper hears of it before all of them are gone.
+        began = time.monotonic()
         end(found)
+        return began
 
 
 def end(processes: list[psutil.Process]) -> None:
@@ -181,8 +181,9 @@ def whole(home: Path, queued: int, options: argparse.Namespace) -> Figures:
         patient.fill(queued)
         found: Figures = {"calm": medians([patient.suffer(None) for _ in range(options.rounds)])["starts"]}
         for name, title in _BLOWS.items():
-            rounds = 1 if name == "everything" else options.rounds
-            found[name] = medians([patient.suffer(lambda title=title: patient.kill(title)) for _ in range(rounds)])
+            found[name] = medians(
+                [patient.suffer(lambda title=title: patient.kill(title)) for _ in range(options.rounds)]
+            )
             print(queued, name, json.dumps(found[name]), file=sys.stderr, flush=True)
     found["in_process"] = medians([in_process(server.data_dir / "simyard.db") for _ in range(options.rounds + 1)][1:])
     return found
