@@ -152,7 +152,7 @@ class Patient:
         return answer.status_code == 200 and answer.json()["status"] not in {"queued", "preparing"}
 
     def kill(self, title: str) -> float:
-        """Kill the processes whose title begins so, all of the server's but the keeper where it is empty, and say when."""
+        """Kill the processes whose title begins so, all of the server's but the keeper where it is empty; says when."""
         keeper = json.loads((self._server.data_dir / "server" / "server.json").read_text())["keeper"]
         found = [process for process in self._server.processes(title) if process.pid != keeper]
         if not found:
