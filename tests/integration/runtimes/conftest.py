@@ -162,7 +162,7 @@ def imported(engine: RuntimeName, archive: Path, tag: str = f"localhost/simyard-
     if trouble := runtime_of(engine).available():
         pytest.skip(trouble)
     changes = ['ENTRYPOINT ["/bin/false"]', 'CMD ["ignored"]', "ENV FROM_IMAGE=kept", "USER 4321", "WORKDIR /var"]
-    # Two of the same second would be one image otherwise, and stay while one of them is used.
+    # Two of one archive would be one image otherwise, and stay while one of them is there.
     changes.append(f"ENV IMAGE_TAG={tag}")
     call(engine, "import", *(word for change in changes for word in ("--change", change)), str(archive), tag)
     try:
