@@ -21,9 +21,9 @@ import statistics
 import sys
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
 
+from benchmarks.cloud_day import start_of
 from simyard import Task
 from tests.running_cluster import ROOT, Cluster, running_cluster
 from tests.running_server import SIMYARD, until
@@ -42,28 +42,20 @@ def run(cluster: Cluster, runtime: str) -> Task:
     return task
 
 
-def start_of(task: Task) -> float:
-    """Return the seconds from a task's submission to the start of its commands."""
-    started = task.refresh().started_at
-    assert started is not None
-    return (started - task.info.created_at) / timedelta(seconds=1)
-
-
 def round_of(cluster: Cluster) -> dict[str, float]:
     """Return the seconds of one round, which leaves no machine."""
-    found = {}
-    for runtime, name in (("native", "native"), ("podman", "image")):
-        found[name] = start_of(run(cluster, runtime))
-        if runtime == "podman":
-            [machine] = cluster.machines("local")
-            cluster.cloud.run(machine.id, "podman", "rmi", "--all", "--force")
-            began = time.monotonic()
-            fetch = [sys.executable, "-m", "simulators.wanted_images", "local"]
-            cluster.cloud.run(machine.id, "env", STORAGE, *fetch, timeout=PATIENCE)
-            found["fetch"] = time.monotonic() - began
-            assert cluster.cloud.run(machine.id, "podman", "images", "--quiet").stdout
-        until(lambda: cluster.machines("local") == [], PATIENCE, what="the end of the machine")
-    return found | {"in_turn": found["native"] + found["fetch"]}
+    native = start_of(run(cluster, "native"))
+    until(lambda: cluster.machines("local") == [], PATIENCE, what="the end of the machine")
+    image = start_of(run(cluster, "podman"))
+    [machine] = cluster.machines("local")
+    cluster.cloud.run(machine.id, "podman", "rmi", "--all", "--force")
+    began = time.monotonic()
+    command = [sys.executable, "-m", "simulators.wanted_images", "local"]
+    cluster.cloud.run(machine.id, "env", STORAGE, *command, timeout=PATIENCE)
+    fetch = time.monotonic() - began
+    assert cluster.cloud.run(machine.id, "podman", "images", "--quiet").stdout
+    until(lambda: cluster.machines("local") == [], PATIENCE, what="the end of the machine")
+    return {"native": native, "image": image, "fetch": fetch, "in_turn": native + fetch}
 
 
 def main() -> None:
