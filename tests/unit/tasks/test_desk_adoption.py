@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -216,6 +217,43 @@ def test_an_actor_that_was_to_take_over_and_says_nothing_is_not_replaced(scene: 
         scene.carried_by("sim-3")
     else:
         assert (scene.record.attempt, scene.record.losses) == (2, 1)
+
+
+def test_an_actor_that_dies_as_it_takes_over_is_replaced_after_ever_longer_rests(scene: Scene) -> None:
+    scene.actors.left["sim-1"](Gone())
+    tried_at = []
+    while len(tried_at) < 8:
+        newest = f"sim-{len(scene.actors.started)}"
+        tried_at.append(scene.seconds)
+        scene.carried_by(newest)
+        scene.actors.left[newest](Gone())
+        while f"sim-{len(scene.actors.started)}" == newest:
+            scene.wait(1.0)
+    rests = [after - before for before, after in pairwise(tried_at)]
+    assert rests == [1.0, 2.0, 4.0, 8.0, 16.0, LEASE, LEASE]
+    scene.wait(LEASE)
+    assert (scene.record.attempt, scene.record.losses) == (2, 1)
+
+
+def test_who_rests_before_a_takeover_keeps_its_room_until_its_attempt_is_over(scene: Scene) -> None:
+    [machine] = scene.actors.hosts
+    scene.actors.left["sim-1"](Gone())
+    scene.actors.left["sim-2"](Gone())
+    [group] = scene.desk.groups()
+    assert group.machines[0].cpus_free == machine.cpus - scene.record.task.resources.cpus
+    # The report of the end was on its way when the actor died.
+    assert scene.desk.report(scene.task, 1, [Report(succeeded())]) is Verdict.TAKEN
+    scene.wait(3.0)
+    [group] = scene.desk.groups()
+    assert group.machines[0].cpus_free == machine.cpus
+    assert scene.actors.started == ["id-1", "id-1"]
+
+
+def test_the_end_of_an_actor_that_carries_nothing_more_begins_no_rest(scene: Scene) -> None:
+    scene.actors.left["sim-1"](Gone())
+    scene.actors.left["sim-1"](Gone())
+    scene.wait(5.0)
+    scene.carried_by("sim-2")
 
 
 def test_the_room_of_an_actor_that_has_gone_is_given_to_nobody_else(scene: Scene) -> None:
