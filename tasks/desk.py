@@ -64,6 +64,8 @@ _LEAVING_SECONDS = 600.0
 """For how long a machine that has left is remembered."""
 _UNANSWERED_SECONDS = 30.0
 """For how long a machine gets no tasks that one over several has lost; Ray takes up to 20 s to see that it has gone."""
+_ENDED = "The process that carried it ended unexpectedly."
+_GIVEN_UP = "The process that carried it carries another task."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,15 +266,17 @@ class Desk:
         active = {record.key: record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
         self._shares = self._shares.after(active.values(), self._monotonic(), self._now())
-        for key in self._takeovers.forget(active):
-            self._drop_carrier(*key)
+        with self._lock:
+            for key in self._takeovers.forget(active):
+                if (held := self._crew.carrier(*key)) is not None:
+                    self._crew.drop(held.holder.name)
         self._returning = {key: ends for key, ends in self._returning.items() if key in active}
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
         self._watch_again()
         now = self._monotonic()
         for key, record in active.items():
             try:
-                self._check(key, record, now)
+                self._check(record, active, now)
             except StoreUnavailable:
                 raise
             except Exception as error:  # one task whose result cannot be looked up must not hold up all others
@@ -290,14 +294,20 @@ class Desk:
                 name = held.holder.name
                 self._holders.watch(name, *held.carries, partial(self._watched, name, *held.carries))
 
-    def _check(self, key: tuple[str, int], record: TaskRecord, now: float) -> None:
-        held = self._crew.get(record.holder)
+    def _check(self, record: TaskRecord, active: Mapping[tuple[str, int], TaskRecord], now: float) -> None:
+        key, held = record.key, self._crew.get(record.holder)
         if (rests := self._takeovers.rests(key, now)) is not None:
             if not rests:
-                self._succeed(*key, record.holder)
+                try:
+                    self._gone(*key, record.holder, _ENDED, rested=True)
+                finally:
+                    with self._lock:
+                        self._crew.drop(record.holder)
         elif held is None:
             if now >= self._returning.get(key, now) or self._has_machine(record):
                 self._gone(*key, record.holder, "The process that carried it is gone.")
+        elif _carries_other(held, key, active):
+            self._gone(*key, record.holder, _GIVEN_UP)
         elif key not in self._leases:
             # A write that timed out and was kept, or a hand-over that failed half way.
             self._take(key[0], Undelivered(attempt=key[1]))
@@ -387,12 +397,15 @@ class Desk:
                     if (held := self._crew.get(name)) is not None:
                         self._crew.put(replace(held, watched=False))
             elif isinstance(left, Gone):
-                with self._lock:
-                    held = self._crew.carrier(task, attempt)
-                is_carrier = held is not None and held.holder.name == name
-                # It stays in the books for as long as the next one waits, whose room it keeps.
-                if not (is_carrier and self._takeovers.died((task, attempt), self._monotonic())):
-                    self._succeed(task, attempt, name)
+                rests = False
+                try:
+                    rests = self._gone(task, attempt, name, _ENDED)
+                finally:
+                    # Not before: its room is for whoever takes over, now or after a rest.
+                    with self._lock:
+                        held = self._crew.get(name)
+                        if not (rests and held is not None and held.carries == (task, attempt)):
+                            self._crew.drop(name)
             else:
                 is_news = self._set_idle(task, attempt, name)
                 if left is None:
@@ -418,38 +431,29 @@ class Desk:
         self._returned(name, task, attempt, left)
         return True
 
-    def _succeed(self, task: str, attempt: int, name: str | None) -> None:
-        """Find out who carries an attempt on whose actor has died."""
-        try:
-            self._gone(task, attempt, name, "The process that carried it ended unexpectedly.")
-        finally:
-            # Not before: its room is for whoever takes over.
-            with self._lock:
-                self._crew.drop(name)
-
-    def _drop_carrier(self, task: str, attempt: int) -> None:
-        with self._lock:
-            if (held := self._crew.carrier(task, attempt)) is not None:
-                self._crew.drop(held.holder.name)
-
-    def _gone(self, task: str, attempt: int, name: str | None, message: str) -> None:
+    def _gone(self, task: str, attempt: int, name: str | None, message: str, *, rested: bool = False) -> bool:
         """Take note that the actor which carried an attempt has gone: another one takes over, or the attempt is lost.
 
-        What it ran goes on on its machine meanwhile, or has ended there with everything that it made.
+        What it ran goes on on its machine meanwhile, or has ended there with everything that it made. Says whether the
+        other one has to rest first, which it has not yet, since this one had only just been told to take over.
         """
         with suppress(Refused, NotFound):
             record = self._store.get(task)
             if (record.attempt, record.holder) != (attempt, name):
-                return
+                return False
             try:
                 if (stored := settle_stored(self._store, self._objects, task, attempt, self._now())) is not None:
                     self._spent.see(stored)
-                    return
+                    return False
             except StorageUnavailable as error:
                 log.warning("whether attempt %s of %s has a result is not known yet: %s", attempt, task, error)
-            is_late = self._leases.is_out(record.key, self._monotonic())
-            if self._takeovers.is_hopeless(record.key, is_late=is_late) or not self._adopt(record):
+            now = self._monotonic()
+            is_hopeless = self._takeovers.is_hopeless(record.key, is_late=self._leases.is_out(record.key, now))
+            if not is_hopeless and not rested and self._takeovers.rest(record.key, now):
+                return True
+            if is_hopeless or not self._adopt(record):
                 self._lost(task, attempt, name, message)
+        return False
 
     def _adopt(self, record: TaskRecord) -> bool:
         """Let a new actor take an attempt over on the machine where it runs; says whether there is one.
@@ -559,25 +563,29 @@ class Desk:
         active = self._store.active()
         self._meet(states, {record.holder or "": record for record in active})
         departed = self._holders.departed()
+        going = {record.key: record for record in active}
         for record in active:
             self._saw(record)
             try:
-                self._take_up(record.key, record, departed)
+                self._take_up(record, going, departed)
             except StorageUnavailable as error:
                 # The next turn sees that nobody carries it.
                 log.warning("attempt %s of %s could not be taken up: %s", *record.key[::-1], error)
 
-    def _take_up(self, key: tuple[str, int], record: TaskRecord, departed: Container[str]) -> None:
+    def _take_up(
+        self, record: TaskRecord, going: Mapping[tuple[str, int], TaskRecord], departed: Container[str]
+    ) -> None:
         """Go on with an attempt that an earlier dispatcher had begun."""
-        name = record.holder or ""
+        key, name = record.key, record.holder or ""
         held = self._crew.get(name)
         machine = record.task.attempts[-1].machine
         if held is None and not self._has_machine(record) and machine not in departed:
             # The head may be back before its machines are, and what runs there goes on.
             self._returning[key] = self._monotonic() + RETURN_SECONDS
         elif held is None:
-            if not self._takeovers.rests(key, self._monotonic()):
-                self._gone(*key, record.holder, "Its process was gone when the server came back.")
+            self._gone(*key, record.holder, "Its process was gone when the server came back.")
+        elif _carries_other(held, key, going):
+            self._gone(*key, record.holder, _GIVEN_UP)
         elif held.carries == key:
             self._leases.begin(key, self._monotonic())
             self._take(key[0], Renew(attempt=key[1], lease_until=self._lease()))
@@ -657,6 +665,17 @@ def _stimulus(attempt: int, report: Report) -> _Said:
             return End(attempt=attempt, outcome=outcome)
         case _:
             assert_never(report.what)
+
+
+def _carries_other(held: Held, key: tuple[str, int], going: Mapping[tuple[str, int], TaskRecord]) -> bool:
+    """Say whether an actor carries another attempt that goes on, and so not this one, whatever the store says.
+
+    That it had given this one up could not be written down then.
+    """
+    if held.carries is None or held.carries == key:
+        return False
+    other = going.get(held.carries)
+    return other is not None and other.holder == held.holder.name
 
 
 def _is_new(record: TaskRecord) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _FIRST_REST = 1.0
 _MOST = 8
-"""So many actors in a row may die as they take an attempt over; with the rests between them that is two minutes."""
+"""So many actors in a row may die as they take an attempt over; with the rests between them that takes a minute and a half."""
 
 
 @dataclass
@@ -57,12 +57,13 @@ class Takeovers:
             silence = self._silences.get(key)
             return silence is not None and (is_late or silence.actors >= _MOST)
 
-    def died(self, key: tuple[str, int], now: float) -> bool:
-        """Take note that the actor which carried an attempt has died; says whether the next one is to rest first."""
+    def rest(self, key: tuple[str, int], now: float) -> bool:
+        """Say whether an attempt's next actor is to rest first; the rest begins now, or has begun before."""
         with self._lock:
             if (silence := self._silences.get(key)) is None:
                 return False
-            silence.rests_until = now + min(self._longest, _FIRST_REST * 2 ** (silence.actors - 1))
+            if silence.rests_until is None:
+                silence.rests_until = now + min(self._longest, _FIRST_REST * 2 ** (silence.actors - 1))
             return True
 
     def rests(self, key: tuple[str, int], now: float) -> bool | None:

@@ -24,7 +24,7 @@ Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 def an_actor_that_dies_as_it_takes_over_is_replaced_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(takeovers.Takeovers, "died", lambda self, key, now: False)
+    patch.setattr(takeovers.Takeovers, "rest", lambda self, key, now: False)
 
 
 def a_late_report_is_taken(patch: pytest.MonkeyPatch) -> None:

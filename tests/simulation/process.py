@@ -474,7 +474,7 @@ class _Holders:
         silence = self._process.silent[key] = Silence()
 
         def told(why: Left) -> bool:
-            if isinstance(why, Gone):
+            if isinstance(why, Gone) and silence.died_at < 0.0:  # some hear of it twice
                 silence.died_at = world.at
             return left(why)
 
