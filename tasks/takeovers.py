@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _FIRST_REST = 1.0
 _MOST = 8
-"""So many actors in a row may die as they take an attempt over; with the rests between them that takes a minute and a half."""
+"""So many actors in a row may die as they take an attempt over; that takes 90 seconds with their rests."""
 
 
 @dataclass

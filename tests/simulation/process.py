@@ -175,13 +175,13 @@ class Process:
             raise Unavailable("It died.") from crash
 
     def _report(self, task: str, attempt: int, reports: tuple[Report, ...]) -> Verdict:
+        self.silent.pop((task, attempt), None)
         if not reports:
             verdict = self.desk.renew(task, attempt)
         else:
             verdict = self.desk.report(task, attempt, reports)
             if isinstance(reports[-1].what, Outcome):
                 self.wake()
-        self.silent.pop((task, attempt), None)
         self.world.note("report", task, attempt, word(reports), verdict)
         return verdict
 
