@@ -180,7 +180,8 @@ class Desk:
         key = (task, stimulus.attempt)
         # Also where the store cannot write it down at present: who reports is alive.
         self._leases.hear(key, self._monotonic())
-        self._takeovers.hear(key)
+        if self._takeovers.hear(key):
+            self._drop_dead(*key)
         try:
             after = self._store.apply(task, stimulus, at or self._now(), earlier=earlier)
             self._watch.saw(after, self._now())
@@ -266,10 +267,8 @@ class Desk:
         active = {record.key: record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
         self._shares = self._shares.after(active.values(), self._monotonic(), self._now())
-        with self._lock:
-            for key in self._takeovers.forget(active):
-                if (held := self._crew.carrier(*key)) is not None:
-                    self._crew.drop(held.holder.name)
+        for key in self._takeovers.forget(active):
+            self._drop_dead(*key)
         self._returning = {key: ends for key, ends in self._returning.items() if key in active}
         self._cancels = {key: at for key, at in self._cancels.items() if key in active}
         self._watch_again()
@@ -298,11 +297,13 @@ class Desk:
         key, held = record.key, self._crew.get(record.holder)
         if (rests := self._takeovers.rests(key, now)) is not None:
             if not rests:
+                is_dead = held is not None and held.carries == key
                 try:
                     self._gone(*key, record.holder, _ENDED, rested=True)
                 finally:
-                    with self._lock:
-                        self._crew.drop(record.holder)
+                    if is_dead:
+                        with self._lock:
+                            self._crew.drop(record.holder)
         elif held is None:
             if now >= self._returning.get(key, now) or self._has_machine(record):
                 self._gone(*key, record.holder, "The process that carried it is gone.")
@@ -430,6 +431,12 @@ class Desk:
                     self._take(task, Undelivered(attempt=attempt))
         self._returned(name, task, attempt, left)
         return True
+
+    def _drop_dead(self, task: str, attempt: int) -> None:
+        """Forget the actor that had died as it took an attempt over; its room is kept for nobody any more."""
+        with self._lock:
+            if (held := self._crew.carrier(task, attempt)) is not None:
+                self._crew.drop(held.holder.name)
 
     def _gone(self, task: str, attempt: int, name: str | None, message: str, *, rested: bool = False) -> bool:
         """Take note that the actor which carried an attempt has gone: another one takes over, or the attempt is lost.

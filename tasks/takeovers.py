@@ -46,10 +46,11 @@ class Takeovers:
             before = self._silences.get(key)
             self._silences[key] = _Silence(1 if before is None else before.actors + 1)
 
-    def hear(self, key: tuple[str, int]) -> None:
-        """Take note of a word from an attempt."""
+    def hear(self, key: tuple[str, int]) -> bool:
+        """Take note of a word from an attempt; says whether its next actor rests no more."""
         with self._lock:
-            self._silences.pop(key, None)
+            silence = self._silences.pop(key, None)
+        return silence is not None and silence.rests_until is not None
 
     def is_hopeless(self, key: tuple[str, int], *, is_late: bool) -> bool:
         """Say whether no other actor is to try: too many have died, or the last one said nothing for a whole lease."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,20 +31,10 @@ if TYPE_CHECKING:
 
 TURN_SECONDS = 1.0
 _ASK_SECONDS = 15.0
-_REST_SECONDS = 0.9
-"""After the death of an actor that was to take an attempt over and has said nothing, nobody else does for longer."""
 _DEEPEST = 2
 _ONLY_TERM = 1
 MakeDesk = Callable[..., Desk]
 Earlier = Sequence[tuple[Stimulus, datetime]]
-
-
-@dataclass
-class Silence:
-    """An actor that was to take an attempt over, and has not said a word."""
-
-    died_at: float = -math.inf
-    """When the dispatcher heard of its death."""
 
 
 class Process:
@@ -73,8 +61,6 @@ class Process:
         self.rules = Rules()
         """As it has last read them."""
         self.on_death: Callable[[], None] = lambda: None
-        self.silent: dict[tuple[str, int], Silence] = {}
-        """Attempts that were to be taken over and have not said a word since."""
         self._busy = self._again = False
         self._turn_due = 0.0
         self._mailbox: list[Callable[[], object]] = []
@@ -175,7 +161,6 @@ class Process:
             raise Unavailable("It died.") from crash
 
     def _report(self, task: str, attempt: int, reports: tuple[Report, ...]) -> Verdict:
-        self.silent.pop((task, attempt), None)
         if not reports:
             verdict = self.desk.renew(task, attempt)
         else:
@@ -467,18 +452,8 @@ class _Holders:
         return self._cluster.actors[name] if name in self._known else None
 
     def adopt(self, name: str, work: Work, left: OnLeft) -> None:
-        key, world = (work.task, work.attempt), self._process.world
-        before = self._process.silent.get(key)
-        if before is not None and world.at - before.died_at < _REST_SECONDS:
-            self._cluster.promises.fail(f"attempt {work.attempt} of {work.task} is taken over again at once")
-        silence = self._process.silent[key] = Silence()
-
-        def told(why: Left) -> bool:
-            if isinstance(why, Gone) and silence.died_at < 0.0:  # some hear of it twice
-                silence.died_at = world.at
-            return left(why)
-
-        self._give(name, work, told, adopting=True)
+        self._cluster.promises.taken_over(work.task, work.attempt)
+        self._give(name, work, left, adopting=True)
 
     def hand_over(self, name: str, work: Work, left: OnLeft) -> None:
         self._give(name, work, left, adopting=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,6 +47,8 @@ CANCEL_BOUND = 900.0
 """Seconds of simulated time within which a cancelled task has ended, while faults go on."""
 END_BOUND = 3600.0
 """Seconds within which all tasks have ended once the faults have stopped."""
+TAKEOVERS, TAKEOVER_SECONDS = 6, 3.0
+"""So many takeovers of one attempt are not made within so many seconds."""
 _PLACES = {status: frozenset({status}) | MOVES[status] for status in Status}
 
 
@@ -112,6 +115,7 @@ class Promises:
         """How many tasks have not ended."""
         self.broken: str | None = None
         self.submitted = 0
+        self._takeovers: dict[tuple[str, int], deque[float]] = {}
         self._speaker: Process | None = None
         self.kept: Kept | None = None
         """The snapshots, where some are kept."""
@@ -409,6 +413,13 @@ class Promises:
             life.told = run.attempt
             if record.task.result != run.attempt:
                 self.fail(f"attempt {run.attempt} of {run.task} was told that it counts, and it is {record.status}")
+
+    def taken_over(self, task: str, attempt: int) -> None:
+        """Check that an attempt which ends its actors is taken over more and more seldom."""
+        before = self._takeovers.setdefault((task, attempt), deque(maxlen=TAKEOVERS))
+        before.append(self.world.at)
+        if len(before) == TAKEOVERS and before[-1] - before[0] < TAKEOVER_SECONDS:
+            self.fail(f"attempt {attempt} of {task} was taken over {TAKEOVERS} times within {TAKEOVER_SECONDS:g} s")
 
     def ends(self, actor: Actor) -> None:
         """Check that nobody is ended who carries an attempt as its holder and was heard of within the lease."""

@@ -14,8 +14,10 @@ from simulators.outcome import Outcome
 from simulators.work import Report, Work
 from simyard.reason import ReasonCode
 from simyard.status import Status
+from storage.errors import StorageUnavailable
 from storage.manifest import commit_manifest
 from storage.memory import MemoryStore as Objects
+from storage.objects import ObjectInfo
 from storage.outcomes import put_outcome
 from tasks.desk import RETURN_SECONDS, START_GRACE, Clock, Desk
 from tasks.holders import Broken, Gone, HolderState, OnLeft, Verdict
@@ -328,3 +330,39 @@ def test_that_an_actor_is_free_again_is_news_only_where_its_end_was_not_reported
     assert superseded.actors.left["sim-1"](None)
     lost = Scene()
     assert lost.actors.left["sim-1"](Gone())
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_an_actor_gave_up_while_the_storage_was_away_does_not_stay_with_it(*, restarts: bool) -> None:
+    objects = Away("desk")
+    scene = Scene(objects=objects)
+    objects.is_away = True
+    scene.actors.left["sim-1"](Broken("it could not begin"))
+    objects.is_away = False
+    scene.carried_by("sim-1")  # it could not be written down that it does not any more
+    [answer] = scene.store.submit([draft()], NOW)
+    assert answer.record is not None
+    scene.desk.turn()
+    assert scene.actors.handed[1:] == [("sim-1", 1)]
+    if restarts:
+        assert scene.desk.report(answer.record.id, 1, [Report(Status.RUNNING)]) is Verdict.TAKEN
+        kind = kind_of(scene.record)
+        scene.actors.living = {"sim-1": HolderState(host="id-1", kind=kind, carries=(answer.record.id, 1))}
+        scene.desk = scene.make()
+        scene.desk.recover()
+    scene.wait(2.0)
+    assert scene.actors.adopted == [("sim-2", 1)]
+    scene.carried_by("sim-2")
+    assert scene.store.get(answer.record.id).holder == "sim-1"
+    assert scene.actors.ended == []
+
+
+class Away(Objects):
+    """A storage that does not answer for a while."""
+
+    is_away = False
+
+    def head(self, key: str) -> ObjectInfo | None:
+        if self.is_away:
+            raise StorageUnavailable("It does not answer.")
+        return super().head(key)
