@@ -1,41 +1,57 @@
-"""The program that stands for Ray's dashboard agent on a machine, and becomes it when somebody looks at the dashboard.
+"""The program that stands for one of Ray's agents on a machine, and becomes it when it is wanted.
 
-A raylet takes no workers until its agent has written down on which ports it answers, and ends when it ends. Ray's own
-imports Ray and 180 modules more for that, holds 75 MiB, and looks at all processes each few seconds: of use only to the
-dashboard. This one imports nothing of Ray. It has a port on which the token of the cluster wakes it: then it becomes
-the agent, as the same process. Decision 0023 has the figures.
+A raylet takes no workers until its two agents have written down on which ports they answer, and ends when one of them
+ends. Each of Ray's own imports Ray and much more for that, and holds 75 MiB. This one imports nothing of Ray and becomes
+the agent as the same process. Decision 0023 has the figures.
+
+- The *dashboard's agent* is of use only while somebody looks at the dashboard, and looks at all processes each few
+  seconds. The token of the cluster wakes it.
+- The *agent of runtime environments* is asked only where a worker is to have an environment of its own, which our own
+  never have. The first connection wakes it, and it is the first that it answers.
+
+`bare_agent.py AGENT OPTION...` stands for the program AGENT; `bare_agent.py LISTENER AGENT OPTION...` is that program,
+which answers on an inherited socket.
 """
 
 import hmac
 import os
+import runpy
 import select
 import socket
 import sys
 
 UNUSED = ("metrics_agent_port", "metrics_export_port")
 LISTENS = "dashboard_agent_listen_port"
+ENVIRONMENTS = "runtime_env_agent_port"
 """The files that a raylet waits for, without the node's id; Ray's `persist_port` writes them."""
 
 _TOKEN_SECONDS = 2.0
+_PORT = "--runtime-env-agent-port="
 
 
-def main() -> None:
+def stand() -> None:
     """Stand for the agent until it is wanted, or the raylet ends."""
     raylet = os.pidfd_open(int(os.environ["RAY_RAYLET_PID"]))
     options = dict(one[2:].split("=", 1) for one in sys.argv[2:] if one.startswith("--") and "=" in one)
+    given = next((int(one.removeprefix(_PORT)) for one in sys.argv if one.startswith(_PORT)), None)
     address = options["node-ip-address"]
-    with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as server:
-        for name in UNUSED:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, given or 0), family=family) as server:
+        port = server.getsockname()[1]
+        for name in UNUSED if given is None else ():
             _write(options, name, -1)
-        _write(options, LISTENS, server.getsockname()[1])
+        _write(options, LISTENS if given is None else ENVIRONMENTS, port)
         while True:
             ready, _, _ = select.select([raylet, server.fileno()], [], [])
             if raylet in ready:
                 return
-            if _is_wanted(server):
+            if given is not None:
+                others = [one for one in sys.argv[1:] if not one.startswith(_PORT)]
+                # A duplicate is inherited.
+                _execute(__file__, str(os.dup2(server.fileno(), raylet)), *others, f"{_PORT}{port}")
+            if _knows_token(server):
                 break
-    whole = [one for one in sys.argv[1:] if one != "--minimal"]
-    os.execv(sys.executable, [sys.executable, "-u", *whole])  # noqa: S606 - no shell is wanted
+    _execute(*(one for one in sys.argv[1:] if one != "--minimal"))
 
 
 def _write(options: dict[str, str], name: str, port: int) -> None:
@@ -45,7 +61,7 @@ def _write(options: dict[str, str], name: str, port: int) -> None:
     os.replace(f"{path}.new", path)  # noqa: PTH105 - likewise
 
 
-def _is_wanted(server: socket.socket) -> bool:
+def _knows_token(server: socket.socket) -> bool:
     """Say whether who has connected knows the token."""
     token, told = os.environ.get("RAY_AUTH_TOKEN", "").encode(), b""
     try:
@@ -59,5 +75,29 @@ def _is_wanted(server: socket.socket) -> bool:
     return bool(token) and hmac.compare_digest(told, token)
 
 
+def _execute(*words: str) -> None:
+    os.execv(sys.executable, [sys.executable, "-u", *words])  # noqa: S606 - no shell is wanted
+
+
+def become(listener: int, agent: str) -> None:
+    """Be the agent: a connection waits for it at the listener, and it binds a socket to that port."""
+    with socket.socket(fileno=os.dup(listener)) as waiting:
+        address = waiting.getsockname()
+    bind = socket.socket.bind
+
+    def bound(self: socket.socket, to: tuple[str, int]) -> None:
+        if tuple(to[:2]) == tuple(address[:2]):
+            os.dup2(listener, self.fileno(), inheritable=False)
+        else:
+            bind(self, to)
+
+    socket.socket.bind = bound  # type: ignore[assignment, method-assign]  # Ray's program has no other place for it
+    del sys.path[0], sys.argv[:2]
+    runpy.run_path(agent, run_name="__main__")
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1].isdecimal():
+        become(int(sys.argv[1]), sys.argv[2])
+    else:
+        stand()

@@ -17,7 +17,11 @@ from typing import Any
 from ray._private import services, utils
 from ray._private.node import Node
 from ray._private.parameter import RayParams
-from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD_AGENT, PROCESS_TYPE_RAYLET
+from ray._private.ray_constants import (
+    PROCESS_TYPE_DASHBOARD_AGENT,
+    PROCESS_TYPE_RAYLET,
+    PROCESS_TYPE_RUNTIME_ENV_AGENT,
+)
 from ray._private.services import get_node_ip_address
 from ray._raylet import GcsClient, NodeID  # type: ignore[attr-defined]  # Ray has no types here
 from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest  # type: ignore[attr-defined]  # likewise
@@ -97,7 +101,7 @@ def bare_params(**own: Any) -> RayParams:
 
 def _python(component: str, *_: object, **__: object) -> list[str]:
     """Return the beginning of the command line of a program of Ray's in Python; its file follows."""
-    if component == PROCESS_TYPE_DASHBOARD_AGENT:
+    if component in {PROCESS_TYPE_DASHBOARD_AGENT, PROCESS_TYPE_RUNTIME_ENV_AGENT}:
         return [sys.executable, "-IS", str(Path(__file__).with_name("bare_agent.py"))]
     return [sys.executable, "-u"]
 
