@@ -1,8 +1,8 @@
 """The program that stands for one of Ray's agents on a machine, and becomes it when it is wanted.
 
 A raylet takes no workers until its two agents have written down on which ports they answer, and ends when one of them
-ends. Each of Ray's own imports Ray and much more for that, and holds 75 MiB. This one imports nothing of Ray and becomes
-the agent as the same process. Decision 0023 has the figures.
+ends. Each of Ray's own imports Ray and much more for that, and holds 75 MiB. This one imports nothing of Ray, and
+becomes the agent as the same process. Decision 0023 has the figures.
 
 - The *dashboard's agent* is of use only while somebody looks at the dashboard, and looks at all processes each few
   seconds. The token of the cluster wakes it.

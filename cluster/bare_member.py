@@ -24,9 +24,10 @@ from ray._private.services import get_node_ip_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray has no types here
 from ray.core.generated import autoscaler_pb2
 
-from cluster.bare_node import bare_params, raylet_of
+from cluster.bare_node import bare_params
 from cluster.carriers import carriers_of
-from cluster.fork_server import FORK_SERVER, MEMBER_MODULES, ForkServer, Mending
+from cluster.fork_server import FORK_SERVER, MEMBER_MODULES, ForkServer
+from cluster.forked import ADDRESS
 from cluster.labels import LET_GO
 from cluster.server_mark import server_name
 from cluster.server_mark import temp_dir as default_temp_dir
@@ -53,8 +54,9 @@ def run(
     """
     folder = Path(temp_dir or default_temp_dir(server_name()))
     folder.mkdir(mode=0o700, exist_ok=True)
-    socket = folder / f"{FORK_SERVER}-{os.getpid()}"
-    fork_server = ForkServer(socket, MEMBER_MODULES)
+    fork_server = ForkServer(folder / f"{FORK_SERVER}-{os.getpid()}", MEMBER_MODULES, {})
+    fork_server.start()
+    os.environ[ADDRESS] = str(fork_server.path)
     node = Node(
         bare_params(
             gcs_address=gcs_address,
@@ -70,8 +72,6 @@ def run(
         shutdown_at_exit=True,
         spawn_reaper=False,
     )
-    raylet, mending = raylet_of(node), Mending()
-    fork_server.end_with(raylet)
     print(f"{gcs_address} has taken this machine", file=sys.stderr, flush=True)  # noqa: T201 - the machine's own log
 
     def leave(_number: int, _frame: FrameType | None) -> None:
@@ -81,9 +81,8 @@ def run(
     threading.Thread(target=_heed_notices, args=(node, gcs_address), name="notices", daemon=True).start()
     while not (dead := node.dead_processes()):  # type: ignore[no-untyped-call]
         time.sleep(_TICK)
-        if mending.is_wanted(socket):
+        if fork_server.mend():
             print("the fork server has died; starting it again", file=sys.stderr, flush=True)  # noqa: T201 - likewise
-            ForkServer(socket, MEMBER_MODULES).end_with(raylet)
     node.kill_all_processes(check_alive=False, allow_graceful=False)
     told = ", ".join(f"{kind} {process.returncode}" for kind, process in dead)
     print(f"Ray's processes have ended: {told}", file=sys.stderr, flush=True)  # noqa: T201 - the machine's own log

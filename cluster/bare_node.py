@@ -19,7 +19,6 @@ from ray._private.node import Node
 from ray._private.parameter import RayParams
 from ray._private.ray_constants import (
     PROCESS_TYPE_DASHBOARD_AGENT,
-    PROCESS_TYPE_RAYLET,
     PROCESS_TYPE_RUNTIME_ENV_AGENT,
 )
 from ray._private.services import get_node_ip_address
@@ -50,8 +49,8 @@ def start_node(
     labels: dict[str, str],
     cluster_file: str | None = None,
     address: str | None = None,
-) -> int:
-    """Start the head and return its raylet's process id once it takes drivers; it goes on without this process.
+) -> None:
+    """Start the head and return once it takes drivers; it goes on without this process.
 
     With a cluster file it also starts Ray's autoscaler, which reads it. `address` is where other machines reach this
     one, by default what Ray finds.
@@ -59,7 +58,7 @@ def start_node(
     Raises:
         Exception: whatever Ray says when it does not start.
     """
-    head = BareHead(
+    BareHead(
         bare_params(
             node_ip_address=address or get_node_ip_address(),  # type: ignore[no-untyped-call]  # Ray has no types here
             gcs_server_port=port,
@@ -77,7 +76,6 @@ def start_node(
         shutdown_at_exit=False,
         spawn_reaper=False,
     )
-    return raylet_of(head)
 
 
 def bare_params(**own: Any) -> RayParams:
@@ -119,9 +117,3 @@ def _registered(gcs_address: str, node_id: str) -> Any:
             break  # Ray says what is wrong
         time.sleep(_LOOK_SECONDS)
     return _get_node(gcs_address, node_id)  # type: ignore[no-untyped-call]  # Ray has no types here
-
-
-def raylet_of(node: Node) -> int:
-    """Return the process id of a started node's raylet."""
-    [raylet] = node.all_processes[PROCESS_TYPE_RAYLET]
-    return int(raylet.process.pid)

@@ -9,8 +9,11 @@ The two speak over a Unix socket that only this user may connect to. A request i
 :class:`_Request` with the three standard files; the answers are the child's process id or `REFUSED`, and by the child
 its exit code.
 
-`python -m cluster.fork_server SOCKET MODULE...` serves on an inherited socket. It reads the raylet's process id from
-its standard input, and ends with that process.
+It is not Ray's, and serves one raylet after the other: where all of Ray has died, the next is there without any import.
+A worker ends with the raylet that its environment names, and not with this process.
+
+`python -m cluster.fork_server SOCKET MODULE...` serves on an inherited socket. It ends once its owner has, which holds
+the other end of its standard input, and the last raylet for which it has forked.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +58,8 @@ MEMBER_MODULES = ("simulators.actor",)
 """What the workers of another machine import."""
 
 _NO_JOB = "ffffffff"
+_RAYLET = "RAY_RAYLET_PID"
+"""The environment variable in which a raylet names itself to its workers."""
 _PACKET = 1 << 20
 """Bytes; the kernel allows a request less."""
 _REQUEST_SECONDS = 5.0
@@ -76,74 +82,90 @@ class Mending:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._pause = _FIRST_PAUSE
-        self._tried_at = float("-inf")
-        self._not_before = now()
+        self._not_before = float("-inf")
 
-    def is_wanted(self, path: Path) -> bool:
-        """Say whether nobody serves on a socket and it is time to; then it counts as a try."""
+    def is_wanted(self) -> bool:
+        """Say whether it is time to; then it counts as a try."""
         now = self._now()
         if now < self._not_before:
             return False
-        if is_served(path):
-            if now - self._tried_at >= self._pause:
-                self._pause = _FIRST_PAUSE  # it has held out
-            self._not_before = now + _LOOK_SECONDS
-            return False
-        self._tried_at = now
+        if now >= self._not_before + self._pause:
+            self._pause = _FIRST_PAUSE  # it has held out
         self._not_before = now + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         return True
 
 
-def is_served(path: Path) -> bool:
-    """Say whether a fork server listens on a socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
-        try:
-            asking.connect(str(path))
-        except OSError:
-            return False
-    return True
-
-
-def head_fork_server(folder: Path) -> ForkServer:
-    """Start that of a head, with its socket and its log in Ray's folder, and return it."""
-    return ForkServer(folder / FORK_SERVER, HEAD_MODULES, log=folder / "fork_server.log")
-
-
 class ForkServer:
-    """The fork server of the raylet that this process is going to start."""
+    """The fork server of this process, which owns it: it serves as long as this process, and its raylets, live.
 
-    def __init__(self, path: Path, modules: Sequence[str], *, log: Path | None = None) -> None:
-        """Start it with this socket, and have this process's children find it.
+    Args:
+        path: its socket.
+        modules: what its workers import.
+        environment: what is added to this process's environment for it.
+        log: where it complains; by default where this process does.
+    """
 
-        What it complains of goes to the log, or where this process's complaints go.
-        """
-        path.unlink(missing_ok=True)  # of one that was killed
+    def __init__(
+        self, path: Path, modules: Sequence[str], environment: Mapping[str, str], *, log: Path | None = None
+    ) -> None:
+        self.path = path
+        self._modules = modules
+        self._environment = dict(environment)
+        self._log = log
+        self._mending = Mending()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.is_warm = False
+        """Whether it has served, and so has imported everything; whoever sees that says so."""
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """Its process id while it lives."""
+        lives = self._process is not None and self._process.poll() is None
+        return frozenset({self._process.pid}) if self._process is not None and lives else frozenset()
+
+    def start(self) -> None:
+        """Start it where it does not live. From then on a request waits until everything is imported."""
+        if self.pids:
+            return
+        self.close()
+        self.is_warm = False
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        self.path.unlink(missing_ok=True)  # of one that was killed
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
-            nullcontext() if log is None else log.open("wb") as output,
+            nullcontext() if self._log is None else self._log.open("wb") as output,
         ):
             # As the kernel has it, who may write to the file may connect.
             os.fchmod(listener.fileno(), 0o600)
-            listener.bind(str(path))
-            # From here on a request waits until everything is imported.
+            listener.bind(str(self.path))
             listener.listen(128)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cluster.fork_server", str(listener.fileno()), *modules],
+                [sys.executable, "-m", "cluster.fork_server", str(listener.fileno()), *self._modules],
+                env=os.environ | self._environment,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 pass_fds=[listener.fileno()],
+                # Ctrl-C is for its owner, and workers are nobody's foreground.
+                start_new_session=True,
                 cwd="/",
             )
-        os.environ[ADDRESS] = str(path)
 
-    def end_with(self, raylet: int) -> None:
-        """Name the raylet, by its process id; until then it ends with this process."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended, and the workers start as Ray has it
-            self._process.stdin.write(str(raylet).encode())
+    def close(self) -> None:
+        """Own it no more: it ends, or goes on for the raylets that need it."""
+        if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+    def mend(self) -> bool:
+        """Start it again where nobody serves; says whether that was so.
+
+        Until it does, Ray starts each worker by itself, seconds slower.
+        """
+        if self.pids or not self._mending.is_wanted():
+            return False
+        self.start()
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +189,9 @@ def _import(modules: Sequence[str]) -> None:
     Raises:
         RuntimeError: it would not be.
     """
-    # Ray reads these when it is imported: a worker of no job yet, as those are that Ray starts beforehand, which ends
-    # when that process does.
-    os.environ |= {"RAY_JOB_ID": _NO_JOB, "RAY_RAYLET_PID": str(os.getpid())}
+    # Ray reads these when it is imported: a worker of no job yet, as those are that Ray starts beforehand. It would end
+    # when that process does, the first of all; its own raylet is watched by ours.
+    os.environ |= {"RAY_JOB_ID": _NO_JOB, _RAYLET: "1"}
     # Nothing that an import makes is garbage for long, and to look for it again and again takes a twelfth of the time.
     gc.disable()
     # NumPy's threads would not be there in a fork.
@@ -212,39 +234,46 @@ def _draw() -> bytes:
 
 
 def _serve(listener: socket.socket) -> tuple[_Request, socket.socket]:
-    """Fork for each request, until the raylet ends; returns in the children alone, with who has asked."""
+    """Fork for each request, until owner and raylets have ended; returns in the children alone, with who has asked."""
     # A worker that has ended leaves no zombie.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    ending = sys.stdin.fileno()
-    while True:
-        ready, _, _ = select.select([listener, ending], [], [])
-        if ending in ready:
-            named = os.read(ending, 20) if ending == sys.stdin.fileno() else b""
-            try:
-                ending = os.pidfd_open(int(named))
-            except (ValueError, ProcessLookupError):
-                with suppress(OSError):  # the folder is gone already
-                    Path(listener.getsockname()).unlink()
-                os._exit(0)
+    owner, raylets = [sys.stdin.fileno()], dict[str, int]()
+    """Files that can be read once those have ended for whom this goes on."""
+    while owner or raylets:
+        ready, _, _ = select.select([listener.fileno(), *owner, *raylets.values()], [], [])
+        owner = [file for file in owner if file not in ready]
+        for raylet in [raylet for raylet, file in raylets.items() if file in ready]:
+            os.close(raylets.pop(raylet))
+        if listener.fileno() not in ready:
             continue
         connection, _ = listener.accept()
         with connection:
-            if (found := _fork(connection)) is not None:
+            request, is_child = _fork(connection)
+            if request is not None and is_child:
                 listener.close()
-                os.close(ending)
-                return found
+                for file in raylets.values():
+                    os.close(file)
+                return request, connection.dup()
+        raylet = "" if request is None else request.environment.get(_RAYLET, "")
+        if raylet and raylet not in raylets:
+            with suppress(ValueError, ProcessLookupError):
+                raylets[raylet] = os.pidfd_open(int(raylet))
+    with suppress(OSError):  # the folder is gone already
+        Path(listener.getsockname()).unlink()
+    os._exit(0)
 
 
-def _fork(connection: socket.socket) -> tuple[_Request, socket.socket] | None:
-    """Fork for the request of a connection, and answer it; returns something in the child alone."""
+def _fork(connection: socket.socket) -> tuple[_Request | None, bool]:
+    """Fork for the request of a connection, and answer it; returns it, and whether this is the child."""
     connection.settimeout(_REQUEST_SECONDS)
+    request: _Request | None = None
     files: list[int] = []
     try:
         packet, files, _, _ = socket.recv_fds(connection, _PACKET, 3)
         request = _Request(**json.loads(packet), files=files)
         child = os.fork()
         if child == 0:
-            return request, connection.dup()
+            return request, True
         answer = str(child).encode()
     except (OSError, TypeError, ValueError):
         # Whoever has asked has ended, or is of another release, or the machine has no room for a process more.
@@ -253,7 +282,21 @@ def _fork(connection: socket.socket) -> tuple[_Request, socket.socket] | None:
         os.close(file)
     with suppress(OSError):
         connection.send(answer)
-    return None
+    return request, False
+
+
+def _end_with(raylet: int) -> None:
+    """End this process once its raylet has ended; how Ray does so itself was decided when it was imported."""
+    try:
+        handle = os.pidfd_open(raylet)
+    except ProcessLookupError:
+        os._exit(1)
+
+    def wait() -> None:
+        select.select([handle], [], [])
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end of the raylet", daemon=True).start()
 
 
 def _be(request: _Request, asked: socket.socket) -> None:
@@ -268,6 +311,8 @@ def _be(request: _Request, asked: socket.socket) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
     os.environ.clear()
     os.environ.update(request.environment)
+    if raylet := request.environment.get(_RAYLET):
+        _end_with(int(raylet))
     code: object = 1
     try:
         if request.argv[0] == "-m":

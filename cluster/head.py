@@ -21,7 +21,7 @@ import psutil
 from cluster.disk import task_disk
 from cluster.errors import HeadFailed
 from cluster.fleet import offered_memory
-from cluster.fork_server import FORK_SERVER, Mending
+from cluster.fork_server import FORK_SERVER, HEAD_MODULES, ForkServer, forked
 from cluster.labels import CARRIER, DISK_LABEL, GROUP_LABEL
 from cluster.own_size import own_cores, own_memory
 from cluster.server_mark import MARK, temp_dir
@@ -45,7 +45,6 @@ _START_SECONDS = 180.0
 _TRIES = 4
 """Ray itself gives up when its raylet has not come up within 30 s, which it does not on a busy machine."""
 _STOP_SECONDS = 3.0
-_MEND_SECONDS = 30.0
 _HEAD = {"gcs_server", "raylet"}
 
 
@@ -102,7 +101,13 @@ def head_address() -> str:
         return f"{probe.getsockname()[0]}:{HEAD_PORT}"
 
 
-def start_head(plan: HeadPlan) -> str:
+def head_fork_server(plan: HeadPlan) -> ForkServer:
+    """Return the fork server of a head, which is not started yet; its socket and its log are in Ray's folder."""
+    folder, environment = plan.temp_dir, plan.environment | ray_environment(plan)
+    return ForkServer(folder / FORK_SERVER, HEAD_MODULES, environment, log=folder / "fork_server.log")
+
+
+def start_head(plan: HeadPlan, fork_server: ForkServer) -> str:
     """Start a Ray head on this machine and return its address; where the machine is too busy, it is tried again.
 
     Raises:
@@ -110,16 +115,16 @@ def start_head(plan: HeadPlan) -> str:
     """
     for _ in range(_TRIES - 1):
         try:
-            return _start_once(plan)
+            return _start_once(plan, fork_server)
         except HeadFailed:
-            stop_head(plan.server)
-    return _start_once(plan)
+            stop_head(plan.server, spare=fork_server.pids)
+    return _start_once(plan, fork_server)
 
 
-def _start_once(plan: HeadPlan) -> str:
+def _start_once(plan: HeadPlan, fork_server: ForkServer) -> str:
     port = HEAD_PORT if plan.cluster_file is not None else free_port()
-    plan.temp_dir.mkdir(mode=0o700, exist_ok=True)
     told = {
+        "fork_server": str(fork_server.path),
         "port": port,
         "address": plan.address,
         "temp_dir": str(plan.temp_dir),
@@ -131,29 +136,28 @@ def _start_once(plan: HeadPlan) -> str:
     }
     if plan.cluster_file is not None:
         told |= {"cpus": 0, "labels": {}, "cluster_file": str(plan.cluster_file)}
+    program, more = ("-m", "cluster.bare_head"), dict[str, str]()
+    command = [sys.executable, *program]
+    if fork_server.is_warm:
+        command, more = forked(fork_server.path, *program)
     try:
-        done = _run(plan, "cluster.bare_head", told, _START_SECONDS)
+        done = subprocess.run(
+            command,
+            env=os.environ | plan.environment | ray_environment(plan) | more,
+            input=json.dumps(told),
+            capture_output=True,
+            text=True,
+            timeout=_START_SECONDS,
+            check=False,
+            start_new_session=True,
+            cwd="/",
+        )
     except subprocess.TimeoutExpired as error:
         raise HeadFailed(f"Ray did not start within {_START_SECONDS:.0f} s.", fix=_look(plan)) from error
     if done.returncode != 0:
         last = (done.stdout + done.stderr).strip().splitlines()[-10:]
         raise HeadFailed("Ray did not start: " + " | ".join(last), fix=_look(plan))
     return f"{plan.address or '127.0.0.1'}:{port}"
-
-
-def _run(plan: HeadPlan, program: str, told: object, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a program that starts something which goes on without it, and return how that ended."""
-    return subprocess.run(
-        [sys.executable, "-m", program],
-        env=os.environ | plan.environment | ray_environment(plan),
-        input=json.dumps(told),
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-        start_new_session=True,
-        cwd="/",
-    )
 
 
 def ray_environment(plan: HeadPlan) -> dict[str, str]:
@@ -263,22 +267,6 @@ def when_head_ends(server: str, tell: Callable[[], None]) -> None:
         tell()
 
     threading.Thread(target=wait, name="head's end", daemon=True).start()
-
-
-def mend_fork_server(plan: HeadPlan, mending: Mending) -> bool:
-    """Start the head's fork server again where it has died and its raylet has not; says whether that was so.
-
-    Until then Ray starts each worker by itself, seconds slower.
-    """
-    if not mending.is_wanted(plan.temp_dir / FORK_SERVER):
-        return False
-    raylets = [process.pid for process in server_processes(plan.server) if _role(process) == "raylet"]
-    if not raylets:
-        return False
-    told = {"temp_dir": str(plan.temp_dir), "raylet": raylets[0]}
-    with suppress(subprocess.SubprocessError):  # the next look tries again
-        _run(plan, "cluster.bare_fork_server", told, _MEND_SECONDS)
-    return True
 
 
 def _role(process: psutil.Process) -> str:

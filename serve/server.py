@@ -23,14 +23,14 @@ from filelock import FileLock, Timeout
 
 from cluster.cluster_file import cluster_of, live_document, machine_environment
 from cluster.dashboard import show_dashboard
-from cluster.fork_server import FORK_SERVER, Mending, forked
+from cluster.fork_server import ForkServer, forked
 from cluster.group_record import GroupRecord, with_records
 from cluster.head import (
     HeadPlan,
     head_address,
+    head_fork_server,
     head_is_alive,
     kill_all,
-    mend_fork_server,
     ray_environment,
     server_processes,
     start_head,
@@ -106,7 +106,9 @@ def is_healthy(url: str, path: str = "/v1/health") -> bool:
         return False
 
 
-def start(settings: Settings, port: int, say: Callable[[str], None], workers: Workers) -> ServerState:
+def start(
+    settings: Settings, port: int, say: Callable[[str], None], workers: Workers, fork_server: ForkServer
+) -> ServerState:
     """Start the server and return once it is ready to take tasks; `workers` beside the head join a moment later.
 
     Raises:
@@ -118,7 +120,8 @@ def start(settings: Settings, port: int, say: Callable[[str], None], workers: Wo
     _keep_storage(settings)
     if server_processes(plan.server):
         say("ending what an earlier server left behind")
-    stop_head(plan.server)
+    stop_head(plan.server, spare=fork_server.pids)
+    fork_server.start()
     # What a dead head's actors carried goes on meanwhile: the new dispatcher lets others take it over.
     sweep(settings.scratch, current=_current_boxes(settings))
     _check_port(settings.host, port)
@@ -130,10 +133,11 @@ def start(settings: Settings, port: int, say: Callable[[str], None], workers: Wo
         file.write(live_document(document, file.sizes(), head_address(), environment, file.launches))
     settings.scratch.mkdir(parents=True, exist_ok=True)
     say("starting Ray")
-    address = start_head(plan)
+    address = start_head(plan, fork_server)
     workers.begin(address, plan.group, plan.shares, plan.environment | ray_environment(plan))
     say("starting the dispatcher and the HTTP endpoint")
-    _deploy(settings, plan, port, address)
+    _deploy(settings, plan, port, address, fork_server)
+    fork_server.is_warm = True
     me = psutil.Process()
     state = ServerState(
         url=url, ray_address=address, storage=settings.storage_uri, keeper=me.pid, keeper_started=me.create_time()
@@ -163,9 +167,10 @@ def keep(settings: Settings, port: int, say: Callable[[str], None], ready: Calla
             failed = True
             workers = Workers()
             try:
-                ready(start(settings, port, say, workers))
-                with closing(Housekeeping(settings, _plan(settings).environment)) as housekeeping:
-                    _watch(settings, port, say, (stopping, look), housekeeping, workers)
+                with closing(head_fork_server(_plan(settings))) as fork_server:
+                    ready(start(settings, port, say, workers, fork_server))
+                    with closing(Housekeeping(settings, _plan(settings).environment)) as housekeeping:
+                        _watch(settings, port, say, (stopping, look), housekeeping, workers, fork_server)
                 failed = False
             finally:
                 say("stopping")
@@ -183,6 +188,7 @@ def _watch(
     events: tuple[Event, Event],
     housekeeping: Housekeeping,
     workers: Workers,
+    fork_server: ForkServer,
 ) -> None:
     """Start the server anew whenever Ray's head is gone or nobody answers; Ray itself restarts all the rest.
 
@@ -192,7 +198,6 @@ def _watch(
     url, server = _own_url(settings, port), load_server_id(settings)
     answered = time.monotonic()
     dispatcher = Pulse(settings.dispatcher_beat, _SILENT_SECONDS)
-    plan, mending = _plan(settings), Mending()
     when_head_ends(server, look.set)
     while True:
         look.wait(_WATCH_SECONDS)
@@ -209,12 +214,12 @@ def _watch(
                 kill_all(server, DISPATCHER)
             for name in workers.look():
                 say(f"the worker {name} has died; starting it again")
-            if mend_fork_server(plan, mending):
+            if fork_server.mend():
                 say("the fork server has died; starting it again")
             continue
         say("the server has died; starting it again" if not alive else "the server does not answer; starting it again")
         try:
-            start(settings, port, say, workers)
+            start(settings, port, say, workers, fork_server)
             answered = time.monotonic()
             when_head_ends(server, look.set)
         except SimyardError as error:
@@ -379,9 +384,9 @@ def _check_port(host: str, port: int) -> None:
             raise Conflict(f"Port {port} is taken.", field="--port", fix="Give another one with --port.") from error
 
 
-def _deploy(settings: Settings, plan: HeadPlan, port: int, address: str) -> None:
+def _deploy(settings: Settings, plan: HeadPlan, port: int, address: str, fork_server: ForkServer) -> None:
     """Put the dispatcher and the HTTP face onto the Ray at an address, and return once they are ready."""
-    command, server = forked(plan.temp_dir / FORK_SERVER, "-m", "serve.deployment", address, settings.host, str(port))
+    command, server = forked(fork_server.path, "-m", "serve.deployment", address, settings.host, str(port))
     environment = os.environ | plan.environment | ray_environment(plan) | server
     log, url = settings.server_dir / "deploy.log", _own_url(settings, port)
     deadline = time.monotonic() + _READY_SECONDS

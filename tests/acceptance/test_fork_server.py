@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -41,7 +42,6 @@ class One:
                 "flags": str(sys.flags),
                 "folder": os.getcwd(),
                 "leads": os.getpgid(0) == os.getpid(),
-                "session": os.getsid(0),
                 "nice": os.getpriority(os.PRIO_PROCESS, 0),
                 "oom_score": open("/proc/self/oom_score_adj").read(),
                 "signals": [status[name].strip() for name in ("SigIgn", "SigBlk")],
@@ -101,11 +101,7 @@ def one_named(server: RunningServer, name: str) -> psutil.Process:
     return found
 
 
-def test_it_ends_with_its_raylet_and_another_one_begins(server: RunningServer) -> None:
-    before = one(server, SERVER)
-    new_head(server)
-    assert not before.is_running()
-    assert one(server, SERVER).pid != before.pid
+WORKERS = ("ray::DispatcherActor", "ray::ServeReplica", "ray::SimulatorActor")
 
 
 def new_head(server: RunningServer) -> None:
@@ -114,23 +110,44 @@ def new_head(server: RunningServer) -> None:
     until(lambda: is_healthy(server.url, "/v1/ready"), 240, what="that the server is ready again")
 
 
-def test_without_it_ray_starts_the_workers_until_another_one_is_there(server: RunningServer) -> None:
+def test_workers_end_with_their_raylet_and_the_next_one_has_the_same_fork_server(server: RunningServer) -> None:
+    server.ended(*server.submit(("true",)))
+    before, workers = one(server, SERVER), [one(server, title) for title in WORKERS]
+    new_head(server)
+    psutil.wait_procs(workers, timeout=10)
+    assert not [worker for worker in workers if worker.is_running()]
+    assert one(server, SERVER) == before
+    server.ended(*server.submit(("true",)))
+    assert {one(server, title).ppid() for title in WORKERS} == {before.pid}
+
+
+def test_without_it_workers_go_on_and_another_one_is_there_for_the_next(server: RunningServer) -> None:
     [task] = server.submit(("sleep", "3"))
     until(lambda: server.task(task)["status"] == "running", what="a running task")
-    gone = one(server, SERVER)
+    gone, workers = one(server, SERVER), [one(server, title) for title in WORKERS]
     gone.kill()
     psutil.wait_procs([gone], timeout=10)
 
     [ended] = server.ended(task)
-    assert (ended["status"], len(ended["attempts"])) == ("succeeded", 1)
-    [after] = server.ended(*server.submit(("true",)))
-    assert after["status"] == "succeeded"
+    assert (ended["status"], len(ended["attempts"]), ended["attempts"][0]["adoptions"]) == ("succeeded", 1, 0)
+    assert all(worker.is_running() for worker in workers)
     another = one(server, SERVER)
-    assert another.pid != gone.pid
-    for title in ("ray::DispatcherActor", "ray::ServeReplica", "ray::SimulatorActor"):
-        assert one(server, title).ppid() in {one_named(server, "raylet").pid, another.pid}
+    assert another != gone
     one(server, "ray::ServeReplica").kill()
     until(lambda: [p for p in server.processes("ray::ServeReplica") if p.ppid() == another.pid], 60, what="a fork")
     until(lambda: is_healthy(server.url, "/v1/ready"), 60, what="that the server is ready again")
-    new_head(server)
-    assert not another.is_running(), "it ends with its raylet, too"
+
+
+def test_without_the_keeper_it_goes_on_for_its_raylet_and_ends_with_it(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        serves = one(server, SERVER)
+        keeper = psutil.Process(json.loads((server.data_dir / "server" / "server.json").read_text())["keeper"])
+        keeper.kill()
+        psutil.wait_procs([keeper], timeout=10)
+        one(server, "ray::DispatcherActor").kill()
+        until(
+            lambda: [p for p in server.processes("ray::DispatcherActor") if p.ppid() == serves.pid], 60, what="a fork"
+        )
+        one_named(server, "raylet").kill()
+        psutil.wait_procs([serves], timeout=10)
+        assert not serves.is_running()

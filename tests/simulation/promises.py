@@ -111,6 +111,7 @@ class Promises:
         self.manifests: dict[tuple[str, int], tuple[Outcome, int]] = {}
         self.looked: dict[tuple[str, int], int] = {}
         """At which step the dispatcher last looked whether an attempt's outputs are stored."""
+        self.cancel_bound = CANCEL_BOUND
         self.open = 0
         """How many tasks have not ended."""
         self.broken: str | None = None
@@ -374,12 +375,12 @@ class Promises:
 
     def cancelled(self, task: str) -> None:
         """Take note that a user's cancel is on disk: soon the task must have ended."""
-        self.world.after(CANCEL_BOUND, self._must_have_ended, task)
+        self.world.after(self.cancel_bound, self._must_have_ended, task)
 
     def _must_have_ended(self, task: str) -> None:
         record = self.lives[task].record
         if record is not None and not record.status.is_end:
-            self.fail(f"{task} was cancelled {CANCEL_BOUND:.0f} s ago and is {record.status} with {record.holder}")
+            self.fail(f"{task} was cancelled {self.cancel_bound:.0f} s ago and is {record.status} with {record.holder}")
 
     # What happens on machines.
 
@@ -416,6 +417,7 @@ class Promises:
 
     def taken_over(self, task: str, attempt: int) -> None:
         """Check that an attempt which ends its actors is taken over more and more seldom."""
+        self.handed(task, attempt)  # its hand-over may have been lost with the dispatcher
         before = self._takeovers.setdefault((task, attempt), deque(maxlen=TAKEOVERS))
         before.append(self.world.at)
         if len(before) == TAKEOVERS and before[-1] - before[0] < TAKEOVER_SECONDS:

@@ -109,6 +109,7 @@ class Simulation:
                 self.clusters[1].add_machine(host)
             self._lead = Leadership(world, self.promises)
             self._standby = Standby(world, self.clusters, self._start_process)
+            self.promises.cancel_bound = END_BOUND  # both may be away for minutes
         for cluster in self.clusters:
             cluster.prices = _prices(hosts)
         slots = sum(host.cpus for host in hosts)

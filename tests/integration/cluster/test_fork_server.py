@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from cluster.fork_server import Mending, forked
+from cluster.fork_server import ForkServer, Mending, forked
 from cluster.forked import REFUSED
 from tests.running_server import until
 
@@ -31,38 +32,47 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-STARTER = """
-import os, pathlib, sys
+OWNER = """
+import pathlib, sys
 from cluster.fork_server import ForkServer
-from cluster.forked import ADDRESS
-server = ForkServer(pathlib.Path(sys.argv[1]), ())
-assert os.environ[ADDRESS] == sys.argv[1]
-if sys.argv[2:]:
-    server.end_with(int(sys.argv[2]))
+ForkServer(pathlib.Path(sys.argv[1]), (), {}).start()
+print("began", flush=True)
+sys.stdin.read()
 """
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Give the process that owns a server with that socket."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "began\n"
+        try:
+            yield owner
+        finally:
+            owner.kill()
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[Path]:
-    """The socket of a server whose raylet is a program that sleeps."""
+    """The socket of a server."""
     path = tmp_path / "socket"
-    with subprocess.Popen(["sleep", "600"]) as raylet:
-        try:
-            subprocess.run([sys.executable, "-c", STARTER, path, str(raylet.pid)], check=True, timeout=60)
-            yield path
-            assert path.exists()
-        finally:
-            raylet.kill()
-    until(lambda: not path.exists(), what="its end with the raylet")
+    with owned(path):
+        yield path
+        assert path.exists()
+    until(lambda: not path.exists(), what="its end with its owner")
 
 
-def begin(address: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def begin(address: Path, folder: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
     program = folder / "a program's.py"
     program.write_text(PROGRAM)
     command, environment = forked(address, str(program), *arguments)
     return subprocess.Popen(
         command,
-        env={"TOLD": "the environment"} | environment,
+        env={"TOLD": "the environment"} | environment | more,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -125,25 +135,71 @@ def test_without_a_server_or_with_one_that_refuses_the_program_runs_by_itself(tm
     assert (told["id"], program.returncode) == (program.pid, 5)
 
 
-def test_it_ends_with_whoever_has_started_it_and_named_no_raylet(tmp_path: Path) -> None:
+def test_it_serves_one_raylet_after_the_other_and_programs_end_with_their_own(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    subprocess.run([sys.executable, "-c", STARTER, path], check=True, timeout=60)
-    until(lambda: not path.exists(), what="its end")
+    raylets = [subprocess.Popen(["sleep", "600"]) for _ in range(2)]
+    try:
+        with owned(path):
+            named = [{"RAY_RAYLET_PID": str(raylet.pid)} for raylet in raylets]
+            first, second, free = programs = [begin(path, tmp_path, "waits", **more) for more in (*named, {})]
+            ids = []
+            for program in programs:
+                assert program.stdout is not None
+                ids.append(json.loads(program.stdout.readline())["id"])
+            raylets[0].kill()
+            assert first.wait(10) == 1
+            assert (second.poll(), free.poll()) == (None, None)
+        # Its owner has ended, and a raylet still needs it.
+        assert json.loads(begin(path, tmp_path, "0").communicate("", timeout=60)[0])["has_ray"]
+        raylets[1].kill()
+        assert second.wait(10) == 1
+        until(lambda: not path.exists(), what="its end")
+        assert free.poll() is None
+        os.kill(ids[2], signal.SIGKILL)
+        for program in programs:
+            program.communicate(timeout=10)
+        assert free.returncode == 1
+    finally:
+        for raylet in raylets:
+            raylet.kill()
+            raylet.wait()
 
 
-def test_one_that_is_gone_is_wanted_again_and_more_and_more_seldom(address: Path, tmp_path: Path) -> None:
+def test_a_program_whose_raylet_has_gone_does_not_begin(address: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as raylet:
+        pass
+    program = begin(address, tmp_path, "waits", RAY_RAYLET_PID=str(raylet.pid))
+    assert program.communicate(timeout=60) == ("", "")
+    assert program.returncode == 1
+
+
+def test_one_that_is_gone_is_started_again_and_only_then(tmp_path: Path) -> None:
+    with closing(ForkServer(tmp_path / "socket", (), {})) as server:
+        server.start()
+        [before] = server.pids
+        server.start()
+        assert not server.mend()
+        assert server.pids == {before}
+        server.is_warm = True
+        os.kill(before, signal.SIGKILL)
+        until(server.mend, 10, what="that it is started again")
+        [after] = server.pids
+        assert (after != before, server.is_warm) == (True, False)
+    until(lambda: not server.pids, what="its end")
+
+
+def test_one_that_dies_again_and_again_is_wanted_more_and_more_seldom() -> None:
     now = [1000.0]
     mending = Mending(lambda: now[0])
-    assert not mending.is_wanted(address), "it is there"
     tries = []
     for second in range(400):
-        now[0] = 1002.0 + second
-        if mending.is_wanted(tmp_path / "nobody"):
+        now[0] = 1000.0 + second
+        if mending.is_wanted():
             tries.append(second)
     assert tries == [0, 30, 90, 210]
-    now[0] = 2000.0
-    assert not mending.is_wanted(address), "it has held out"
-    now[0] = 2010.0
-    assert mending.is_wanted(tmp_path / "nobody")
-    now[0] = 2041.0
-    assert mending.is_wanted(tmp_path / "nobody"), "and the pauses are short again"
+    now[0] = 3000.0
+    assert mending.is_wanted(), "it has held out"
+    now[0] = 3029.0
+    assert not mending.is_wanted()
+    now[0] = 3030.0
+    assert mending.is_wanted(), "and the pauses are short again"
