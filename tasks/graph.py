@@ -33,7 +33,7 @@ class Graph:
         """Forget a task and what it has to do with others."""
         for parent in self._edges.pop(task, {}):
             self._children[parent].pop(task, None)
-            self._open[parent].pop(task, None)
+            self._told(parent, task)
         for child in self._children.pop(task, ()):
             edge = self._edges[child].pop(task)
             self._unmet[child] -= edge.tie is not Tie.MET
@@ -62,6 +62,10 @@ class Graph:
         edge = self._edges[child][parent]
         self._edges[child][parent] = replace(edge, tie=tie)
         self._unmet[child] -= tie is Tie.MET
+        self._told(parent, child)
+
+    def _told(self, parent: str, child: str) -> None:
+        """Take note that a task need not be told any more of the end of one that it waits for."""
         self._open[parent].pop(child, None)
         if not self._open[parent]:
             self._unsettled.pop(parent, None)

@@ -315,6 +315,20 @@ class DependencySuite:
         assert store.get(child).task.after == on(first)
         store.forget(child)
 
+    def test_who_is_forgotten_need_not_be_told_of_an_end(self, store: Store) -> None:
+        first = new(store)
+        [cancelled, waits] = put(store, *(draft(after=on(first)) for _ in range(2)))
+        store.apply(cancelled.id, Cancel(), NOW)
+        finish(store, first)
+        store.forget(cancelled.id)
+        assert settle(store) == 1
+        assert store.get(waits.id).status is Status.QUEUED
+        [second] = put(store, draft(after=on(waits.id)))
+        store.apply(second.id, Cancel(), NOW)
+        finish(store, waits.id)
+        store.forget(second.id)
+        assert settle(store) == 0
+
     # Whatever comes, in whatever order
 
     @pytest.mark.parametrize("seed", range(6))
