@@ -9,8 +9,8 @@ becomes the agent as the same process. Decision 0023 has the figures.
 - The *agent of runtime environments* is asked only where a worker is to have an environment of its own, which our own
   never have. The first connection wakes it, and it is the first that it answers.
 
-`bare_agent.py AGENT OPTION...` stands for the program AGENT; `bare_agent.py LISTENER AGENT OPTION...` is that program,
-which answers on an inherited socket.
+`bare_agent.py AGENT OPTION...` stands for the program AGENT; `bare_agent.py become AGENT OPTION...` is that program,
+which answers on the socket that is its standard input.
 """
 
 import hmac
@@ -26,6 +26,7 @@ ENVIRONMENTS = "runtime_env_agent_port"
 """The files that a raylet waits for, without the node's id; Ray's `persist_port` writes them."""
 
 _TOKEN_SECONDS = 2.0
+_BECOME = "become"
 _PORT = "--runtime-env-agent-port="
 
 
@@ -47,8 +48,8 @@ def stand() -> None:
                 return
             if given is not None:
                 others = [one for one in sys.argv[1:] if not one.startswith(_PORT)]
-                # A duplicate is inherited.
-                _execute(__file__, str(os.dup2(server.fileno(), raylet)), *others, f"{_PORT}{port}")
+                os.dup2(server.fileno(), sys.stdin.fileno())
+                _execute(__file__, _BECOME, *others, f"{_PORT}{port}")
             if _knows_token(server):
                 break
     _execute(*(one for one in sys.argv[1:] if one != "--minimal"))
@@ -79,8 +80,9 @@ def _execute(*words: str) -> None:
     os.execv(sys.executable, [sys.executable, "-u", *words])  # noqa: S606 - no shell is wanted
 
 
-def become(listener: int, agent: str) -> None:
-    """Be the agent: a connection waits for it at the listener, and it binds a socket to that port."""
+def become(agent: str) -> None:
+    """Be the agent: a connection waits for it, and it binds a socket of its own to that port."""
+    listener = sys.stdin.fileno()
     with socket.socket(fileno=os.dup(listener)) as waiting:
         address = waiting.getsockname()
     bind = socket.socket.bind
@@ -97,7 +99,7 @@ def become(listener: int, agent: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1].isdecimal():
-        become(int(sys.argv[1]), sys.argv[2])
+    if sys.argv[1] == _BECOME:
+        become(sys.argv[2])
     else:
         stand()

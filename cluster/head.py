@@ -117,7 +117,8 @@ def start_head(plan: HeadPlan, fork_server: ForkServer) -> str:
         try:
             return _start_once(plan, fork_server)
         except HeadFailed:
-            stop_head(plan.server, spare=fork_server.pids)
+            stop_head(plan.server)
+            fork_server.start()
     return _start_once(plan, fork_server)
 
 
