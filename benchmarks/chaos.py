@@ -193,7 +193,9 @@ class Field:
             case "raylet":
                 return [self.second] if self.second is not None and self.second.is_running() else []
             case "fork server":
-                return self.server.processes(f"{sys.executable} -m cluster.fork_server")
+                found = {one.pid: one for one in self.server.processes(f"{sys.executable} -m cluster.fork_server")}
+                # A fork is called like it until it has a name of its own.
+                return [process for process in found.values() if parent_of(process) not in found]
             case "container":
                 return containers(set(self.accepted.values()))
             case _:
@@ -242,6 +244,14 @@ def boxes_of(process: psutil.Process) -> set[Box]:
         if match := _BOX.fullmatch(mark):
             found.add((match[1], int(match[2])))
     return found
+
+
+def parent_of(process: psutil.Process) -> int | None:
+    """Return the process id of a process's parent; None where it has ended."""
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def containers(tasks: set[str]) -> list[psutil.Process]:

@@ -6,8 +6,8 @@ imports next to nothing. It hands its arguments, environment and files to this p
 Where that cannot be, it becomes the worker itself, as Ray has it. Decision 0034 has the figures.
 
 The two speak over a Unix socket that only this user may connect to. A request is one packet, a JSON object of
-:class:`_Request` with the three standard files; the answers are the child's process id or `REFUSED`, and by the child
-its exit code.
+:class:`_Request` with the three standard files; the answer is `REFUSED`, or the child's, `BEGUN` and at last its exit
+code. Where the socket is closed without one, nobody was forked who lives.
 
 It is not Ray's, and serves one raylet after the other: where all of Ray has died, the next is there without any import.
 A worker ends with the raylet that its environment names, and not with this process.
@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from cluster.forked import ADDRESS, REFUSED
+from cluster.forked import ADDRESS, BEGUN, REFUSED
 from simulators.supervisor.priority import set_oom_score
 
 FORKED = str(Path(__file__).with_name("forked.py"))
@@ -263,24 +263,21 @@ def _serve(listener: socket.socket) -> tuple[_Request, socket.socket]:
 
 
 def _fork(connection: socket.socket) -> tuple[_Request | None, bool]:
-    """Fork for the request of a connection, and answer it; returns it, and whether this is the child."""
+    """Fork for the request of a connection, or refuse it; returns it, and whether this is the child, which answers."""
     connection.settimeout(_REQUEST_SECONDS)
     request: _Request | None = None
     files: list[int] = []
     try:
         packet, files, _, _ = socket.recv_fds(connection, _PACKET, 3)
         request = _Request(**json.loads(packet), files=files)
-        child = os.fork()
-        if child == 0:
+        if os.fork() == 0:
             return request, True
-        answer = str(child).encode()
     except (OSError, TypeError, ValueError):
         # Whoever has asked has ended, or is of another release, or the machine has no room for a process more.
-        answer = REFUSED
+        with suppress(OSError):
+            connection.send(REFUSED)
     for file in files:
         os.close(file)
-    with suppress(OSError):
-        connection.send(answer)
     return request, False
 
 
@@ -300,6 +297,8 @@ def _end_with(raylet: int) -> None:
 
 def _be(request: _Request, asked: socket.socket) -> None:
     """Be the program, in a process that is as Ray's raylet would have started it."""
+    with suppress(OSError):  # it has ended meanwhile, and whoever started it knows
+        asked.send(BEGUN)
     for number, file in enumerate(request.files):
         os.dup2(file, number)
         os.close(file)

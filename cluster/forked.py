@@ -19,6 +19,8 @@ ADDRESS = "SIMYARD_FORK_SERVER"
 
 REFUSED = b"0"
 """The answer where nothing was forked, and whoever has asked may go on by itself."""
+BEGUN = b"1"
+"""The answer of the fork itself. Where there is none, and nobody who could give it, nothing was forked that lives."""
 
 _LANGUAGE = "--language="
 _RUNTIME_ENV = "--serialized-runtime-env-context="
@@ -51,12 +53,14 @@ def main() -> None:
         except OSError:
             _be_the_program(is_worker)
         server.settimeout(_ANSWER_SECONDS)
-        answer = server.recv(20)
-        if answer == REFUSED:
+        try:
+            has_begun = server.recv(20) == BEGUN
+        except ConnectionError:
+            has_begun = False
+        if not has_begun:
             _be_the_program(is_worker)
-        # Without an answer nobody knows whether it was forked: whoever started this has to try again.
-        if is_worker or not answer:
-            sys.exit(not answer)
+        if is_worker:
+            sys.exit()
         server.settimeout(None)
         sys.exit(int(server.recv(20) or 1))
 

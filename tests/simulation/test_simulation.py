@@ -19,9 +19,9 @@ from tests.simulation.mutants import (
 )
 from tests.simulation.simulate import KEPT, PACKED, REUSED, SHARED, SPREAD, STANDBY, Broken, simulate
 
-LIVES = 14_000
+LIVES = 30_000
 """`python -m tests.simulation --lives 1000000` plays as many worlds as one likes."""
-_FEW = 1200
+_FEW = 6000
 """For each of what only some worlds have."""
 _KNOWN = [int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines()[1:]]
 

@@ -35,23 +35,23 @@ sys.exit(int(sys.argv[1]))
 OWNER = """
 import pathlib, sys
 from cluster.fork_server import ForkServer
-ForkServer(pathlib.Path(sys.argv[1]), (), {}).start()
-print("began", flush=True)
+server = ForkServer(pathlib.Path(sys.argv[1]), (), {})
+server.start()
+print(*server.pids, flush=True)
 sys.stdin.read()
 """
 
 
 @contextmanager
-def owned(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Give the process that owns a server with that socket."""
+def owned(path: Path) -> Iterator[int]:
+    """Give the process id of a server with that socket, which belongs to another process."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with owner:
         assert owner.stdout is not None
-        assert owner.stdout.readline() == "began\n"
         try:
-            yield owner
+            yield int(owner.stdout.readline())
         finally:
             owner.kill()
 
@@ -163,6 +163,24 @@ def test_it_serves_one_raylet_after_the_other_and_programs_end_with_their_own(tm
         for raylet in raylets:
             raylet.kill()
             raylet.wait()
+
+
+def test_who_asks_one_that_dies_before_it_has_forked_runs_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with owned(path) as server:
+        # It imports Ray for as long as they wait.
+        programs = [begin(path, tmp_path, str(number)) for number in (6, 7)]
+        until(lambda: waiting_at(path) == len(programs), what="that both have asked")
+        os.kill(server, signal.SIGKILL)
+        told = [json.loads(program.communicate("", timeout=60)[0]) for program in programs]
+    assert [(one["id"], one["parent"]) for one in told] == [(program.pid, os.getpid()) for program in programs]
+    assert [program.returncode for program in programs] == [6, 7]
+
+
+def waiting_at(path: Path) -> int:
+    """Return how many connections a socket has; one entry is the listener's."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return sum(line.endswith(f" {path}") for line in lines) - 1
 
 
 def test_a_program_whose_raylet_has_gone_does_not_begin(address: Path, tmp_path: Path) -> None:
