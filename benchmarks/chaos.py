@@ -195,7 +195,7 @@ class Field:
             case "fork server":
                 found = {one.pid: one for one in self.server.processes(f"{sys.executable} -m cluster.fork_server")}
                 # A fork is called like it until it has a name of its own.
-                return [process for process in found.values() if parent_of(process) not in found]
+                return [process for process in found.values() if process.ppid() not in found]
             case "container":
                 return containers(set(self.accepted.values()))
             case _:
@@ -204,11 +204,11 @@ class Field:
 
     def strike(self, target: str, *, freeze: bool) -> Blow | None:
         """Kill or freeze a process of a target; None where there is none now."""
-        found = self.victims(target)
-        if not found:
-            return None
-        victim = self.chance.choice(found)
         try:
+            found = self.victims(target)
+            if not found:
+                return None
+            victim = self.chance.choice(found)
             struck = {box[0] for process in (victim, *victim.children(recursive=True)) for box in boxes_of(process)}
             at = time.time()
             if not freeze:
@@ -244,14 +244,6 @@ def boxes_of(process: psutil.Process) -> set[Box]:
         if match := _BOX.fullmatch(mark):
             found.add((match[1], int(match[2])))
     return found
-
-
-def parent_of(process: psutil.Process) -> int | None:
-    """Return the process id of a process's parent; None where it has ended."""
-    try:
-        return process.ppid()
-    except psutil.NoSuchProcess:
-        return None
 
 
 def containers(tasks: set[str]) -> list[psutil.Process]:
