@@ -63,7 +63,7 @@ _RAYLET = "RAY_RAYLET_PID"
 _PACKET = 1 << 20
 """Bytes; the kernel allows a request less."""
 _REQUEST_SECONDS = 5.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 3600.0
 """Seconds between two starts of a fork server that dies; each pause is twice as long as the one before."""
 
 
