@@ -276,9 +276,10 @@ def thaw(process: psutil.Process) -> None:
 
 @contextmanager
 def journal_of_starts(path: Path) -> Iterator[None]:
-    """Write the names of all containers that podman starts meanwhile into a file."""
+    """Write the names of all containers that podman starts meanwhile into a file, each with its id and the time."""
     with path.open("wb") as output:
-        command = ["podman", "events", "--filter", "type=container", "--filter", "event=start", "--format", "{{.Name}}"]
+        command = ["podman", "events", "--filter", "type=container", "--filter", "event=start"]
+        command += ["--format", "{{.Name}} {{.ID}} {{.Time}}"]
         follower = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         try:
             yield
@@ -357,8 +358,11 @@ def under_fire(chaos: Field, tasks: int, kills: int) -> tuple[list[Blow], list[f
 
 def beginnings(folder: Path) -> Counter[Box]:
     """Return how often the commands of each attempt began, from the runs' own marks."""
-    journals = [path for path in (folder / "journal", folder / "starts") if path.exists()]
-    lines = [line for path in journals for line in path.read_text().splitlines()]
+    marks, starts = (
+        path.read_text().splitlines() if path.exists() else [] for path in (folder / "journal", folder / "starts")
+    )
+    # When its journal has a megabyte podman turns it over, and tells all that it holds once more.
+    lines = [*marks, *set(starts)]
     return Counter((match[1], int(match[2])) for line in lines if (match := _BOX.match(line)))
 
 
