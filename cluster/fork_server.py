@@ -182,12 +182,15 @@ class _Request:
     """Its standard files."""
 
 
-def _import(modules: Sequence[str]) -> None:
+def _import(modules: Sequence[str]) -> dict[str, str]:
     """Import all that a worker needs, and make sure that a fork will be as good as a process of its own.
+
+    Returns what the imports have put into the environment, which is there in a process that imports by itself.
 
     Raises:
         RuntimeError: it would not be.
     """
+    before = dict(os.environ)
     # Ray reads these when it is imported: a worker of no job yet, as those are that Ray starts beforehand. It would end
     # when that process does, the first of all; its own raylet is watched by ours.
     os.environ |= {"RAY_JOB_ID": _NO_JOB, _RAYLET: "1"}
@@ -215,6 +218,8 @@ def _import(modules: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    own = {"RAY_JOB_ID", _RAYLET, "OPENBLAS_NUM_THREADS"}
+    return {name: value for name, value in os.environ.items() if name not in before and name not in own}
 
 
 def _draw() -> bytes:
@@ -295,7 +300,7 @@ def _end_with(raylet: int) -> None:
     threading.Thread(target=wait, name="end of the raylet", daemon=True).start()
 
 
-def _be(request: _Request, asked: socket.socket) -> None:
+def _be(request: _Request, asked: socket.socket, imported: Mapping[str, str]) -> None:
     """Be the program, in a process that is as Ray's raylet would have started it."""
     with suppress(OSError):  # it has ended meanwhile, and whoever started it knows
         asked.send(BEGUN)
@@ -308,7 +313,7 @@ def _be(request: _Request, asked: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
     os.environ.clear()
-    os.environ.update(request.environment)
+    os.environ.update({**imported, **request.environment})
     if raylet := request.environment.get(_RAYLET):
         _end_with(int(raylet))
     code: object = 1
@@ -330,5 +335,5 @@ def _be(request: _Request, asked: socket.socket) -> None:
 
 if __name__ == "__main__":
     del sys.path[0]  # the root folder, whose folders are nobody's modules
-    _import(sys.argv[2:])
-    _be(*_serve(socket.socket(fileno=int(sys.argv[1]))))
+    added = _import(sys.argv[2:])
+    _be(*_serve(socket.socket(fileno=int(sys.argv[1]))), added)

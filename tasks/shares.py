@@ -59,7 +59,7 @@ class Shares:
             load = Load(int(running), *rest)
             for share in _shares_of(lane):
                 cores[share] = cores.get(share, 0.0) + load.cpus
-            for account in (Account(lane.user), Account(lane.user, lane.project)):
+            for account in _accounts_of(lane):
                 had = loads.get(account, _NOTHING)
                 loads[account] = had.with_load(load)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
@@ -99,6 +99,8 @@ class Line:
         heapify(heap)
         while heap:
             key, lane = heappop(heap)
+            if self._used_up.intersection(_accounts_of(lane)):
+                continue  # none of its tasks may start any more, and none behind them
             records = self._lanes[lane]
             # What was used since it was put there only moves a lane back.
             if key != (fresh := self._key(lane, records[0])):
@@ -138,8 +140,8 @@ class Line:
     def _may_start(self, record: TaskRecord) -> bool:
         if not self._rules.quotas:
             return True
-        accounts, costs = accounts_of(record), self._usd_per_hour(record)
-        if self._used_up.intersection(accounts) or (costs and self._no_more_costs.intersection(accounts)):
+        costs = self._usd_per_hour(record)
+        if costs and self._no_more_costs.intersection(accounts_of(record)):
             return False
         for quota in self._rules.quotas_of(record):
             need, load = record.task.resources, self._loads.get(quota.account, Load())
@@ -174,6 +176,10 @@ def barrier(
 def _over(quota: Quota, load: Load, need: Resources, rules: Rules, costs: float) -> Reason | None:
     stored, spent = rules.stored.get(quota.account, 0), rules.spent.get(quota.account, 0.0)
     return over(quota, load, need, stored, spent, costs)
+
+
+def _accounts_of(lane: Lane) -> tuple[Account, Account]:
+    return Account(lane.user), Account(lane.user, lane.project)
 
 
 def _shares_of(lane: Lane) -> tuple[Share, Share]:

@@ -66,6 +66,16 @@ def one(server: RunningServer, title: str) -> psutil.Process:
     return until(lambda: server.processes(title), what=f"a process {title}")[0]
 
 
+def fork_server(server: RunningServer) -> psutil.Process:
+    def found() -> list[psutil.Process]:
+        alike = {process.pid: process for process in server.processes(SERVER)}
+        # A fork is called like it until it has a name of its own.
+        return [process for process in alike.values() if process.ppid() not in alike]
+
+    [one] = until(found, what="a fork server")
+    return one
+
+
 def workers(server: RunningServer) -> list[dict[str, Any]]:
     head = next(process for process in server.processes() if process.name() == "gcs_server")
     # As a user's program has it: what the server has for its own workers is not there.
@@ -85,9 +95,15 @@ def workers(server: RunningServer) -> list[dict[str, Any]]:
 
 
 def test_forked_workers_are_what_ray_would_have_started_and_draw_nothing_twice(server: RunningServer) -> None:
+    are_alike(server)
+    new_head(server)  # which is a fork itself
+    are_alike(server)
+
+
+def are_alike(server: RunningServer) -> None:
     *forked, started = workers(server)
 
-    assert {worker["parent"] for worker in forked} == {one(server, SERVER).pid}
+    assert {worker["parent"] for worker in forked} == {fork_server(server).pid}
     assert (started["parent"], started["own"]) == (one_named(server, "raylet").pid, "yes")
     for drawn in zip(*(worker["drawn"] for worker in [*forked, started]), strict=True):
         assert len(set(drawn)) == 4
@@ -112,11 +128,11 @@ def new_head(server: RunningServer) -> None:
 
 def test_workers_end_with_their_raylet_and_the_next_one_has_the_same_fork_server(server: RunningServer) -> None:
     server.ended(*server.submit(("true",)))
-    before, workers = one(server, SERVER), [one(server, title) for title in WORKERS]
+    before, workers = fork_server(server), [one(server, title) for title in WORKERS]
     new_head(server)
     psutil.wait_procs(workers, timeout=10)
     assert not [worker for worker in workers if worker.is_running()]
-    assert one(server, SERVER) == before
+    assert fork_server(server) == before
     server.ended(*server.submit(("true",)))
     assert {one(server, title).ppid() for title in WORKERS} == {before.pid}
 
@@ -124,14 +140,14 @@ def test_workers_end_with_their_raylet_and_the_next_one_has_the_same_fork_server
 def test_without_it_workers_go_on_and_another_one_is_there_for_the_next(server: RunningServer) -> None:
     [task] = server.submit(("sleep", "3"))
     until(lambda: server.task(task)["status"] == "running", what="a running task")
-    gone, workers = one(server, SERVER), [one(server, title) for title in WORKERS]
+    gone, workers = fork_server(server), [one(server, title) for title in WORKERS]
     gone.kill()
     psutil.wait_procs([gone], timeout=10)
 
     [ended] = server.ended(task)
     assert (ended["status"], len(ended["attempts"]), ended["attempts"][0]["adoptions"]) == ("succeeded", 1, 0)
     assert all(worker.is_running() for worker in workers)
-    another = one(server, SERVER)
+    another = fork_server(server)
     assert another != gone
     one(server, "ray::ServeReplica").kill()
     until(lambda: [p for p in server.processes("ray::ServeReplica") if p.ppid() == another.pid], 60, what="a fork")
@@ -140,7 +156,7 @@ def test_without_it_workers_go_on_and_another_one_is_there_for_the_next(server: 
 
 def test_without_the_keeper_it_goes_on_for_its_raylet_and_ends_with_it(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
-        serves = one(server, SERVER)
+        serves = fork_server(server)
         keeper = psutil.Process(json.loads((server.data_dir / "server" / "server.json").read_text())["keeper"])
         keeper.kill()
         psutil.wait_procs([keeper], timeout=10)
