@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +71,24 @@ def fork_server(server: RunningServer) -> psutil.Process:
     def found() -> list[psutil.Process]:
         alike = {process.pid: process for process in server.processes(SERVER)}
         # A fork is called like it until it has a name of its own.
-        return [process for process in alike.values() if process.ppid() not in alike]
+        return those(alike.values(), lambda process: process.ppid() not in alike)
 
     [one] = until(found, what="a fork server")
     return one
 
 
 def workers(server: RunningServer) -> list[dict[str, Any]]:
-    head = next(process for process in server.processes() if process.name() == "gcs_server")
+    head = one_named(server, "gcs_server")
     # As a user's program has it: what the server has for its own workers is not there.
     told = {name: value for name, value in head.environ().items() if name.startswith("RAY_AUTH_")}
-    address = json.loads((server.data_dir / "server" / "server.json").read_text())["ray_address"]
+
+    def address() -> str:
+        # A new head may answer a moment before it is written down.
+        written: str = json.loads((server.data_dir / "server" / "server.json").read_text())["ray_address"]
+        return written if f"--gcs_server_port={written.rpartition(':')[2]}" in head.cmdline() else ""
+
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, address],
+        [sys.executable, "-c", PROGRAM, until(address, what="the address of the head")],
         env=server.environment | told,
         capture_output=True,
         text=True,
@@ -113,8 +119,22 @@ def are_alike(server: RunningServer) -> None:
 
 
 def one_named(server: RunningServer, name: str) -> psutil.Process:
-    [found] = until(lambda: [process for process in server.processes() if process.name() == name], what=name)
+    [found] = until(lambda: those(server.processes(), lambda process: process.name() == name), what=name)
     return found
+
+
+def those(processes: Iterable[psutil.Process], wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    """Return the processes that are wanted; some end while they are looked at."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if wanted(process):
+                found.append(process)
+    return found
+
+
+def forks(server: RunningServer, title: str, of: psutil.Process) -> list[psutil.Process]:
+    return those(server.processes(title), lambda process: process.ppid() == of.pid)
 
 
 WORKERS = ("ray::DispatcherActor", "ray::ServeReplica", "ray::SimulatorActor")
@@ -150,7 +170,7 @@ def test_without_it_workers_go_on_and_another_one_is_there_for_the_next(server: 
     another = fork_server(server)
     assert another != gone
     one(server, "ray::ServeReplica").kill()
-    until(lambda: [p for p in server.processes("ray::ServeReplica") if p.ppid() == another.pid], 60, what="a fork")
+    until(lambda: forks(server, "ray::ServeReplica", another), 60, what="a fork")
     until(lambda: is_healthy(server.url, "/v1/ready"), 60, what="that the server is ready again")
 
 
@@ -161,9 +181,7 @@ def test_without_the_keeper_it_goes_on_for_its_raylet_and_ends_with_it(tmp_path:
         keeper.kill()
         psutil.wait_procs([keeper], timeout=10)
         one(server, "ray::DispatcherActor").kill()
-        until(
-            lambda: [p for p in server.processes("ray::DispatcherActor") if p.ppid() == serves.pid], 60, what="a fork"
-        )
+        until(lambda: forks(server, "ray::DispatcherActor", serves), 60, what="a fork")
         one_named(server, "raylet").kill()
         psutil.wait_procs([serves], timeout=10)
         assert not serves.is_running()
