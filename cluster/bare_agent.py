@@ -27,17 +27,17 @@ ENVIRONMENTS = "runtime_env_agent_port"
 
 _TOKEN_SECONDS = 2.0
 _BECOME = "become"
-_PORT = "--runtime-env-agent-port="
+_PORT = "runtime-env-agent-port"
 
 
 def stand() -> None:
     """Stand for the agent until it is wanted, or the raylet ends."""
     raylet = os.pidfd_open(int(os.environ["RAY_RAYLET_PID"]))
     options = dict(one[2:].split("=", 1) for one in sys.argv[2:] if one.startswith("--") and "=" in one)
-    given = next((int(one.removeprefix(_PORT)) for one in sys.argv if one.startswith(_PORT)), None)
+    given = options.get(_PORT)
     address = options["node-ip-address"]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.create_server((address, given or 0), family=family) as server:
+    with socket.create_server((address, int(given or 0)), family=family) as server:
         port = server.getsockname()[1]
         for name in UNUSED if given is None else ():
             _write(options, name, -1)
@@ -47,9 +47,9 @@ def stand() -> None:
             if raylet in ready:
                 return
             if given is not None:
-                others = [one for one in sys.argv[1:] if not one.startswith(_PORT)]
+                others = [one for one in sys.argv[1:] if not one.startswith(f"--{_PORT}=")]
                 os.dup2(server.fileno(), sys.stdin.fileno())
-                _execute(__file__, _BECOME, *others, f"{_PORT}{port}")
+                _execute(__file__, _BECOME, *others, f"--{_PORT}={port}")
             if _knows_token(server):
                 break
     _execute(*(one for one in sys.argv[1:] if one != "--minimal"))

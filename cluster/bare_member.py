@@ -53,7 +53,6 @@ def run(
         Exception: whatever Ray says when it cannot join.
     """
     folder = Path(temp_dir or default_temp_dir(server_name()))
-    folder.mkdir(mode=0o700, exist_ok=True)
     fork_server = ForkServer(folder / f"{FORK_SERVER}-{os.getpid()}", MEMBER_MODULES, {})
     fork_server.start()
     os.environ[ADDRESS] = str(fork_server.path)

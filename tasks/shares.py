@@ -99,7 +99,7 @@ class Line:
         heapify(heap)
         while heap:
             key, lane = heappop(heap)
-            if self._used_up.intersection(_accounts_of(lane)):
+            if self._used_up and self._used_up.intersection(_accounts_of(lane)):
                 continue  # none of its tasks may start any more, and none behind them
             records = self._lanes[lane]
             # What was used since it was put there only moves a lane back.
