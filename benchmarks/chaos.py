@@ -390,9 +390,10 @@ def judge(chaos: Field, blows: list[Blow]) -> dict[str, Any]:
         task: sum(event.kind is EventKind.STATUS and event.status is Status.SUCCEEDED for event in told)
         for task, told in events.items()
     }
-    begun = beginnings(chaos.folder)
-    runs = Counter(task for task, _ in begun.elements())
     accepted = set(chaos.accepted.values())
+    # Podman's journal, told anew, also has what other programs started on this machine before.
+    begun = Counter({box: count for box, count in beginnings(chaos.folder).items() if box[0] in accepted})
+    runs = Counter(task for task, _ in begun.elements())
     lost = sorted(accepted - own)
     doubled = {task for task, count in results.items() if count > 1} | {box[0] for box, n in begun.items() if n > 1}
     again = sorted(task for task, count in runs.items() if count > 1)
