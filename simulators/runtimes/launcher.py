@@ -34,17 +34,33 @@ class Launcher:
         with self._lock, suppress(SupervisorLost):
             self._open()
 
-    def start(self, control: Path) -> bool:
-        """Start the supervisor of a control folder that holds its plan; says whether it came up.
+    def start(self, control: Path) -> int | None:
+        """Let a supervisor carry the run of a control folder that holds its plan; None where it did not come up.
+
+        What is returned is the end of a pipe for reading, which is closed at the other end when the run is over.
 
         Raises:
             SupervisorLost: the launcher does not work, so that nobody knows; the text says why.
         """
+        told, tell = os.pipe()
+        try:
+            answer = self._call(control, tell)
+        except BaseException:
+            os.close(told)
+            raise
+        finally:
+            os.close(tell)
+        if answer == supervisor.STARTED:
+            return told
+        os.close(told)
+        return None
+
+    def _call(self, control: Path, tell: int) -> bytes:
         with self._lock:
             calls = self._open()
             calls.settimeout(_SECONDS)
             try:
-                calls.send(os.fsencode(control.resolve()))
+                supervisor.call(calls, os.fsencode(control.resolve()), tell)
                 answer = calls.recv(1)
             except TimeoutError:
                 self.close()
@@ -55,7 +71,7 @@ class Launcher:
             if not answer:
                 self.close()
                 raise SupervisorLost("The launcher died.")
-            return answer == supervisor.STARTED
+            return answer
 
     def _open(self) -> socket.socket:
         if self._calls is not None and self._process is not None and self._process.poll() is None:

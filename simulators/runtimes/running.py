@@ -56,8 +56,10 @@ class Running:
     def __init__(self, control: Path) -> None:
         self.control = control
         self._exit: Exit | None = None
-        self._is_gone = False
-        """The supervisor's process was seen to end; its number may be another's by now."""
+        self._told: int | None = None
+        """The end of a pipe whose other end is closed when the run is over; only who started it has that."""
+        self._is_over = False
+        """Its supervisor was seen to end, so that its number may be another's by now, or to be done with this run."""
 
     @classmethod
     def start(cls, plan: SupervisorPlan, control: Path) -> Running:
@@ -72,7 +74,8 @@ class Running:
         plan_file.write_text(plan.to_json(), encoding="utf-8")
         running = cls(control)
         running.beat()
-        if not LAUNCHER.start(control):
+        running._told = LAUNCHER.start(control)
+        if running._told is None:
             raise SupervisorLost(f"The supervisor could not be started: {running._complaints()}")
         return running
 
@@ -88,11 +91,11 @@ class Running:
             SupervisorLost: the supervisor is gone and left no end.
         """
         if self._exit is None:
-            alive = self.supervisor_pid() is not None
+            is_alive = self._living_pid() is not None
             state = self._state()
             if state.get("phase") == "ended":
                 self._exit = _exit_of(state["exit"])
-            elif not alive:
+            elif not is_alive:
                 raise SupervisorLost(self._complaints() or None)
         return self._exit
 
@@ -139,8 +142,11 @@ class Running:
         return tuple(found)
 
     def supervisor_pid(self) -> int | None:
-        """Return the supervisor's process id while it lives."""
-        if self._is_gone:
+        """Return the supervisor's process id while it lives and carries this run; afterwards it may carry another."""
+        return None if self._state().get("phase") == "ended" else self._living_pid()
+
+    def _living_pid(self) -> int | None:
+        if self._is_over:
             return None
         try:
             pid, start = map(int, (self.control / supervisor.PID).read_text().split())
@@ -159,8 +165,7 @@ class Running:
         A run that has ended by itself is not disturbed. Safe to call at any time, by any process, more than once.
         """
         if self.supervisor_pid() is not None:
-            if self._state().get("phase") != "ended":
-                self.stop()
+            self.stop()
             self._wait_for_supervisor(float(self._plan().get("grace_seconds", 0)) + _REAP_SECONDS)
         if (pid := self.supervisor_pid()) is not None:
             os.kill(pid, signal.SIGKILL)
@@ -172,14 +177,24 @@ class Running:
             self._remove_containers(plan)
             clean = self._kill_processes(plan) and self._remove_containers(plan)
         supervisor.remove_tree(str(self.control / supervisor.TEMP))
+        self._close()
         return clean
 
     def _wait_for_supervisor(self, timeout: float) -> None:
-        """Wait until the supervisor has gone, at most `timeout` seconds."""
+        """Wait until the supervisor is done with this run, at most `timeout` seconds."""
         # One who looks for a process in /proc while the kernel takes it out there may turn in a circle for a second:
         # once it was seen to end it is not looked for again.
-        if (pid := self.supervisor_pid()) is not None:
-            self._is_gone = _wait_for(pid, timeout)
+        if self._told is not None:
+            self._is_over = _is_closed(self._told, timeout)
+        elif (pid := self.supervisor_pid()) is not None:
+            self._is_over = _wait_for(pid, timeout)
+        if self._is_over:
+            self._close()
+
+    def _close(self) -> None:
+        if self._told is not None:
+            os.close(self._told)
+            self._told = None
 
     def _kill_processes(self, plan: dict[str, Any]) -> bool:
         deadline = time.monotonic() + _REAP_SECONDS
@@ -277,8 +292,13 @@ def _wait_for(pid: int, timeout: float) -> bool:
     except ProcessLookupError:
         return True
     try:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+        return _is_closed(handle, timeout)
     finally:
         os.close(handle)
+
+
+def _is_closed(handle: int, timeout: float) -> bool:
+    """Wait at most `timeout` seconds until a pipe is closed at its other end, or a process has ended."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

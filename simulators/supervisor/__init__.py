@@ -1,6 +1,6 @@
 """The process that runs a box's commands to one certain end, told by files of its control folder."""
 
-from simulators.supervisor.calls import STARTED
+from simulators.supervisor.calls import STARTED, call
 from simulators.supervisor.control import (
     COMPLAINTS,
     HEARTBEAT,
@@ -39,6 +39,7 @@ __all__ = [
     "STOP",
     "TEMP",
     "Process",
+    "call",
     "descendants",
     "kill_all",
     "marked",

@@ -6,6 +6,7 @@ cannot get away from it by daemonising.
 
 import ctypes
 import os
+from collections.abc import Callable
 
 from simulators.supervisor.control import Control
 from simulators.supervisor.processes import read_process
@@ -16,19 +17,28 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 
-def supervise(folder: str, tell: int) -> None:
-    """Leave the caller's session, write to `tell` once we can be found, and carry out the plan of a control folder."""
+def detach() -> None:
+    """Leave the caller's session, and become the reaper of all that this process will start."""
     os.setsid()
     os.umask(0o022)
-    os.chdir(folder)
     if _LIBRARY.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "this kernel does not let a process reap its descendants")
+
+
+def supervise(folder: str, begun: Callable[[], object]) -> bool:
+    """Carry out the plan of a control folder, and call `begun` once we can be found in it.
+
+    Say whether this process may carry another one: nothing of the run is left in it or below it.
+    """
+    os.chdir(folder)
     control = Control(folder)
     run = Run(control)
     set_title(f"simyard supervisor of {run.name}")
     me = read_process(os.getpid())
     assert me is not None
     control.write_pid(os.getpid(), me.start)
-    os.write(tell, b".")
-    os.close(tell)
-    run.run()
+    begun()
+    may_go_on = run.run()
+    os.chdir("/")
+    set_title("simyard supervisor that waits")
+    return may_go_on

@@ -12,6 +12,8 @@ from collections.abc import Callable
 TICK = 0.05
 """Seconds from one look at things that cannot wake us to the next."""
 
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class Events:
     """Waits for several things at once; the only place that reaps processes."""
@@ -28,12 +30,20 @@ class Events:
 
     def listen(self) -> None:
         """Turn signals into events."""
-        told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._told, self._tell = told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _STOPS:
             signal.signal(number, self._on_stop)
         self.register(told, lambda handle: os.read(handle, 4096))
+
+    def close(self) -> None:
+        """Let signals do again what they do by default."""
+        for number in (signal.SIGCHLD, *_STOPS):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(self._told)
+        os.close(self._tell)
 
     def register(self, handle: int, listener: Callable[[int], object], mask: int = select.POLLIN) -> None:
         """Call `listener` with the handle whenever there is something to read; an OSError ends that."""

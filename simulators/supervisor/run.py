@@ -48,8 +48,11 @@ class Run:
             return Commands(self._plan, self._events, self._sweep)
         return ContainerCommands(self._plan, self._control, self._events, self._sweep, self._output)
 
-    def run(self) -> None:
-        """Carry the plan out and write its end."""
+    def run(self) -> bool:
+        """Carry the plan out and write its end; says whether it was a native one that ended by itself, leaving nothing.
+
+        Nothing is done in the control folder any more when this returns.
+        """
         self._events.listen()
         self._control.make_temp()
         why, message, evidence = "exit", None, dict[str, int]()
@@ -75,6 +78,8 @@ class Run:
             except End as end:
                 why, message, evidence = end.why, end.message, end.evidence
         self._finish(why, message, evidence, clean=clean)
+        self._events.close()
+        return why == "exit" and clean and self._plan["engine"] is None
 
     def _run_step(self, step: dict[str, Any]) -> None:
         self._status = None

@@ -40,6 +40,8 @@ class TreeMeter(Meter):
         self._priority = Priority()
         self._next = 0.0
         self._next_shared = 0.0
+        self._earlier = _children_seconds()
+        """CPU time of the runs before."""
 
     def look(self, limit: int, *, now: float, force: bool = False) -> None:
         """Measure, unless measuring is costly here and was done a moment ago.
@@ -56,10 +58,9 @@ class TreeMeter(Meter):
             self._priority.lift()
         members = family(os.getpid(), self._most)
         self.members = descendants({os.getpid()}, read_processes()) if members is None else members
-        done = resource.getrusage(resource.RUSAGE_CHILDREN)
         # A living process counts its own time and that of the children it has waited for; the dead ones are in ours.
         ticks = sum(process.cpu for process in self.members.values())
-        self.cpu_seconds = max(self.cpu_seconds, done.ru_utime + done.ru_stime + ticks / _CLOCK)
+        self.cpu_seconds = max(self.cpu_seconds, _children_seconds() - self._earlier + ticks / _CLOCK)
         alive = {pid: process for pid, process in self.members.items() if process.alive}
         self.processes = len(alive)
         if self.processes > self._most:
@@ -80,6 +81,12 @@ class TreeMeter(Meter):
         if alive:
             self.memory = resident
             self.peak = max(self.peak, resident)
+
+
+def _children_seconds() -> float:
+    """Return the CPU time of all children that have ended."""
+    done = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.ru_utime + done.ru_stime
 
 
 def proportional(pid: int, process: Process) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,7 +33,8 @@ def launchers() -> list[psutil.Process]:
 
 @pytest.fixture
 def one() -> psutil.Process:
-    """Give the launcher of this process, which is there."""
+    """Give the launcher of this process, which is new."""
+    LAUNCHER.close()
     LAUNCHER.warm_up()
     [process] = launchers()
     return process
@@ -46,18 +50,66 @@ def test_one_launcher_starts_all_runs_and_is_replaced_when_it_has_died(native: B
     assert another.pid != one.pid
 
 
-def test_the_next_supervisor_waits_and_one_that_was_killed_meanwhile_costs_no_run(
+def test_one_supervisor_carries_all_runs_and_one_that_was_killed_while_it_waited_costs_none(
     native: Bench, one: psutil.Process
 ) -> None:
-    [spare] = until(one.children, "the one that waits")
-    job = native.start(sh("true"))
-    assert job.running.supervisor_pid() in {spare.pid, None}
-    assert job.finish().exit_code == 0
-    [another] = until(lambda: [child for child in one.children() if child != spare], "the next one")
-    another.kill()
-    until(lambda: not another.is_running(), "its death")
+    assert native.run(sh("true"))[0].exit_code == 0
+    [first] = one.children()
+    for code in (0, 3, 0):
+        job = native.start(sh(f"exit {code}"))
+        assert job.running.supervisor_pid() in {first.pid, None}
+        assert job.finish().exit_code == code
+        assert one.children() == [first]
+    assert first.cmdline()[0] == "simyard supervisor that waits"
+    first.kill()
+    until(lambda: not first.is_running(), "its death")
     assert native.run(sh("true"))[0].exit_code == 0
     assert launchers() == [one]
+    assert first not in one.children()
+
+
+def test_a_supervisor_takes_nothing_of_a_run_into_the_next(native: Bench, one: psutil.Process) -> None:
+    native.run(sh("true"))
+    [first] = one.children()
+    opened = first.num_fds()
+    python = "x = bytearray(200_000_000); import time; begun = time.process_time()\n"
+    python += "while time.process_time() < begun + 0.5: pass"
+    before = native.run(sh(f"echo out; echo err >&2; sleep 300 & {sys.executable} -c '{python}'"))[0]
+    after, job = native.run(sh("readlink /proc/$PPID/cwd"))
+    assert job.out.decode().strip() == str(job.running.control.resolve())
+    assert before.cpu_seconds > 0.5 > after.cpu_seconds
+    assert before.peak_memory > 200_000_000 > after.peak_memory
+    assert after.exit_code == 0
+    assert job.err == b""
+    assert one.children() == [first]
+    assert first.num_fds() == opened
+    assert Path(f"/proc/{first.pid}/cwd").readlink() == Path("/")
+
+
+def test_a_supervisor_that_had_to_end_its_run_carries_no_other(native: Bench, one: psutil.Process) -> None:
+    job = native.start(sh("sleep 300"))
+    pid = job.running.supervisor_pid()
+    job.running.stop()
+    assert job.finish().why == "stopped"
+    until(lambda: pid not in {child.pid for child in one.children()}, "its end")
+    assert native.run(sh("true"))[0].exit_code == 0
+
+
+def test_one_that_was_called_as_before_an_upgrade_ends_with_its_run(native: Bench) -> None:
+    box = native.box(sh("true"))
+    Running.attach(box.control).beat()
+    plan = native.runtime.plan(native.prepared, box)
+    (box.control / supervisor.PLAN).write_text(plan.to_json())
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    program = Path(supervisor.__file__).with_name("__main__.py")
+    with ours, theirs, subprocess.Popen([sys.executable, "-I", "-S", str(program)], stdin=theirs) as launcher:
+        ours.send(os.fsencode(box.control.resolve()))
+        assert ours.recv(1) == supervisor.STARTED
+        until(lambda: psutil.Process(launcher.pid).children() == [], "the end of the supervisor")
+        end = Running.attach(box.control).poll()
+        assert end is not None
+        assert end.exit_code == 0
+        ours.close()
 
 
 def test_a_run_goes_on_when_the_launcher_dies(native: Bench, one: psutil.Process) -> None:
@@ -100,6 +152,8 @@ def test_many_runs_are_started_at_once(native: Bench, one: psutil.Process) -> No
         jobs = list(threads.map(start, range(24)))
     assert [(job.finish().exit_code, job.out) for job in jobs] == [(0, f"{n}\n".encode()) for n in range(24)]
     assert launchers() == [one]
+    assert native.run(sh("true"))[0].exit_code == 0
+    until(lambda: len(one.children()) == 1, "the end of all but one")
 
 
 def test_a_supervisor_is_known_by_its_box_and_leaves_no_zombie(native: Bench, one: psutil.Process) -> None:
@@ -110,7 +164,7 @@ def test_a_supervisor_is_known_by_its_box_and_leaves_no_zombie(native: Bench, on
     job.running.stop()
     assert job.finish().why == "stopped"
     until(lambda: not psutil.pid_exists(pid), "the end of the process")
-    until(lambda: [child.status() for child in one.children()] == [psutil.STATUS_SLEEPING], "only the one that waits")
+    until(lambda: all(child.status() == psutil.STATUS_SLEEPING for child in one.children()), "only those that wait")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may raise what it is spared")
