@@ -56,6 +56,8 @@ class Running:
     def __init__(self, control: Path) -> None:
         self.control = control
         self._exit: Exit | None = None
+        self._last_state: dict[str, Any] = {}
+        """The state that stays, once the run has ended."""
         self._told: int | None = None
         """The end of a pipe whose other end is closed when the run is over; only who started it has that."""
         self._is_over = False
@@ -69,11 +71,9 @@ class Running:
             SupervisorLost: it did not come up; the text says why.
         """
         control.mkdir(mode=0o700, parents=True, exist_ok=True)
-        plan_file = control / supervisor.PLAN
-        plan_file.touch(mode=0o600)
-        plan_file.write_text(plan.to_json(), encoding="utf-8")
+        with open(control / supervisor.PLAN, "w", encoding="utf-8", opener=_private) as plan_file:
+            plan_file.write(plan.to_json())
         running = cls(control)
-        running.beat()
         running._told = LAUNCHER.start(control)
         if running._told is None:
             raise SupervisorLost(f"The supervisor could not be started: {running._complaints()}")
@@ -119,10 +119,11 @@ class Running:
 
     def was_watched(self, seconds: float) -> bool:
         """Say whether somebody watched the run within the last seconds, as far as the machine's clock was not set."""
-        try:
-            return time.time() - (self.control / supervisor.HEARTBEAT).stat().st_mtime < seconds
-        except FileNotFoundError:
-            return False
+        # Who starts a run watches it, and beats the heart only once it has gone on for a moment.
+        for name in (supervisor.HEARTBEAT, supervisor.PLAN):
+            with suppress(FileNotFoundError):
+                return time.time() - (self.control / name).stat().st_mtime < seconds
+        return False
 
     def log(self, stream: LogStream) -> Path:
         """Return the file that holds what the commands printed so far."""
@@ -253,7 +254,12 @@ class Running:
         return self._read_json(supervisor.PLAN)
 
     def _state(self) -> dict[str, Any]:
-        return self._read_json(supervisor.STATE)
+        if self._last_state:
+            return self._last_state
+        state = self._read_json(supervisor.STATE)
+        if state.get("phase") == "ended":
+            self._last_state = state
+        return state
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
@@ -267,6 +273,10 @@ class Running:
             return (self.control / supervisor.COMPLAINTS).read_bytes()[-2000:].decode(errors="replace").strip()
         except FileNotFoundError:
             return ""
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _exit_of(state: dict[str, Any]) -> Exit:

@@ -87,7 +87,6 @@ class Run:
         self._limits.start_clock()
         self._launched_at = self._launched_at or time.time()
         self._stall.begin()
-        self._say_running(pid)
         self._samples.begin()
         ended: End | None = None
         try:
@@ -108,10 +107,10 @@ class Run:
             if pid not in self._events.ended:
                 self._commands.look(step)
             self._limits.check(self._commands.meter)
-            self._check_stall(pid)
+            self._check_stall()
             self._samples.take_when_due()
 
-    def _check_stall(self, pid: int) -> None:
+    def _check_stall(self) -> None:
         """Say of a stall that it is there, or raise End where it is to be the end."""
         if not self._stall.has_begun():
             return
@@ -119,13 +118,9 @@ class Run:
             message = f"The commands gave no output for {self._plan['stall_seconds']:g} s."
             raise End("stall-limit", message, grace=self._plan["grace_seconds"])
         try:
-            self._say_running(pid)
+            self._control.write_state({"phase": "running", "stalls": self._stall.count})
         except OSError:
             pass  # the disk is full, which the next look tells
-
-    def _say_running(self, pid: int) -> None:
-        state = {"phase": "running", "command": self._step, "pid": pid, "started_at": self._launched_at}
-        self._control.write_state(state | {"stalls": self._stall.count})
 
     def _start(self, step: dict[str, Any]) -> int:
         """Start a command with its streams; raises LaunchError."""

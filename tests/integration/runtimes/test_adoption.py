@@ -362,6 +362,7 @@ def test_a_run_that_nobody_takes_over_ends_and_is_swept(plain: Scene) -> None:
 def test_a_run_that_nobody_has_watched_for_long_is_swept(plain: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     kill(plain.begun())
     heart = plain.root / "control" / supervisor.HEARTBEAT
+    heart.touch()
     os.utime(heart, (0, 0))
     assert sweep(plain.carrier.scratch) == 1
     plain.nothing_left()
