@@ -46,6 +46,8 @@ class Output:
         """Close the logs."""
         for log in self._logs:
             log.close()
+        # All of a run refers to each other, and is here until garbage is looked for.
+        self._buffer.clear()
 
     def last_words(self) -> str:
         """Return the last that the newest command wrote to stderr, as text."""
