@@ -193,9 +193,7 @@ class Field:
             case "raylet":
                 return [self.second] if self.second is not None and self.second.is_running() else []
             case "fork server":
-                found = {one.pid: one for one in self.server.processes(f"{sys.executable} -m cluster.fork_server")}
-                # A fork is called like it until it has a name of its own.
-                return [process for process in found.values() if process.ppid() not in found]
+                return self.server.fork_servers()
             case "container":
                 return containers(set(self.accepted.values()))
             case _:

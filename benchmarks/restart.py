@@ -157,8 +157,8 @@ class Patient:
         keeper = json.loads((self._server.data_dir / "server" / "server.json").read_text())["keeper"]
         spared = {keeper}
         if title == _RAY:
-            title, others = "", self._server.processes(f"{sys.executable} -m cluster.fork_server")
-            spared |= {process.pid for process in others}
+            title = ""
+            spared |= {process.pid for process in self._server.fork_servers()}
         found = [process for process in self._server.processes(title) if process.pid not in spared]
         if not found:
             raise SystemExit(f"there is no process {title}")

@@ -106,13 +106,13 @@ class Rules:
 
     def quotas_of(self, record: TaskRecord) -> Iterator[Quota]:
         """Give the quotas that a task counts for: its user's and its project's."""
-        mine = accounts_of(record)
+        mine = accounts_of(record.lane)
         return (quota for quota in self.quotas if quota.account in mine)
 
 
-def accounts_of(record: TaskRecord) -> tuple[Account, Account]:
-    """Return the accounts in which a task is counted."""
-    return Account(record.user), Account(record.user, record.task.project)
+def accounts_of(lane: Lane) -> tuple[Account, Account]:
+    """Return the accounts in which a lane's tasks are counted."""
+    return Account(lane.user), Account(lane.user, lane.project)
 
 
 def loads_of(active: Iterable[TaskRecord], now: datetime) -> dict[Account, Load]:
@@ -121,7 +121,7 @@ def loads_of(active: Iterable[TaskRecord], now: datetime) -> dict[Account, Load]
     for record in active:
         attempt = record.task.attempts[-1]
         hourly, usd = attempt.usd_per_hour or 0.0, attempt.cost_at(now) or 0.0
-        for account in accounts_of(record):
+        for account in accounts_of(record.lane):
             loads[account] = loads.get(account, Load()).plus(record.task.resources, hourly, usd)
     return loads
 

@@ -59,7 +59,7 @@ class Shares:
             load = Load(int(running), *rest)
             for share in _shares_of(lane):
                 cores[share] = cores.get(share, 0.0) + load.cpus
-            for account in _accounts_of(lane):
+            for account in accounts_of(lane):
                 had = loads.get(account, _NOTHING)
                 loads[account] = had.with_load(load)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
@@ -99,7 +99,7 @@ class Line:
         heapify(heap)
         while heap:
             key, lane = heappop(heap)
-            if self._used_up and self._used_up.intersection(_accounts_of(lane)):
+            if self._used_up and self._used_up.intersection(accounts_of(lane)):
                 continue  # none of its tasks may start any more, and none behind them
             records = self._lanes[lane]
             # What was used since it was put there only moves a lane back.
@@ -121,7 +121,7 @@ class Line:
             self._cores[share] = self._cores.get(share, 0.0) + need.all_cpus
             self._recent[share] = self._recent.get(share, 0.0) + need.all_cpus * START_SECONDS
         self._used.clear()
-        for account in accounts_of(record):
+        for account in accounts_of(record.lane):
             self._loads[account] = self._loads.get(account, Load()).plus(need, self._usd_per_hour(record))
 
     def after(self, shares: Shares) -> Shares:
@@ -141,7 +141,7 @@ class Line:
         if not self._rules.quotas:
             return True
         costs = self._usd_per_hour(record)
-        if costs and self._no_more_costs.intersection(accounts_of(record)):
+        if costs and self._no_more_costs.intersection(accounts_of(record.lane)):
             return False
         for quota in self._rules.quotas_of(record):
             need, load = record.task.resources, self._loads.get(quota.account, Load())
@@ -176,10 +176,6 @@ def barrier(
 def _over(quota: Quota, load: Load, need: Resources, rules: Rules, costs: float) -> Reason | None:
     stored, spent = rules.stored.get(quota.account, 0), rules.spent.get(quota.account, 0.0)
     return over(quota, load, need, stored, spent, costs)
-
-
-def _accounts_of(lane: Lane) -> tuple[Account, Account]:
-    return Account(lane.user), Account(lane.user, lane.project)
 
 
 def _shares_of(lane: Lane) -> tuple[Share, Share]:

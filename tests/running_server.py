@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,17 @@ class RunningServer:
         """Return the server's living processes whose title starts with `name`."""
         found = server_processes((self.data_dir / "server" / "id").read_text().strip())
         return [p for p in found if _title(p).startswith(name)]
+
+    def fork_servers(self) -> list[psutil.Process]:
+        """Return the living processes that the workers of its machines are forked from."""
+        found = {process.pid: process for process in self.processes(f"{sys.executable} -m cluster.fork_server")}
+        servers = []
+        for process in found.values():
+            with suppress(psutil.NoSuchProcess):
+                # A fork is called like it until it has a name of its own.
+                if process.ppid() not in found:
+                    servers.append(process)
+        return servers
 
     def http(self) -> httpx.Client:
         """Return a plain HTTP client that carries the key."""

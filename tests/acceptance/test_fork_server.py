@@ -16,8 +16,6 @@ import pytest
 from serve.server import is_healthy
 from tests.running_server import RunningServer, running_server, until
 
-SERVER = f"{sys.executable} -m cluster.fork_server"
-
 # Asks three workers as they are, and one with an environment of its own, which Ray starts by itself, what they are.
 PROGRAM = """
 import json, os, random, sys, uuid
@@ -68,12 +66,7 @@ def one(server: RunningServer, title: str) -> psutil.Process:
 
 
 def fork_server(server: RunningServer) -> psutil.Process:
-    def found() -> list[psutil.Process]:
-        alike = {process.pid: process for process in server.processes(SERVER)}
-        # A fork is called like it until it has a name of its own.
-        return those(alike.values(), lambda process: process.ppid() not in alike)
-
-    [one] = until(found, what="a fork server")
+    [one] = until(server.fork_servers, what="a fork server")
     return one
 
 

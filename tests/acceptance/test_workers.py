@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import psutil
@@ -26,8 +25,7 @@ def fork_server_of(server: RunningServer) -> psutil.Process:
     """Return the process that the workers of the machine beside the head's are forked from."""
 
     def found() -> list[psutil.Process]:
-        asked = server.processes(f"{sys.executable} -m cluster.fork_server")
-        return [process for process in asked if tuple(process.cmdline()[4:]) == MEMBER_MODULES]
+        return [process for process in server.fork_servers() if tuple(process.cmdline()[4:]) == MEMBER_MODULES]
 
     return until(found, what="a fork server")[0]
 
