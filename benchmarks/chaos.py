@@ -47,7 +47,7 @@ from simyard.event import Event, EventKind
 from simyard.resources import MIB
 from simyard.status import Status
 from tasks.store import Store, TaskQuery, open_store
-from tests.running_server import RunningServer, running_server
+from tests.running_server import RunningServer, running_server, those
 from tests.services.second_machine import NAME, can_have_another_name, machines_of, start_second_machine
 
 OUTSTANDING = 40
@@ -198,7 +198,7 @@ class Field:
                 return containers(set(self.accepted.values()))
             case _:
                 head = self.chance.choice(["gcs_server", "raylet"])
-                return [p for p in self.server.processes() if p.name() == head and p != self.second]
+                return those(self.server.processes(), lambda p: p.name() == head and p != self.second)
 
     def strike(self, target: str, *, freeze: bool) -> Blow | None:
         """Kill or freeze a process of a target; None where there is none now."""

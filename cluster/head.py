@@ -170,6 +170,9 @@ def ray_environment(plan: HeadPlan) -> dict[str, str]:
         # Ray must not phone home; and its memory monitor would kill workers for what simulations use.
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
+        # A machine that refuses five looks is dead: at Ray's 3 s between them that took a quarter of a minute.
+        # One that gives no answer still has Ray's 10 s for each.
+        "RAY_health_check_period_ms": "1000",
     } | (_AUTOSCALER if plan.cluster_file is not None else {})
 
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,16 @@ def until(condition: Callable[[], Any], seconds: float = 60.0, *, what: str = "t
             raise AssertionError(f"{what} did not come true within {seconds:g} s")
         time.sleep(0.05)
     return value
+
+
+def those(processes: Iterable[psutil.Process], wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    """Return the processes that are wanted; some end while they are looked at."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if wanted(process):
+                found.append(process)
+    return found
 
 
 class RunningServer:
@@ -77,18 +87,13 @@ class RunningServer:
     def processes(self, name: str = "") -> list[psutil.Process]:
         """Return the server's living processes whose title starts with `name`."""
         found = server_processes((self.data_dir / "server" / "id").read_text().strip())
-        return [p for p in found if _title(p).startswith(name)]
+        return [p for p in found if title_of(p).startswith(name)]
 
     def fork_servers(self) -> list[psutil.Process]:
         """Return the living processes that the workers of its machines are forked from."""
         found = {process.pid: process for process in self.processes(f"{sys.executable} -m cluster.fork_server")}
-        servers = []
-        for process in found.values():
-            with suppress(psutil.NoSuchProcess):
-                # A fork is called like it until it has a name of its own.
-                if process.ppid() not in found:
-                    servers.append(process)
-        return servers
+        # A fork is called like it until it has a name of its own.
+        return those(found.values(), lambda process: process.ppid() not in found)
 
     def http(self) -> httpx.Client:
         """Return a plain HTTP client that carries the key."""
@@ -146,7 +151,8 @@ class RunningServer:
         ]
 
 
-def _title(process: psutil.Process) -> str:
+def title_of(process: psutil.Process) -> str:
+    """Return a process's command line, or its name; nothing where it has ended."""
     try:
         return " ".join(process.cmdline()) or process.name()
     except psutil.Error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from tests.leftovers import nothing_left
-from tests.running_server import RunningServer, until
+from tests.running_server import RunningServer, title_of, until
 
 CASE = Path(__file__).parents[2] / "simulators" / "openseespy" / "example-restart"
 
@@ -37,7 +37,7 @@ def test_an_analysis_whose_actor_is_told_to_end_and_that_is_killed_gives_the_sam
     assert told.returncode == 0, told.stderr
     asked = json.loads(told.stdout)
     assert (asked["attempt"], asked["files"]) == (1, len(list((root / "work" / "restart").iterdir())))
-    (simulation,) = [p for p in psutil.process_iter() if "bar.py 600" in line_of(p) and task in p.cwd()]
+    (simulation,) = [p for p in psutil.process_iter() if "bar.py 600" in title_of(p) and task in p.cwd()]
     simulation.kill()
     [ended] = server.ended(task)
     assert (ended["status"], len(ended["attempts"])) == ("succeeded", 2)
@@ -58,10 +58,3 @@ def holds(process: psutil.Process, file: Path) -> bool:
         return any(Path(opened.path) == file for opened in process.open_files())
     except psutil.Error:
         return False
-
-
-def line_of(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""

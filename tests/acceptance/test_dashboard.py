@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 from cluster.head import free_port
-from tests.running_server import SIMYARD, RunningServer, until
+from tests.running_server import SIMYARD, RunningServer, those, until
 
 
 def dashboards(server: RunningServer) -> list[psutil.Process]:
     """Return the living processes of the server's dashboard."""
-    return server.processes("ray-dashboard") + [
-        p for p in server.processes() if "ray.dashboard.dashboard" in p.cmdline()
-    ]
+    return server.processes("ray-dashboard") + those(
+        server.processes(), lambda process: "ray.dashboard.dashboard" in process.cmdline()
+    )
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from serve.server import is_healthy
-from tests.running_server import RunningServer, running_server, until
+from tests.running_server import RunningServer, running_server, those, until
 
 # Asks three workers as they are, and one with an environment of its own, which Ray starts by itself, what they are.
 PROGRAM = """
@@ -113,16 +112,6 @@ def are_alike(server: RunningServer) -> None:
 
 def one_named(server: RunningServer, name: str) -> psutil.Process:
     [found] = until(lambda: those(server.processes(), lambda process: process.name() == name), what=name)
-    return found
-
-
-def those(processes: Iterable[psutil.Process], wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
-    """Return the processes that are wanted; some end while they are looked at."""
-    found = []
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            if wanted(process):
-                found.append(process)
     return found
 
 

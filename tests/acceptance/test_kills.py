@@ -13,7 +13,7 @@ import pytest
 
 from serve.server import is_healthy
 from tests.leftovers import nothing_left
-from tests.running_server import RunningServer, running_server, until
+from tests.running_server import RunningServer, running_server, those, until
 
 pytestmark = pytest.mark.waits
 
@@ -175,7 +175,7 @@ def test_a_dispatcher_and_a_replica_that_stand_still_are_replaced(server: Runnin
 def test_the_keeper_brings_a_dead_head_back_and_runs_go_on_meanwhile(
     server: RunningServer, waiter: Waiter, victim: str
 ) -> None:
-    [process] = [p for p in server.processes() if p.name() == victim]
+    [process] = those(server.processes(), lambda p: p.name() == victim)
     process.kill()
     until(lambda: not is_healthy(server.url), what="that the server does not answer")
     until(lambda: is_healthy(server.url), 240, what="that the server answers again")

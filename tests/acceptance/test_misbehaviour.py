@@ -20,7 +20,7 @@ import pytest
 
 from simyard.resources import MIB
 from tests.leftovers import nothing_left, processes_of
-from tests.running_server import SIMYARD, RunningServer, running_server, until
+from tests.running_server import SIMYARD, RunningServer, running_server, those, until
 
 NATIVE = "native"
 RUNTIMES = [
@@ -291,7 +291,7 @@ def test_a_cancel_while_the_environment_is_made_ends_it(native: Bad) -> None:
     [ended] = server.ended(task)
     assert end_of(ended) == ("cancelled", "cancelled-by-user")
     assert ended["started_at"] is None
-    assert [p for p in server.processes() if "pip" in p.cmdline()] == []
+    assert those(server.processes(), lambda p: "pip" in p.cmdline()) == []
 
 
 def test_a_cancel_while_outputs_are_stored_gives_one_clear_end(native: Bad) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import psutil
 import pytest
 
-from tests.running_server import RunningServer, running_server, until
+from tests.running_server import RunningServer, running_server, title_of, until
 from tests.services.postgres import PASSWORD, PostgresServer, postgres
 
 pytestmark = pytest.mark.waits
@@ -34,7 +34,7 @@ def texts_of(server: RunningServer) -> str:
     logs = [
         path for folder in folders for path in folder.rglob("*") if path.suffix in {".log", ".out", ".err", ".json"}
     ]
-    lines = [" ".join(process.cmdline()) for process in server.processes()]
+    lines = [title_of(process) for process in server.processes()]
     return "\n".join([path.read_text(errors="replace") for path in logs if path.is_file()] + lines)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.fork_server import MEMBER_MODULES
 from tests.leftovers import nothing_left
-from tests.running_server import RunningServer, running_server, until
+from tests.running_server import RunningServer, running_server, those, until
 from tests.services.second_machine import machines_of
 
 WORKERS = 2
@@ -17,7 +17,7 @@ ALL = psutil.cpu_count() or 1
 
 
 def raylet_of(server: RunningServer, *, head: bool) -> psutil.Process | None:
-    found = [p for p in server.processes() if p.name() == "raylet" and ("--head" in p.cmdline()) is head]
+    found = those(server.processes(), lambda p: p.name() == "raylet" and ("--head" in p.cmdline()) is head)
     return found[0] if found else None
 
 
@@ -25,7 +25,7 @@ def fork_server_of(server: RunningServer) -> psutil.Process:
     """Return the process that the workers of the machine beside the head's are forked from."""
 
     def found() -> list[psutil.Process]:
-        return [process for process in server.fork_servers() if tuple(process.cmdline()[4:]) == MEMBER_MODULES]
+        return those(server.fork_servers(), lambda process: tuple(process.cmdline()[4:]) == MEMBER_MODULES)
 
     return until(found, what="a fork server")[0]
 

@@ -16,7 +16,7 @@ from cluster.head import free_port
 from cluster.labels import GROUP_LABEL
 from simyard.resources import MIB
 from simyard.task import LOCAL_GROUP
-from tests.running_server import RunningServer, until
+from tests.running_server import RunningServer, those, until
 
 NAME = "second-machine"
 _TRIES = 4
@@ -38,7 +38,7 @@ def start_second_machine(server: RunningServer, *, cpus: int, memory: int, name:
 
 
 def _start_once(server: RunningServer, cpus: int, memory: int, name: str) -> psutil.Process:
-    [head] = [process for process in server.processes() if process.name() == "raylet"]
+    [head] = those(server.processes(), lambda process: process.name() == "raylet")
     known = {process.pid for process in server.processes()}
     state = json.loads((server.data_dir / "server" / "server.json").read_text())
     command = [
@@ -72,7 +72,7 @@ def _start_once(server: RunningServer, cpus: int, memory: int, name: str) -> psu
         start_new_session=True,
         cwd="/",
     )
-    started = [p for p in server.processes() if p.pid not in known and p.name() == "raylet"]
+    started = those(server.processes(), lambda p: p.pid not in known and p.name() == "raylet")
     if done.returncode != 0:
         for process in started:
             process.kill()
