@@ -55,7 +55,6 @@ class Running:
 
     def __init__(self, control: Path) -> None:
         self.control = control
-        self._exit: Exit | None = None
         self._last_state: dict[str, Any] = {}
         """The state that stays, once the run has ended."""
         self._told: int | None = None
@@ -90,14 +89,13 @@ class Running:
         Raises:
             SupervisorLost: the supervisor is gone and left no end.
         """
-        if self._exit is None:
-            is_alive = self._living_pid() is not None
-            state = self._state()
-            if state.get("phase") == "ended":
-                self._exit = _exit_of(state["exit"])
-            elif not is_alive:
-                raise SupervisorLost(self._complaints() or None)
-        return self._exit
+        is_alive = not self._last_state and self._living_pid() is not None
+        state = self._state()
+        if state.get("phase") == "ended":
+            return _exit_of(state["exit"])
+        if not is_alive:
+            raise SupervisorLost(self._complaints() or None)
+        return None
 
     def wait(self, timeout: float) -> Exit | None:
         """Return how the run ended as soon as it has, or None after `timeout` seconds.
@@ -105,8 +103,7 @@ class Running:
         Raises:
             SupervisorLost: the supervisor is gone and left no end.
         """
-        if self._exit is None:
-            self._wait_for_supervisor(timeout)
+        self._wait_for_supervisor(timeout)
         return self.poll()
 
     def stop(self) -> None:

@@ -4,7 +4,7 @@ A call is one packet: the path of a control folder, and beside it the end of a p
 the run closes with it. The answer is one of the first two below.
 """
 
-import array
+import os
 import socket
 
 STARTED = b"1"
@@ -14,20 +14,19 @@ FAILED = b"0"
 WAITS = b"w"
 """A supervisor's run is over, and it may be given another one."""
 _LONGEST = 65536
-_DESCRIPTOR = array.array("i").itemsize
 
 
 def call(line: socket.socket, folder: bytes, over: int | None) -> None:
     """Send a call."""
-    rights = [] if over is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [over]))]
-    line.sendmsg([folder], rights)
+    socket.send_fds(line, [folder], [] if over is None else [over])
 
 
 def hear(line: socket.socket) -> tuple[bytes, int | None]:
     """Return the next call; without a folder nobody calls any more."""
-    folder, rights, _, _ = line.recvmsg(_LONGEST, socket.CMSG_SPACE(_DESCRIPTOR), socket.MSG_CMSG_CLOEXEC)
-    handles = array.array("i")
-    for _, _, data in rights:
-        handles.frombytes(data[:_DESCRIPTOR])
+    folder, handles, _, _ = socket.recv_fds(line, _LONGEST, 1)
     # One from before an upgrade sends none.
-    return folder, handles[0] if handles else None
+    over = handles[0] if handles else None
+    if over is not None:
+        # Python passes no flags on that would have it so from the beginning.
+        os.set_inheritable(over, False)  # noqa: FBT003 - it takes no name
+    return folder, over
