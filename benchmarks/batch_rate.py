@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -54,7 +55,7 @@ from tasks.stimulus import Dispatch, Undelivered
 from tests.running_server import running_server, until
 
 SIZE = 10_000
-BATCHES = 2
+BATCHES = 4
 SMALL = 1000
 TURN = 100
 Figures = dict[str, Any]
@@ -78,26 +79,28 @@ def measure(
         "Content-Encoding": "gzip",
         "Accept": "application/x-ndjson",
     }
-    rates, costs = [], []
+    found: Figures = {}
     with httpx.Client(trust_env=False, timeout=300, headers=headers) as http:
-        for run in range(options.runs + 1):
-            bodies = [body_of(lambda _: spec, f"{run}-{i}-{time.time_ns()}") for i in range(BATCHES)]
-            before, start = cpu_ms(processes()), time.perf_counter()
-            answers = [http.post(f"{url}/v1/tasks:batch", content=body) for body in bodies]
-            seconds, used = time.perf_counter() - start, cpu_ms(processes()) - before
-            created = sum(answer.content.count(b'"created":true') for answer in answers)
-            if created != SIZE * BATCHES:
-                raise SystemExit(f"not all were accepted: {answers[0].status_code} {answers[0].text[:500]}")
-            # The first run warms up and does not count.
-            if run:
-                rates.append(created / seconds)
-                costs.append(used / created)
-    peak = max(process.memory_info().rss for process in processes())
-    return {
-        "tasks_per_second": round(statistics.median(rates)),
-        "cpu_ms_per_task": round(statistics.median(costs), 4),
-        "largest_process_mib": round(peak / 2**20),
-    }
+        for clients, name in ((1, "one_client"), (2, "two_clients")):
+            rates, costs = [], []
+            for run in range(options.runs + 1):
+                bodies = [body_of(lambda _: spec, f"{run}-{i}-{time.time_ns()}") for i in range(BATCHES)]
+                with ThreadPoolExecutor(clients) as threads:
+                    before, start = cpu_ms(processes()), time.perf_counter()
+                    answers = list(threads.map(lambda body: http.post(f"{url}/v1/tasks:batch", content=body), bodies))
+                    seconds, used = time.perf_counter() - start, cpu_ms(processes()) - before
+                created = sum(answer.content.count(b'"created":true') for answer in answers)
+                if created != SIZE * BATCHES:
+                    raise SystemExit(f"not all were accepted: {answers[0].status_code} {answers[0].text[:500]}")
+                # The first run warms up and does not count.
+                if run:
+                    rates.append(created / seconds)
+                    costs.append(used / created)
+            found[name] = {
+                "tasks_per_second": round(statistics.median(rates)),
+                "cpu_ms_per_task": round(statistics.median(costs), 4),
+            }
+    return found | {"largest_process_mib": round(max(process.memory_info().rss for process in processes()) / 2**20)}
 
 
 def around_serve(home: Path, options: argparse.Namespace) -> Figures:

@@ -20,7 +20,7 @@ from simyard.group import GroupState, Machine, MachineGroup, Offer
 from simyard.resources import Resources
 from simyard.simulator import RuntimeName
 from simyard.task import LOCAL_GROUP, TaskSpec
-from simyard.words import checked_before, new_task_id
+from simyard.words import TaskId, checked_before, new_task_ids
 from storage.objects import ObjectStore
 from storage.parallel import each
 from storage.paths import Paths
@@ -63,8 +63,8 @@ def admit(
     return [
         spec
         if isinstance(spec, SimyardError)
-        else _emptied_error(spec, emptied) or kind.draft(one, spec, user, sizes, store)
-        for one, spec, kind in zip(wanted, checked, of, strict=True)
+        else _emptied_error(spec, emptied) or kind.draft(task, one, spec, user, sizes, store)
+        for task, one, spec, kind in zip(new_task_ids(len(wanted)), wanted, checked, of, strict=True)
     ]
 
 
@@ -74,7 +74,7 @@ class _Kind:
     def __init__(self, first: TaskSpec, groups: Sequence[MachineGroup] | None) -> None:
         self._first = first
         self._found = _checked(first, groups)
-        self._shared: dict[str, str] = {}
+        self._forms: dict[tuple[str, ...], str] = {}
         self._present: dict[int, tuple[TaskSpec, str | None]] = {}
 
     def checked(self, spec: TaskSpec) -> TaskSpec | SimyardError:
@@ -90,14 +90,14 @@ class _Kind:
         return checked_before(TaskSpec, {**found.__dict__, **own})
 
     def draft(
-        self, one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
+        self, task: TaskId, one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
     ) -> Draft | SimyardError:
-        """Return the draft of a checked task, or why its inputs keep it from running."""
+        """Return the draft of a checked task of this id, or why its inputs keep it from running."""
         # Tasks with the same inputs have them as one object.
         present = self._present.get(id(spec.inputs))
         fingerprint = fingerprint_of(spec) if present is None else present[1]
         draft = Draft(
-            id=new_task_id(),
+            id=task,
             spec=spec,
             user=user,
             key=one.key,
@@ -120,16 +120,21 @@ class _Kind:
         """Return what `digest_of` does; the fields that all have alike are put into words once."""
         if spec is self._first:
             return digest_of(spec)
-        if not self._shared:
-            said = _texts_of(self._first, None)
-            self._shared = {name: text for name, text in said.items() if name not in {"name", "metadata"}}
-        own = {"metadata": _words(spec.metadata)} if spec.metadata else {}
+        own = {} if spec.inputs is self._first.inputs else _texts_of(spec, {"inputs"})
+        if spec.metadata:
+            own["metadata"] = _words(spec.metadata)
         if spec.name is not None:
             own["name"] = _words(spec.name)
-        if spec.inputs is not self._first.inputs:
-            own |= _texts_of(spec, {"inputs"})
-        texts = sorted({**self._shared, **own}.items())
-        return _hash("{" + ",".join([f'"{name}":{text}' for name, text in texts]) + "}")
+        names = tuple(own)
+        form = self._forms.get(names) or self._forms.setdefault(names, self._form(names))
+        return _hash(form % tuple(own.values()))
+
+    def _form(self, own: tuple[str, ...]) -> str:
+        """Return what a request says, in words, with a place for each of its own fields, which come in order."""
+        said = _texts_of(self._first, None)
+        texts = {name: text.replace("%", "%%") for name, text in said.items() if name not in {"name", "metadata"}}
+        texts |= dict.fromkeys(own, "%s")
+        return "{" + ",".join([f'"{name}":{text}' for name, text in sorted(texts.items())]) + "}"
 
 
 def digest_of(spec: BaseModel) -> str:
@@ -232,6 +237,10 @@ def _emptied_error(spec: TaskSpec, emptied: Container[tuple[str | None, str | No
 
 
 def _check_texts(spec: TaskSpec) -> None:
+    values = (spec.name, *spec.parameters.values(), *spec.metadata.values())
+    # Together, since mostly there is none.
+    if "\0" not in "".join([value for value in values if isinstance(value, str)]):
+        return
     for field, text in _texts(spec):
         if "\0" in text:
             raise InvalidInput("holds a NUL character.", field=field, fix="Remove it.")

@@ -78,13 +78,19 @@ class _Pattern:
             "digest": draft.digest,
             "inputs": inputs,
             "fingerprint": draft.fingerprint,
-            "body": self._body(own),
+            "body": self._body(draft),
         }
         return record, columns
 
-    def _body(self, own: Mapping[str, Any]) -> str:
+    def _body(self, draft: Draft) -> str:
         self._form = self._form or _form_of(self._record.task)
-        return self._form % tuple([to_json(value).decode() for value in own.values()])
+        name, case = draft.spec.name, draft.case
+        return self._form % (
+            f'"{draft.id}"',
+            "null" if name is None else to_json(name).decode(),
+            to_json(draft.spec.metadata).decode(),
+            "null" if case is None else to_json(case).decode(),
+        )
 
 
 def _form_of(task: Task) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,6 +14,17 @@ from tasks.sql import read_migrations, read_statements
 def statements() -> Mapping[str, str]:
     """Return every statement of `statements.sql` by its name."""
     return read_statements(__package__)
+
+
+@cache
+def of_many(name: str, count: int) -> tuple[str, tuple[str, ...]]:
+    """Return a statement that adds so many rows where the named one adds one, and the columns of a row in their order.
+
+    It takes the values of all rows one after the other.
+    """
+    head, row = statements()[name].rsplit("VALUES", 1)
+    columns = re.findall(r":(\w+)", row)
+    return f"{head}VALUES " + ",".join([f"({','.join('?' * len(columns))})"] * count), tuple(columns)
 
 
 @cache

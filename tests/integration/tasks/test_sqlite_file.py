@@ -80,6 +80,21 @@ def test_tasks_are_there_when_the_file_is_opened_again(file: Path) -> None:
         assert record.seq == before.seq + 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 1024, 1025, 2500])
+def test_a_batch_of_any_size_goes_in_whole_and_by_a_few_statements(store: SqliteStore, count: int) -> None:
+    # Between two statements another thread may take Python's lock, and keeps it for 5 ms.
+    said: list[str] = []
+    with store._database.write() as connection:
+        connection.set_trace_callback(said.append)
+    want = [draft(name=f"case{i}") for i in range(count)]
+    answers = store.submit(want, NOW)
+    with store._database.write() as connection:
+        connection.set_trace_callback(None)
+    assert [answer.record.id for answer in answers if answer.record] == [one.id for one in want]
+    assert [store.get(one.id).task.name for one in want] == [one.spec.name for one in want]
+    assert sum(one.startswith("INSERT INTO tasks ") for one in said) <= count / 1024 + count.bit_length()
+
+
 def test_migrations_are_numbered_without_a_gap() -> None:
     assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
 
