@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -19,7 +20,7 @@ from simyard.errors import InputsMissing, InvalidInput, NotFound, SimyardError
 from simyard.group import GroupState, Machine, MachineGroup, Offer
 from simyard.resources import Resources
 from simyard.simulator import RuntimeName
-from simyard.task import LOCAL_GROUP, TaskSpec
+from simyard.task import LOCAL_GROUP, Input, TaskSpec, Value
 from simyard.words import TaskId, checked_before, new_task_ids
 from storage.objects import ObjectStore
 from storage.parallel import each
@@ -33,14 +34,22 @@ _SHOWN = 5
 _words = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
+class Own(NamedTuple):
+    """What tasks that are alike have of their own; their input files differ at most in their contents."""
+
+    name: str | None
+    metadata: dict[str, Value]
+    inputs: tuple[Input, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """One task that a user asks for; `key` is the idempotency key."""
 
     spec: TaskSpec
     key: str | None = None
-    like: TaskSpec | None = None
-    """Another one of the request, from which it differs at most in name, metadata and the contents of its files."""
+    own: Own | None = None
+    """What it has in the place of the spec's, where that is the spec of another one of the request which it is like."""
 
 
 def admit(
@@ -53,10 +62,9 @@ def admit(
     kinds: dict[int, _Kind] = {}
     of: list[_Kind] = []
     for one in wanted:
-        first = one.like or one.spec
-        kind = kinds.get(id(first))
-        of.append(kind or kinds.setdefault(id(first), _Kind(first, groups)))
-    checked = [kind.checked(one.spec) for one, kind in zip(wanted, of, strict=True)]
+        kind = kinds.get(id(one.spec))
+        of.append(kind or kinds.setdefault(id(one.spec), _Kind(one.spec, groups)))
+    checked = [kind.checked(one.own) for one, kind in zip(wanted, of, strict=True)]
     good = {id(spec.inputs): spec for spec in checked if isinstance(spec, TaskSpec)}
     sizes = stored_sizes(storage, {file.sha256 for spec in good.values() for file in spec.files})
     emptied = _emptied(good.values(), user, store)
@@ -77,17 +85,16 @@ class _Kind:
         self._forms: dict[tuple[str, ...], str] = {}
         self._present: dict[int, tuple[TaskSpec, str | None]] = {}
 
-    def checked(self, spec: TaskSpec) -> TaskSpec | SimyardError:
+    def checked(self, own: Own | None) -> TaskSpec | SimyardError:
         """Return the task as it can run, or why it is refused."""
         found = self._found
-        if spec is self._first or isinstance(found, SimyardError):
+        if own is None or isinstance(found, SimyardError):
             return found
         try:
-            _check_texts(spec)
+            _check_texts(own.name, {"metadata": own.metadata})
         except InvalidInput as error:
             return error
-        own = {"name": spec.name, "metadata": spec.metadata, "inputs": spec.inputs}
-        return checked_before(TaskSpec, {**found.__dict__, **own})
+        return checked_before(TaskSpec, {**found.__dict__, **own._asdict()})
 
     def draft(
         self, task: TaskId, one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
@@ -101,7 +108,7 @@ class _Kind:
             spec=spec,
             user=user,
             key=one.key,
-            digest=self._digest(one.spec),
+            digest=self._digest(one.own),
             fingerprint=fingerprint,
         )
         if present is not None:
@@ -116,23 +123,26 @@ class _Kind:
         self._present[id(spec.inputs)] = spec, fingerprint
         return draft
 
-    def _digest(self, spec: TaskSpec) -> str:
+    def _digest(self, own: Own | None) -> str:
         """Return what `digest_of` does; the fields that all have alike are put into words once."""
-        if spec is self._first:
-            return digest_of(spec)
-        own = {} if spec.inputs is self._first.inputs else _texts_of(spec, {"inputs"})
-        if spec.metadata:
-            own["metadata"] = _words(spec.metadata)
-        if spec.name is not None:
-            own["name"] = _words(spec.name)
-        names = tuple(own)
+        if own is None:
+            return digest_of(self._first)
+        texts: dict[str, str] = {}
+        if own.inputs is not self._first.inputs:
+            files = [one.model_dump(mode="json", exclude_defaults=True) for one in own.inputs]
+            texts["inputs"] = _words(files)
+        if own.metadata:
+            texts["metadata"] = _words(own.metadata)
+        if own.name is not None:
+            texts["name"] = _words(own.name)
+        names = tuple(texts)
         form = self._forms.get(names) or self._forms.setdefault(names, self._form(names))
-        return _hash(form % tuple(own.values()))
+        return _hash(form % tuple(texts.values()))
 
     def _form(self, own: tuple[str, ...]) -> str:
         """Return what a request says, in words, with a place for each of its own fields, which come in order."""
-        said = _texts_of(self._first, None)
-        texts = {name: text.replace("%", "%%") for name, text in said.items() if name not in {"name", "metadata"}}
+        said = self._first.model_dump(mode="json", exclude_defaults=True, exclude={"name", "metadata"})
+        texts = {name: _words(value).replace("%", "%%") for name, value in said.items()}
         texts |= dict.fromkeys(own, "%s")
         return "{" + ",".join([f'"{name}":{text}' for name, text in sorted(texts.items())]) + "}"
 
@@ -143,11 +153,6 @@ def digest_of(spec: BaseModel) -> str:
     Defaults are left out, so that it stays the same when a later release knows more fields.
     """
     return _hash(_words(spec.model_dump(mode="json", exclude_defaults=True)))
-
-
-def _texts_of(spec: TaskSpec, include: set[str] | None) -> dict[str, str]:
-    said = spec.model_dump(mode="json", exclude_defaults=True, include=include)
-    return {name: _words(value) for name, value in said.items()}
 
 
 def _hash(text: str) -> str:
@@ -173,7 +178,7 @@ def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpe
     """
     simulator = find_simulator(spec)
     version, runtime = catalogue.resolve(simulator, spec.version, _wanted_runtime(spec, simulator))
-    _check_texts(spec)
+    _check_texts(spec.name, {"parameters": spec.parameters, "metadata": spec.metadata})
     paths = {file.path for file in spec.files}
     # What other tasks give is not known yet: a file that may be among it is taken to be there.
     named = [value for value in spec.parameters.values() if isinstance(value, str)]
@@ -236,23 +241,13 @@ def _emptied_error(spec: TaskSpec, emptied: Container[tuple[str | None, str | No
     return None
 
 
-def _check_texts(spec: TaskSpec) -> None:
-    values = (spec.name, *spec.parameters.values(), *spec.metadata.values())
-    # Together, since mostly there is none.
-    if "\0" not in "".join([value for value in values if isinstance(value, str)]):
-        return
-    for field, text in _texts(spec):
-        if "\0" in text:
-            raise InvalidInput("holds a NUL character.", field=field, fix="Remove it.")
-
-
-def _texts(spec: TaskSpec) -> Iterator[tuple[str, str]]:
-    if spec.name is not None:
-        yield "name", spec.name
-    for kind, values in (("parameters", spec.parameters), ("metadata", spec.metadata)):
-        for name, value in values.items():
-            if isinstance(value, str):
-                yield f"{kind}.{name}", value
+def _check_texts(name: str | None, kinds: Mapping[str, Mapping[str, Value]]) -> None:
+    if name is not None and "\0" in name:
+        raise InvalidInput("holds a NUL character.", field="name", fix="Remove it.")
+    for kind, values in kinds.items():
+        for field, value in values.items():
+            if isinstance(value, str) and "\0" in value:
+                raise InvalidInput("holds a NUL character.", field=f"{kind}.{field}", fix="Remove it.")
 
 
 def _check_group(spec: TaskSpec, groups: Sequence[MachineGroup]) -> None:

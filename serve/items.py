@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, ValidationError
 from pydantic_core import to_json
 
-from serve.admission import Wanted
+from serve.admission import Own, Wanted
 from serve.submissions import KEY
 from simyard.task import Input, Metadata, TaskName, TaskSpec
-from simyard.words import Word, checked_before
+from simyard.words import Word
 
 _MOST = 256
 """How many kinds of tasks are remembered: where each task is of a kind of its own, more would gain nothing."""
@@ -79,9 +79,8 @@ class Items:
             found = _Own.model_validate(own)
         except ValidationError:
             return None
-        fields = {"name": found.name, "metadata": found.metadata, "inputs": inputs or found.inputs}
-        spec = checked_before(TaskSpec, {**first.__dict__, **fields})
-        return Wanted(spec=spec, key=found.idempotency_key, like=first)
+        own_part = Own(found.name, found.metadata, inputs or found.inputs)
+        return Wanted(spec=first, key=found.idempotency_key, own=own_part)
 
 
 def _parts(item: object) -> tuple[dict[str, Any], dict[str, Any], list[object]] | None:

@@ -59,7 +59,6 @@ async def submit(request: Request) -> Response:
     spec = await _read_spec(request)
     intake, groups = await intake_of(request), await memory_of(request)
     submission = await intake.submit(user, Wanted(spec=spec, key=key), await groups.recent())
-    assert submission.record is not None
-    headers = {"Location": f"/v1/tasks/{submission.record.id}"}
+    headers = {"Location": f"/v1/tasks/{submission.id}"}
     status = 201 if submission.created else 200
     return Response(submission.text, status_code=status, headers=headers, media_type="application/json")

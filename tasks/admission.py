@@ -47,9 +47,9 @@ def sweep_conflict_of(draft: SweepDraft, known: SweepRecord) -> Conflict | None:
 
 def case_conflict_of(answer: Submission) -> SimyardError | None:
     """Return None when the answer to a sweep's draft is a new task, else the error that keeps the sweep out."""
-    if answer.record is None or answer.created:
+    if answer.id is None or answer.created:
         return answer.error
-    return Conflict(f"Task {answer.record.id} was made before, and belongs to no new sweep.", field="id")
+    return Conflict(f"Task {answer.id} was made before, and belongs to no new sweep.", field="id")
 
 
 def none_accepted(answers: list[Submission]) -> list[Submission]:
@@ -58,11 +58,9 @@ def none_accepted(answers: list[Submission]) -> list[Submission]:
         "Nothing was accepted: another task of this batch was refused, and the batch goes in whole or not at all.",
         fix="Correct the task that was refused and send the batch again.",
     )
-    made = {answer.record.id for answer in answers if answer.created and answer.record is not None}
+    made = {answer.id for answer in answers if answer.created}
     return [
         # A draft that repeats another one of the batch was answered with a task that will not be there.
-        Submission(error=error)
-        if answer.created or (answer.record is not None and answer.record.id in made)
-        else answer
+        Submission(error=error) if answer.created or (answer.id is not None and answer.id in made) else answer
         for answer in answers
     ]

@@ -109,7 +109,7 @@ class MemoryStore:
         known = known or (draft.id if draft.id in self._records else None)
         if known is not None:
             error = conflict_of(draft, self._origins[known])
-            return Submission(error=error) if error else Submission(record=self._records[known])
+            return Submission(error=error) if error else Submission.of(self._records[known])
         try:
             draft = resolved(draft, lambda one: self._named(draft.user, one))
         except InvalidInput as error:
@@ -127,7 +127,7 @@ class MemoryStore:
         if draft.key is not None:
             self._by_key[draft.user, draft.key] = draft.id
         self._note(draft.id, first.events, now)
-        return Submission(record=first.record, created=True)
+        return Submission.of(first.record, created=True)
 
     def _named(self, user: str, one: Dependency) -> tuple[str, str] | None:
         task = one.task if one.key is None else self._by_key.get((user, one.key))

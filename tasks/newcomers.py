@@ -1,4 +1,4 @@
-"""The new tasks of one submission: of those that are alike, the first is the pattern of the others."""
+"""The rows of the new tasks of one submission: of those that are alike, the first is the pattern of the others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from simyard.task import Task, TaskSpec
-from simyard.words import checked_before
 from tasks import rows
 from tasks.lifecycle import new_record
-from tasks.record import Draft, TaskRecord
+from tasks.record import Draft
 
 _MOST = 256
 """How many patterns are kept: where each task is of a kind of its own, more would gain nothing."""
@@ -23,19 +22,19 @@ _shared = itemgetter(*[name for name in TaskSpec.model_fields if name not in {"n
 
 
 class Newcomers:
-    """Makes records and rows of tasks that wait for no other one.
+    """Makes the rows of tasks that wait for no other one.
 
     Tasks are alike where their specs have the same objects in all fields but the name, the metadata and the inputs: so
-    they are after a batch was admitted. What is made of a pattern is what `new_record` and `rows` make, in a quarter of
-    the time.
+    they are after a batch was admitted. What is made of a pattern is what `new_record` and `rows` make, in a small
+    part of the time.
     """
 
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._patterns: dict[int, _Pattern] = {}
 
-    def make(self, draft: Draft, seq: int, inputs: bytes) -> tuple[TaskRecord, dict[str, Any]]:
-        """Return a task's record and its columns; `inputs` is the hash of its list of input files."""
+    def make(self, draft: Draft, seq: int, inputs: bytes) -> dict[str, Any]:
+        """Return a task's columns; `inputs` is the hash of its list of input files."""
         shared = _shared(draft.spec.__dict__)
         # No two kinds have one object of parameters, and those of a kind do.
         pattern = self._patterns.get(id(draft.spec.parameters))
@@ -44,17 +43,17 @@ class Newcomers:
         record = new_record(draft, seq, self._now).record
         columns = rows.task_columns(record, draft, inputs)
         if len(self._patterns) < _MOST:
-            self._patterns[id(draft.spec.parameters)] = _Pattern(draft.user, shared, record, columns)
-        return record, columns
+            self._patterns[id(draft.spec.parameters)] = _Pattern(draft.user, shared, record.task, columns)
+        return columns
 
 
 class _Pattern:
     """A new task that others are like."""
 
-    def __init__(self, user: str, shared: tuple[Any, ...], record: TaskRecord, columns: Mapping[str, Any]) -> None:
+    def __init__(self, user: str, shared: tuple[Any, ...], task: Task, columns: Mapping[str, Any]) -> None:
         self._user = user
         self._shared = shared
-        self._record = record
+        self._task = task
         self._columns = columns
         self._form = ""
 
@@ -62,28 +61,23 @@ class _Pattern:
         """Say whether a draft is like this one; it is by identity, since 1 equals True and is another value."""
         return draft.user == self._user and all(map(is_, shared, self._shared))
 
-    def cast(self, draft: Draft, seq: int, inputs: bytes) -> tuple[TaskRecord, dict[str, Any]]:
-        """Return record and columns of a draft that fits."""
-        first, spec = self._record, draft.spec
-        own = {"id": draft.id, "name": spec.name, "metadata": spec.metadata, "case": draft.case}
-        task = checked_before(Task, {**first.task.__dict__, **own})
-        record = TaskRecord(task=task, seq=seq, user=first.user, retries=first.retries, ready_at=first.ready_at)
-        columns = {
+    def cast(self, draft: Draft, seq: int, inputs: bytes) -> dict[str, Any]:
+        """Return the columns of a draft that fits."""
+        return {
             **self._columns,
             "seq": seq,
             "id": draft.id,
-            "name": spec.name,
-            "sweep": rows.sweep_of(record),
+            "name": draft.spec.name,
+            "sweep": None if draft.case is None else draft.case.sweep,
             "key": draft.key,
             "digest": draft.digest,
             "inputs": inputs,
             "fingerprint": draft.fingerprint,
             "body": self._body(draft),
         }
-        return record, columns
 
     def _body(self, draft: Draft) -> str:
-        self._form = self._form or _form_of(self._record.task)
+        self._form = self._form or _form_of(self._task)
         name, case = draft.spec.name, draft.case
         return self._form % (
             f'"{draft.id}"',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -155,20 +156,35 @@ class TaskRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """The answer to one draft: either a record or an error."""
+    """The answer to one draft: either a task or an error."""
 
-    record: TaskRecord | None = None
+    id: str | None = None
+    """The task's id."""
+    make: Callable[[], TaskRecord] | None = None
+    """Gives the task's record, which few ask for."""
     created: bool = False
     """False where the same request had been accepted before."""
     error: SimyardError | None = None
     body: str | None = None
     """The record's task in JSON, where the store has just put it into words."""
 
+    @classmethod
+    def of(cls, record: TaskRecord, *, created: bool = False, body: str | None = None) -> Submission:
+        """Return the answer with this record."""
+        return cls(id=record.task.id, make=lambda: record, created=created, body=body)
+
+    @cached_property
+    def record(self) -> TaskRecord | None:
+        """The record of the draft's task."""
+        return None if self.make is None else self.make()
+
     @property
     def text(self) -> str:
         """The record's task in JSON."""
+        if self.body is not None:
+            return self.body
         assert self.record is not None
-        return self.record.task.model_dump_json() if self.body is None else self.body
+        return self.record.task.model_dump_json()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,7 @@ class PostgresStore(SqlStore):
                 same[place] = places[origin.task]
                 answers[place] = None
             else:
-                answers[place] = Submission(record=record, created=draft.id == record.id and record.id in added)
+                answers[place] = Submission.of(record, created=draft.id == record.id and record.id in added)
         in_turn = [answers[place] for place in range(len(drafts))]
         if atomic and any(answer is not None and answer.error for answer in in_turn):
             return none_accepted([answer or Submission(created=True) for answer in in_turn])
@@ -202,7 +202,7 @@ class PostgresStore(SqlStore):
         happened = [(first.record, event) for first in firsts.values() for event in first.events]
         self._note(connection, happened, now)
         return {
-            place: Submission(record=first.record, created=True, body=row["body"])
+            place: Submission.of(first.record, created=True, body=row["body"])
             for (place, first), row in zip(firsts.items(), columns, strict=True)
         }
 

@@ -59,7 +59,7 @@ class Database:
         try:
             self._check_open()
             with translated():
-                connection = self._writer = self._writer or self._connect()
+                connection = self._writer = self._writer or self._connect_writer()
                 self._set_durable(connection, durable=durable)
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -109,7 +109,7 @@ class Database:
             raise StoreUnavailable("The store is closed.")
 
     def _prepare(self) -> sqlite3.Connection:
-        connection = self._connect()
+        connection = self._connect_writer()
         try:
             check_ours(connection)
             self._use_wal(connection)
@@ -117,6 +117,14 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        return connection
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = self._connect()
+        # What a large batch changes stays in memory until it is committed, and is brought from the log into the file
+        # half as often as a batch comes: a tenth less for each of its tasks.
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute("PRAGMA wal_autocheckpoint = 8000")
         return connection
 
     def _connect(self) -> sqlite3.Connection:

@@ -21,8 +21,8 @@ from tasks.newcomers import Newcomers
 from tasks.record import Draft, Submission, TaskRecord
 from tasks.sqlite.statements import of_many
 
-_Known = tuple[TaskRecord, str | None, str]
-"""A task that is there, with the idempotency key and the digest of its request."""
+_Known = tuple[Submission, str | None, str]
+"""The answer with a task that is there, and the idempotency key and the digest of its request."""
 
 _CHUNK = 1024
 """Tasks whose rows are held at a time; a statement takes 32,766 values, and a task has 24."""
@@ -45,7 +45,7 @@ def take_in(
 
     def named(user: str, one: Dependency) -> tuple[str, str] | None:
         found = by_id.get(one.task or "") if one.key is None else by_key.get((user, one.key))
-        return None if found is None else (found[0].id, found[0].user)
+        return None if found is None else (_record(found).id, _record(found).user)
 
     order, circles = in_order(drafts)
     seq = connection.execute(sql["next_seq"]).fetchone()[0]
@@ -57,12 +57,14 @@ def take_in(
         known = by_key.get((draft.user, draft.key)) if draft.key is not None else None
         known = known or by_id.get(draft.id)
         if known is not None:
-            record, key, request = known
+            record, key, request = _record(known), *known[1:]
             error = conflict_of(draft, Origin(task=record.id, user=record.user, key=key, digest=request))
-            answers[place] = Submission(error=error) if error else Submission(record=record)
+            answers[place] = Submission(error=error) if error else Submission.of(record)
             continue
         if not waits[place]:
-            record, columns = newcomers.make(draft, seq, digest)
+            columns = newcomers.make(draft, seq, digest)
+            make = partial(_made, draft, seq, now)
+            answer = Submission(id=draft.id, make=make, created=True, body=columns["body"])
             written.add(columns)
         else:
             try:
@@ -70,18 +72,29 @@ def take_in(
             except InvalidInput as refusal:
                 answers[place] = Submission(error=refusal)
                 continue
-            edges = edges_of(draft, lambda task: by_id[task][0].status)
-            first = begun(new_record(draft, seq, now), edges, lambda task: by_id[task][0].status, now)
-            record, columns = first.record, rows.task_columns(first.record, draft, digest)
-            ties = [rows.edge_columns(edge, child=seq, parent=by_id[edge.parent][0].seq) for edge in edges]
+            edges = edges_of(draft, lambda task: _record(by_id[task]).status)
+            first = begun(new_record(draft, seq, now), edges, lambda task: _record(by_id[task]).status, now)
+            columns = rows.task_columns(first.record, draft, digest)
+            answer = Submission.of(first.record, created=True, body=columns["body"])
+            ties = [rows.edge_columns(edge, child=seq, parent=_record(by_id[edge.parent]).seq) for edge in edges]
             written.add(columns, first, ties)
-        by_id[draft.id] = record, draft.key, draft.digest
+        by_id[draft.id] = answer, draft.key, draft.digest
         if draft.key is not None:
             by_key[draft.user, draft.key] = by_id[draft.id]
-        answers[place] = Submission(record=record, created=True, body=columns["body"])
+        answers[place] = answer
         seq += 1
     written.flush()
     return [answers[place] for place in range(len(drafts))]
+
+
+def _made(draft: Draft, seq: int, now: datetime) -> TaskRecord:
+    return new_record(draft, seq, now).record
+
+
+def _record(known: _Known) -> TaskRecord:
+    record = known[0].record
+    assert record is not None
+    return record
 
 
 class _Rows:
@@ -146,7 +159,7 @@ def _known(
     found += connection.execute(sql["find_by_ids"], {"ids": json.dumps(ids)}).fetchall()
     for row in found:
         record = rows.record_of(row)
-        by_id[record.id] = record, row[9], row[10]
+        by_id[record.id] = Submission.of(record), row[9], row[10]
         if row[9] is not None:
             by_key[record.user, row[9]] = by_id[record.id]
     return by_key, by_id
