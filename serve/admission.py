@@ -94,7 +94,8 @@ class _Kind:
             _check_texts(own.name, {"metadata": own.metadata})
         except InvalidInput as error:
             return error
-        return checked_before(TaskSpec, {**found.__dict__, **own._asdict()})
+        fields = {"name": own.name, "metadata": own.metadata, "inputs": own.inputs}
+        return checked_before(TaskSpec, {**found.__dict__, **fields})
 
     def draft(
         self, task: TaskId, one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store

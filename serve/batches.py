@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -143,14 +144,7 @@ def _parse_lines(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], 
 
 def _lines(body: bytes | bytearray) -> Iterator[bytes]:
     """Give the lines of a body that are not blank, one after the other, so that they are not all held beside it."""
-    start = 0
-    while start < len(body):
-        end = body.find(b"\n", start)
-        end = len(body) if end < 0 else end
-        line = bytes(body[start:end]).strip()
-        if line:
-            yield line
-        start = end + 1
+    return filter(None, map(bytes.strip, BytesIO(body)))
 
 
 def _wanted_line(items: Items, line: bytes) -> Wanted | SimyardError:
