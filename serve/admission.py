@@ -22,9 +22,8 @@ from simyard.resources import Resources
 from simyard.simulator import RuntimeName
 from simyard.task import LOCAL_GROUP, Input, TaskSpec, Value
 from simyard.words import TaskId, checked_before, new_task_ids
+from storage.inputs import stored_sizes
 from storage.objects import ObjectStore
-from storage.parallel import each
-from storage.paths import Paths
 from tasks.dependencies import unknown_task
 from tasks.record import Draft
 from tasks.rooms import fits_empty
@@ -158,17 +157,6 @@ def digest_of(spec: BaseModel) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def stored_sizes(storage: ObjectStore, hashes: Iterable[str]) -> dict[str, int | None]:
-    """Return the size of each input file in the storage; None for one that is not there."""
-    ordered = sorted(hashes)
-    if len(ordered) == 1:
-        # Threads are for hiding a store's delay, and one question has nothing to hide it behind.
-        info = storage.head(Paths.input(ordered[0]))
-        return {ordered[0]: None if info is None else info.size}
-    found = each(lambda sha256: storage.head(Paths.input(sha256)), ordered, threads=16)
-    return {sha256: None if info is None else info.size for sha256, info in zip(ordered, found, strict=True)}
 
 
 def check_spec(spec: TaskSpec, groups: Sequence[MachineGroup] | None) -> TaskSpec:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serve.admission import check_inputs, check_spec, digest_of, find_simulator, stored_sizes
+from serve.admission import check_inputs, check_spec, digest_of, find_simulator
 from serve.parameter_tables import read_table_file
 from serve.rendering import Renderer, Template
 from simulators import catalogue
@@ -27,7 +27,7 @@ from simyard.submission import refusal_of
 from simyard.sweep import SUFFIX, SweepSpec, TableForm
 from simyard.task import Case, TaskSpec, Value
 from simyard.words import SweepId, checked_before, new_sweep_id, new_task_id
-from storage.inputs import put_input
+from storage.inputs import put_input, stored_sizes
 from storage.objects import ObjectStore
 from storage.parallel import each
 from storage.paths import Paths

@@ -9,7 +9,6 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
-from serve.admission import stored_sizes
 from serve.auth import User
 from serve.bodies import PART_LIMIT, documented, documented_bytes, json_body, read_body
 from serve.context import Context, HasContext
@@ -20,7 +19,7 @@ from serve.streams import json_answer
 from simyard.errors import InvalidInput
 from simyard.files import MAX_FILES
 from simyard.words import Sha256, Word
-from storage.inputs import put_input
+from storage.inputs import put_input, stored_sizes
 from storage.parallel import each
 from storage.uploads import UploadPlan, plan_upload
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from simyard.files import InputFile, Staged, check_relative
@@ -19,12 +20,21 @@ from storage.parallel import each
 from storage.paths import Paths
 from storage.retries import Retries, check_stopped, never
 
+_ASKERS = 16
+"""Questions to a store at a time."""
+_MOST_ASKED = 64
+"""Questions of one thread, one after the other."""
 
-def missing(store: ObjectStore, sha256s: Iterable[str]) -> set[str]:
-    """Return those hashes whose input file is not in the storage."""
-    wanted = sorted(set(sha256s))
-    heads = each(lambda sha256: store.head(Paths.input(sha256)), wanted, threads=16)
-    return {sha256 for sha256, found in zip(wanted, heads, strict=True) if found is None}
+
+def stored_sizes(store: ObjectStore, hashes: Iterable[str]) -> dict[str, int | None]:
+    """Return the size of each input file in the storage; None for one that is not there."""
+    ordered = sorted(set(hashes))
+    # Several a call where there are many: handing one over to a thread costs more than to look into a folder.
+    count = min(1 + len(ordered) // (4 * _ASKERS), _MOST_ASKED)
+    parts = [ordered[first : first + count] for first in range(0, len(ordered), count)]
+    found = each(lambda part: [store.head(Paths.input(sha256)) for sha256 in part], parts, threads=_ASKERS)
+    heads = chain.from_iterable(found)
+    return {sha256: None if info is None else info.size for sha256, info in zip(ordered, heads, strict=True)}
 
 
 def put_input(store: ObjectStore, data: bytes | Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from simyard.files import InputFile
 from storage.errors import AlreadyExists, InputDamaged, InputMissing, ObjectNotFound
-from storage.inputs import missing, put_input, stage
+from storage.inputs import put_input, stage, stored_sizes
 from storage.manifest import commit_manifest, read_manifest
 from storage.objects import ObjectStore
 from storage.outputs import store_outputs, take_stamps
@@ -23,11 +23,19 @@ from storage.tables import list_tables, read_table, write_table
 TASK = "t0123456789ab"
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 64, 65, 200])
+def test_the_sizes_of_any_number_of_inputs_are_told(store: ObjectStore, count: int) -> None:
+    there = {put_input(store, b"%d" % i): len(b"%d" % i) for i in range(count)}
+    absent = [f"{i:064x}" for i in range(count // 2)]
+    want = there | dict.fromkeys(absent)
+    assert stored_sizes(store, [*absent, *there, *absent]) == want
+
+
 def test_a_task_goes_from_inputs_to_restored_outputs(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "big input").write_bytes(os.urandom(20_000_000))
     first, second = put_input(store, b"#!/bin/sh\n"), put_input(store, tmp_path / "big input")
     assert put_input(store, b"#!/bin/sh\n") == first
-    assert missing(store, [first, second, "0" * 64]) == {"0" * 64}
+    assert stored_sizes(store, [first, second, "0" * 64]) == {first: 10, second: 20_000_000, "0" * 64: None}
 
     work = tmp_path / "work"
     work.mkdir()

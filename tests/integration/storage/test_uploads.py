@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from storage.errors import InputDamaged, InvalidKey, UploadIncomplete
-from storage.inputs import missing
+from storage.inputs import stored_sizes
 from storage.objects import ObjectStore
 from storage.paths import Paths
 from storage.uploads import PART_SIZE, UploadPlan, complete_upload, plan_upload, sweep_uploads, write_part
@@ -40,7 +40,7 @@ def test_an_upload_becomes_an_input(store: ObjectStore, size: int) -> None:
     plan = plan_upload(store, sha256, size, 60)
     assert sum(part.size for part in plan.parts) == size
     etags = _send(store, plan, data)
-    assert missing(store, [sha256]) == {sha256}
+    assert stored_sizes(store, [sha256]) == {sha256: None}
     complete_upload(store, sha256, size, plan.upload, etags)
     complete_upload(store, sha256, size, plan.upload, etags)
     assert store.get(Paths.input(sha256)) == data
@@ -71,7 +71,7 @@ def test_wrong_bytes_never_become_an_input(store: ObjectStore, size: int) -> Non
     etags = _send(store, plan, data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(InputDamaged):
         complete_upload(store, sha256, size, plan.upload, etags)
-    assert missing(store, [sha256]) == {sha256}
+    assert stored_sizes(store, [sha256]) == {sha256: None}
     again = plan_upload(store, sha256, size, 60)
     assert [part.number for part in again.parts] == [part.number for part in plan.parts]
     complete_upload(store, sha256, size, again.upload, _send(store, again, data))
