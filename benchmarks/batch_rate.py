@@ -5,10 +5,10 @@
 `around_serve` sends the batches to the application under uvicorn, `whole_server` to a whole server, both gzipped, as
 the Python client sends them, by one client and by two at once; `tasks_per_second` is over all batches of a run, from
 the first byte of the request to the last of the answer. The floor is SQLite itself: finished rows into our own tables
-with their indexes, 10,000 a transaction, one fsync each. `steps` is what a request costs in one process, with no HTTP: reading it, its checks, the
-store, and the answer. `queue` fills a store and asks at both lengths what the dispatcher asks in a turn: the next
-tasks (`queue`) and their dispatch (`apply`), and what a batch costs the store; `ratio` is CPU for each task at the
-large length to that at the small.
+with their indexes, 10,000 a transaction, one fsync each. `steps` is what a request costs in one process, with no
+HTTP: reading it, its checks, the store, and the answer. `queue` fills a store and asks at both lengths what the
+dispatcher asks in a turn: the next tasks (`queue`) and their dispatch (`apply`), and what a batch costs the store;
+`ratio` is CPU for each task at the large length to that at the small.
 """
 
 from __future__ import annotations
