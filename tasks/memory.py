@@ -293,7 +293,8 @@ class MemoryStore:
         """See Store."""
         with self._lock:
             self._check_open()
-            waiting = [(r.queue_until, r.seq, r) for r in self._queued.values()]
+            limited = [r for r in self._queued.values() if r.task.limits.queue is not None]
+        waiting = [(r.queue_until, r.seq, r) for r in limited]
         late = [(until, seq, record) for until, seq, record in waiting if until is not None and until <= now]
         return [record for _, _, record in sorted(late)[: max(limit, 0)]]
 

@@ -96,7 +96,7 @@ class Kept:
     def removes(self, keys: Iterable[str]) -> None:
         """Check that the dispatcher removes the snapshots of tasks alone that have ended."""
         for task in {_task_of(key) for key in keys}:
-            if self.promises.lives[task].is_open:
+            if task in self.promises.open:
                 self.promises.fail(f"the snapshots of {task}, which has not ended, are removed")
 
 

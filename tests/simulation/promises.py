@@ -61,6 +61,7 @@ class Life:
         "handed",
         "is_forgotten",
         "newest",
+        "number",
         "parents",
         "poison",
         "record",
@@ -69,8 +70,10 @@ class Life:
         "told",
     )
 
-    def __init__(self, draft: Draft, *, poison: bool) -> None:
+    def __init__(self, draft: Draft, number: int, *, poison: bool) -> None:
         self.draft = draft
+        self.number = number
+        """Grows with each task that a user sends."""
         self.poison = poison
         self.accepted = False
         """A user holds the answer that it was accepted."""
@@ -90,11 +93,6 @@ class Life:
         self.is_forgotten = False
 
     @property
-    def is_open(self) -> bool:
-        """Say whether it is there and has not ended."""
-        return self.record is not None and not self.record.status.is_end
-
-    @property
     def has_ended(self) -> bool:
         """Say whether it was there and has ended."""
         return self.record is not None and self.record.status.is_end
@@ -112,8 +110,8 @@ class Promises:
         self.looked: dict[tuple[str, int], int] = {}
         """At which step the dispatcher last looked whether an attempt's outputs are stored."""
         self.cancel_bound = CANCEL_BOUND
-        self.open = 0
-        """How many tasks have not ended."""
+        self.open: dict[str, Life] = {}
+        """The tasks that are there and have not ended."""
         self.broken: str | None = None
         self.submitted = 0
         self._takeovers: dict[tuple[str, int], deque[float]] = {}
@@ -141,7 +139,7 @@ class Promises:
 
     def drafted(self, draft: Draft, *, poison: bool) -> None:
         """Take note that a user sends a task."""
-        self.lives[draft.id] = Life(draft, poison=poison)
+        self.lives[draft.id] = Life(draft, len(self.lives), poison=poison)
 
     def answered(self, draft: Draft, answer: Submission, *, arrives: bool) -> None:
         """Check the answer to a submission; `arrives` says that the user gets it."""
@@ -166,7 +164,7 @@ class Promises:
             if record.status.is_end:
                 self._ended(life, record)
             else:
-                self.open += 1
+                self.open[record.id] = life
         elif record is not life.record:
             self.fail(f"task {record.id} is not what the last write had left")
         life.accepted = life.accepted or arrives
@@ -181,9 +179,13 @@ class Promises:
         """Take note that an ended task was forgotten with its key."""
         life.is_forgotten = True
         self.by_key.pop((life.draft.user, life.draft.key or ""), None)
-        for name, other in self.lives.items():
-            if other.is_open and life.draft.id in other.parents:
+        for name, other in self.open.items():
+            if life.draft.id in other.parents:
                 self.fail(f"{life.draft.id} was forgotten, and {name} waits for it")
+
+    def open_ones(self) -> list[Life]:
+        """Return the tasks that have not ended, in the order in which users sent them."""
+        return sorted(self.open.values(), key=lambda life: life.number)
 
     # What happens to tasks.
 
@@ -242,7 +244,7 @@ class Promises:
         if not isinstance(stimulus, Forgive):
             self._charged(stimulus, before, after)
         if is_.is_end:
-            self.open -= 1
+            del self.open[task]
             self._ended(life, after)
 
     def _may_start(self, life: Life, before: TaskRecord, after: TaskRecord, costs: float) -> None:

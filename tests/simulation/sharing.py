@@ -92,7 +92,7 @@ class Sharing:
             self._later(every, act)
 
     def _hold(self) -> None:
-        open_ones = [task for task, life in self.promises.lives.items() if life.is_open]
+        open_ones = [life.draft.id for life in self.promises.open_ones()]
         if open_ones:
             self._apply(self.random.choice(open_ones), Hold())
 
@@ -120,7 +120,9 @@ class Sharing:
 
     def _release(self) -> None:
         """Release whatever is held; some stay so a little longer."""
-        held = [task for task, life in self.promises.lives.items() if life.is_open and life.record.task.held]
+        held = [
+            life.draft.id for life in self.promises.open_ones() if life.record is not None and life.record.task.held
+        ]
         for task in held:
             if self._stopped or self.random.random() < 0.5:
                 self._apply(task, Release())

@@ -157,7 +157,7 @@ class Simulation:
         moved = (0, 0.0)
         while self._sent < self.lives:
             world.run(world.at + 5.0)
-            if (ended := promises.submitted - promises.open) > moved[0]:
+            if (ended := promises.submitted - len(promises.open)) > moved[0]:
                 moved = (ended, world.at)
             elif world.at > moved[1] + END_BOUND:
                 # Machines that live for less than a task needs: what matters is that all end once the faults stop.
@@ -327,7 +327,7 @@ class Simulation:
         world = self.world
         if self._sent >= self.lives:
             return
-        if self.promises.open > self._crowd:
+        if len(self.promises.open) > self._crowd:
             world.after(1.0, self._arrive)
             return
         for _ in range(1 if world.chance() < 0.7 else int(world.between(2.0, 12.0))):
