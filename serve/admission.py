@@ -80,14 +80,17 @@ class _Kind:
 
     def __init__(self, first: TaskSpec, groups: Sequence[MachineGroup] | None) -> None:
         self._first = first
-        self._found = _checked(first, groups)
+        self._own = Own(first.name, first.metadata, first.inputs)
+        # What is wrong with the first one's own part is not wrong with the others'.
+        shared = checked_before(TaskSpec, {**first.__dict__, "name": None, "metadata": {}})
+        self._found = _checked(shared, groups)
         self._forms: dict[tuple[str, ...], str] = {}
         self._present: dict[int, tuple[TaskSpec, str | None]] = {}
 
     def checked(self, own: Own | None) -> TaskSpec | SimyardError:
         """Return the task as it can run, or why it is refused."""
-        found = self._found
-        if own is None or isinstance(found, SimyardError):
+        found, own = self._found, own or self._own
+        if isinstance(found, SimyardError):
             return found
         try:
             _check_texts(own.name, {"metadata": own.metadata})

@@ -116,6 +116,14 @@ def test_of_alike_ones_each_is_checked_for_what_is_its_own(storage: MemoryStorag
     assert fields == [None, "inputs", "name", "inputs.0.size", None]
 
 
+@pytest.mark.parametrize("own", [{"name": "a\0"}, {"metadata": {"note": "a\0"}}])
+def test_a_first_one_that_is_bad_by_what_is_its_own_sinks_no_other(storage: MemoryStorage, own: dict[str, Any]) -> None:
+    found = read([item(storage, **own), item(storage, name="good"), item(storage), item(storage, **own)])
+    admitted = admit(found, "ada", None, storage, MemoryStore())
+    assert [isinstance(one, Draft) for one in admitted] == [False, True, True, False]
+    assert [one.spec.name for one in admitted if isinstance(one, Draft)] == ["good", None]
+
+
 def test_what_is_wrong_with_the_first_is_wrong_with_all_that_are_like_it(storage: MemoryStorage) -> None:
     found = read([item(storage, simulator="swim", name=name) for name in ("one", "two")])
     first, second = admit(found, "ada", None, storage, MemoryStore())
