@@ -16,7 +16,7 @@ import pytest
 from cluster.head import server_processes
 from cluster.server_mark import mark_of, temp_dir
 from tests.leftovers import nothing_left, processes_of
-from tests.running_server import SIMYARD, RunningServer, running_server, until
+from tests.running_server import SIMYARD, RunningServer, running_server, those, until
 
 pytestmark = pytest.mark.waits
 
@@ -55,7 +55,7 @@ class Guest:
         assert not list((folder / "scratch").glob("*"))
 
     def raylet(self) -> psutil.Process | None:
-        return next((p for p in server_processes(self.mark) if p.name() == "raylet"), None)
+        return next(iter(those(server_processes(self.mark), lambda p: p.name() == "raylet")), None)
 
 
 def is_there(server: RunningServer) -> bool:
@@ -148,10 +148,8 @@ def test_it_joins_again_when_its_raylet_dies_and_when_the_server_starts_anew(
         [task] = lender.submit(("true",), group="bench", resources=ROOM)
         lender.ended(task)
         before = json.loads((lender.data_dir / "server" / "server.json").read_text())["ray_address"]
-        for name in ("gcs_server", "raylet"):
-            for process in lender.processes():
-                if process.name() == name:
-                    process.kill()
+        for process in those(lender.processes(), lambda one: one.name() in {"gcs_server", "raylet"}):
+            process.kill()
         until(
             lambda: json.loads((lender.data_dir / "server" / "server.json").read_text())["ray_address"] != before,
             120,

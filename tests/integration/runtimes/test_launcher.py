@@ -18,17 +18,17 @@ from simulators.errors import SupervisorLost
 from simulators.runtimes import Running
 from simulators.runtimes import launcher as launcher_module
 from simulators.runtimes.launcher import LAUNCHER
+from tests.running_server import those
 
 from .conftest import Bench, Job, sh, until
 
 
 def launchers() -> list[psutil.Process]:
     """Return the launchers of this process."""
-    return [
-        child
-        for child in psutil.Process().children()
-        if any(word.endswith("supervisor/__main__.py") for word in child.cmdline())
-    ]
+    return those(
+        psutil.Process().children(),
+        lambda child: any(word.endswith("supervisor/__main__.py") for word in child.cmdline()),
+    )
 
 
 @pytest.fixture
