@@ -120,9 +120,7 @@ class Sharing:
 
     def _release(self) -> None:
         """Release whatever is held; some stay so a little longer."""
-        held = [
-            life.draft.id for life in self.promises.open_ones() if life.record is not None and life.record.task.held
-        ]
+        held = [life.draft.id for life in self.promises.open_ones() if life.record.task.held]
         for task in held:
             if self._stopped or self.random.random() < 0.5:
                 self._apply(task, Release())

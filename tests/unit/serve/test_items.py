@@ -11,6 +11,8 @@ import pytest
 
 from serve.admission import Wanted, admit
 from serve.items import BatchItem, Items
+from simyard.task import TaskSpec
+from simyard.words import checked_before
 from storage.inputs import put_input
 from storage.memory import MemoryStore as MemoryStorage
 from tasks.memory import MemoryStore
@@ -35,6 +37,11 @@ def read(documents: Iterable[object]) -> list[Wanted]:
     return [items.wanted(one, lambda one=one: BatchItem.model_validate(one)) for one in documents]  # type: ignore[misc]
 
 
+def spec_of(one: Wanted) -> TaskSpec:
+    """Return what was read of a task, whole."""
+    return one.spec if one.own is None else checked_before(TaskSpec, {**one.spec.__dict__, **one.own._asdict()})
+
+
 def test_what_is_read_and_admitted_is_the_same_as_of_each_alone(storage: MemoryStorage) -> None:
     texts = ['größe "%s"\n\\', "\U0001f30a", "x" * 200]
     values = [1, True, 1.0, 0, False, -0.0, "1", "%", 1e22, 2**70, 0.1]
@@ -48,7 +55,11 @@ def test_what_is_read_and_admitted_is_the_same_as_of_each_alone(storage: MemoryS
     found, store = read(documents), MemoryStore()
     assert sum(one.own is not None for one in found) == len(documents) - 1
     whole = [BatchItem.model_validate_json(json.dumps(one)) for one in documents]
-    assert [one.key for one in found] == [one.idempotency_key for one in whole]
+    read_specs = [spec_of(one) for one in found]
+    assert [(spec, one.key) for spec, one in zip(read_specs, found, strict=True)] == [
+        (one.spec, one.idempotency_key) for one in whole
+    ]
+    assert [spec.model_dump_json() for spec in read_specs] == [one.spec.model_dump_json() for one in whole]
     together = admit(found, "ada", None, storage, store)
     for one, draft in zip(whole, together, strict=True):
         [alone] = admit([Wanted(spec=one.spec, key=one.idempotency_key)], "ada", None, storage, store)
