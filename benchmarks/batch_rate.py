@@ -49,7 +49,7 @@ from storage.memory import MemoryStore
 from tasks.lifecycle import new_record
 from tasks.record import Draft
 from tasks.rows import task_columns
-from tasks.sqlite.statements import of_many, statements
+from tasks.sqlite.statements import columns_of, of_many, statements
 from tasks.sqlite.store import SqliteStore
 from tasks.stimulus import Dispatch, Undelivered
 from tests.running_server import running_server, until
@@ -123,7 +123,8 @@ def whole_server(home: Path, options: argparse.Namespace) -> Figures:
 def sqlite_floor(home: Path, options: argparse.Namespace) -> Figures:
     """Return how many finished rows a second SQLite takes durably into our tables, in transactions of the same size."""
     store, now, seq, rates = SqliteStore(home / "floor.db"), datetime.now(UTC), 1, []
-    sql = statements()
+    sql, columns = statements(), columns_of("add_task")
+    statement = of_many("add_task", 1000, columns)
     store.submit(drafts(1), now)
     with closing(sqlite3.connect(home / "floor.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
@@ -137,7 +138,6 @@ def sqlite_floor(home: Path, options: argparse.Namespace) -> Figures:
             start = time.perf_counter()
             connection.execute("BEGIN")
             for first in range(0, SIZE, 1000):
-                statement, columns = of_many("add_task", 1000)
                 connection.execute(statement, [row[name] for row in made[first : first + 1000] for name in columns])
             connection.execute(sql["add_submitted"], {"first": made[0]["seq"], "at": 0})
             connection.execute("COMMIT")

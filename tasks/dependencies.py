@@ -120,7 +120,7 @@ def resolved(draft: Draft, find: Callable[[Dependency], tuple[str, str] | None])
         one.model_copy(update={"task": ids[one.named], "key": None}) if isinstance(one, InputFrom) else one
         for one in spec.inputs
     )
-    return replace(draft, spec=spec.model_copy(update={"after": tuple(after.values()), "inputs": inputs}))
+    return draft._replace(spec=spec.model_copy(update={"after": tuple(after.values()), "inputs": inputs}))
 
 
 def unknown_task(draft: Draft, known: Callable[[Sequence[Dependency]], Container[object]]) -> InvalidInput | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from operator import is_, itemgetter
 from typing import Any
@@ -16,6 +15,8 @@ from tasks.record import Draft
 
 _MOST = 256
 """How many patterns are kept: where each task is of a kind of its own, more would gain nothing."""
+OWN_COLUMNS = ("seq", "id", "name", "sweep", "key", "digest", "inputs", "fingerprint", "body")
+"""The columns that tasks which are alike have of their own, in the order of a row."""
 _OWN = ("id", "name", "metadata", "case")
 """The fields that tasks which are alike have of their own, in their order."""
 _shared = itemgetter(*[name for name in TaskSpec.model_fields if name not in {"name", "metadata", "inputs"}])
@@ -31,52 +32,46 @@ class Newcomers:
 
     def __init__(self, now: datetime) -> None:
         self._now = now
-        self._patterns: dict[int, _Pattern] = {}
+        self._patterns: dict[int, Pattern] = {}
 
-    def make(self, draft: Draft, seq: int, inputs: bytes) -> dict[str, Any]:
-        """Return a task's columns; `inputs` is the hash of its list of input files."""
+    def pattern(self, draft: Draft) -> Pattern:
+        """Return the pattern by which a task's row is made."""
         shared = _shared(draft.spec.__dict__)
         # No two kinds have one object of parameters, and those of a kind do.
-        pattern = self._patterns.get(id(draft.spec.parameters))
-        if pattern is not None and pattern.fits(draft, shared):
-            return pattern.cast(draft, seq, inputs)
-        record = new_record(draft, seq, self._now).record
-        columns = rows.task_columns(record, draft, inputs)
-        if len(self._patterns) < _MOST:
-            self._patterns[id(draft.spec.parameters)] = _Pattern(draft.user, shared, record.task, columns)
-        return columns
+        kind = id(draft.spec.parameters)
+        pattern = self._patterns.get(kind)
+        if pattern is None or not pattern.fits(draft, shared):
+            pattern = Pattern(draft, shared, self._now)
+            if len(self._patterns) < _MOST:
+                self._patterns[kind] = pattern
+        return pattern
 
 
-class _Pattern:
+class Pattern:
     """A new task that others are like."""
 
-    def __init__(self, user: str, shared: tuple[Any, ...], task: Task, columns: Mapping[str, Any]) -> None:
-        self._user = user
+    def __init__(self, draft: Draft, shared: tuple[Any, ...], now: datetime) -> None:
+        record = new_record(draft, 0, now).record
+        columns = rows.task_columns(record, draft, b"")
+        self._first = draft
+        self._body = columns["body"]
         self._shared = shared
-        self._task = task
-        self._columns = columns
+        self._task = record.task
         self._form = ""
+        self.columns = {name: value for name, value in columns.items() if name not in OWN_COLUMNS}
+        """The columns that all have alike, with their values."""
 
     def fits(self, draft: Draft, shared: tuple[Any, ...]) -> bool:
         """Say whether a draft is like this one; it is by identity, since 1 equals True and is another value."""
-        return draft.user == self._user and all(map(is_, shared, self._shared))
+        return draft.user == self._first.user and all(map(is_, shared, self._shared))
 
-    def cast(self, draft: Draft, seq: int, inputs: bytes) -> dict[str, Any]:
-        """Return the columns of a draft that fits."""
-        return {
-            **self._columns,
-            "seq": seq,
-            "id": draft.id,
-            "name": draft.spec.name,
-            "sweep": None if draft.case is None else draft.case.sweep,
-            "key": draft.key,
-            "digest": draft.digest,
-            "inputs": inputs,
-            "fingerprint": draft.fingerprint,
-            "body": self._body(draft),
-        }
+    def own(self, draft: Draft, seq: int, inputs: bytes) -> tuple[Any, ...]:
+        """Return the own columns of a draft that fits; `inputs` is the hash of its list of input files."""
+        sweep = None if draft.case is None else draft.case.sweep
+        body = self._body if draft is self._first else self._body_of(draft)
+        return (seq, draft.id, draft.spec.name, sweep, draft.key, draft.digest, inputs, draft.fingerprint, body)
 
-    def _body(self, draft: Draft) -> str:
+    def _body_of(self, draft: Draft) -> str:
         self._form = self._form or _form_of(self._task)
         name, case = draft.spec.name, draft.case
         return self._form % (

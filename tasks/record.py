@@ -40,17 +40,16 @@ def month_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draft:
+class Draft(NamedTuple):
     """A task that is to be submitted; its spec names the version, the runtime and the commands."""
 
     id: TaskId
     spec: TaskSpec
     user: str
-    key: str | None = None
-    """Idempotency key, unique for a user."""
     digest: str
     """Hash of the request as the user sent it: the same key with another digest is a conflict."""
+    key: str | None = None
+    """Idempotency key, unique for a user."""
     fingerprint: str | None = None
     """Hash of all that decides the result; None where no later task may have it."""
     case: Case | None = None
@@ -154,8 +153,7 @@ class TaskRecord:
         return self.task.attempts[-1].number if self.task.attempts else 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submission:
+class Submission(NamedTuple):
     """The answer to one draft: either a task or an error."""
 
     id: str | None = None
@@ -173,7 +171,7 @@ class Submission:
         """Return the answer with this record."""
         return cls(id=record.task.id, make=lambda: record, created=created, body=body)
 
-    @cached_property
+    @property
     def record(self) -> TaskRecord | None:
         """The record of the draft's task."""
         return None if self.make is None else self.make()
@@ -183,8 +181,8 @@ class Submission:
         """The record's task in JSON."""
         if self.body is not None:
             return self.body
-        assert self.record is not None
-        return self.record.task.model_dump_json()
+        assert self.make is not None
+        return self.make().task.model_dump_json()
 
 
 @dataclass(frozen=True, kw_only=True)

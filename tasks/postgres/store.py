@@ -6,7 +6,6 @@ import builtins
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -141,7 +140,7 @@ class PostgresStore(SqlStore):
         made = self._add(connection, fresh, digests, lists, known, now)
         added.update(places)
         return [
-            answer or (replace(made[same[place]], created=False) if place in same else made[place])
+            answer or (made[same[place]]._replace(created=False) if place in same else made[place])
             for place, answer in enumerate(in_turn)
         ]
 

@@ -17,14 +17,27 @@ def statements() -> Mapping[str, str]:
 
 
 @cache
-def of_many(name: str, count: int) -> tuple[str, tuple[str, ...]]:
-    """Return a statement that adds so many rows where the named one adds one, and the columns of a row in their order.
+def columns_of(name: str) -> tuple[str, ...]:
+    """Return the columns of the named statement, which adds one row, in the order of their values."""
+    return tuple(re.findall(r":(\w+)", statements()[name]))
 
-    It takes the values of all rows one after the other.
+
+@cache
+def of_many(name: str, count: int, own: tuple[str, ...]) -> str:
+    """Return a statement that adds so many rows where the named one adds one.
+
+    It takes the values of the columns that all rows have alike, in their order, and then those of the columns `own`,
+    one row after the other.
     """
     head, row = statements()[name].rsplit("VALUES", 1)
-    columns = re.findall(r":(\w+)", row)
-    return f"{head}VALUES " + ",".join([f"({','.join('?' * len(columns))})"] * count), tuple(columns)
+    columns = columns_of(name)
+    alike = [column for column in columns if column not in own]
+    # Every value that is the same in all rows is given once, by its number.
+    firsts = [own.index(column) + 1 + len(alike) if column in own else 0 for column in columns]
+    shared = [0 if column in own else alike.index(column) + 1 for column in columns]
+    places = list(zip(firsts, shared, strict=True))
+    made = [",".join([f"?{one or first + len(own) * i}" for first, one in places]) for i in range(count)]
+    return f"{head}VALUES ({'),('.join(made)}){row.rpartition(')')[2]}"
 
 
 @cache

@@ -256,10 +256,9 @@ ORDER BY seq DESC LIMIT :limit
 INSERT INTO events (task, at, kind, status, attempt, reason, message, sweep)
 VALUES (:task, :at, :kind, :status, :attempt, :reason, :message, :sweep)
 
---- add_submitted: Keep that tasks were submitted, from one number on: all that has happened to those that wait for no other.
+--- add_submitted: Keep that tasks were submitted, from one number on.
 INSERT INTO events (task, at, kind, status, sweep)
-SELECT seq, :at, 'submitted', status, sweep FROM tasks
-WHERE seq >= :first AND seq NOT IN (SELECT child FROM dependencies WHERE child >= :first)
+SELECT seq, :at, 'submitted', status, sweep FROM tasks WHERE seq >= :first
 
 --- count_refused: How many refused reports a task has kept.
 SELECT count(*) FROM events WHERE task = :task AND kind = 'report-refused'

@@ -6,11 +6,11 @@ import builtins
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from simyard.dependency import Dependency
 from simyard.errors import Conflict, NotFound
@@ -27,7 +27,7 @@ from tasks.lifecycle import Happened, Step, step
 from tasks.record import Draft, Lane, Submission, SweepDraft, SweepSubmission, TaskQuery, TaskRecord
 from tasks.sql_store import SqlStore, limit_of
 from tasks.sqlite.database import Database
-from tasks.sqlite.intake import take_in
+from tasks.sqlite.intake import add_new, take_in
 from tasks.sqlite.pages import index_for
 from tasks.sqlite.statements import statements
 from tasks.stimulus import Release, Renew, Reused, Settled, Stimulus
@@ -38,6 +38,21 @@ _LOOK_SECONDS = 0.03
 
 class _Undo(Exception):  # noqa: N818 - it is a signal to the transaction, and never leaves this module
     """The batch goes in whole or not at all, and not at all it is."""
+
+
+_Take = Callable[
+    [sqlite3.Connection, Mapping[str, str], Sequence[Draft], Sequence[bytes], Mapping[bytes, bytes], datetime],
+    list[Submission],
+]
+_Answer = TypeVar("_Answer")
+
+
+def _mostly_new(drafts: Sequence[Draft], submit: Callable[[_Take], _Answer]) -> _Answer:
+    """Submit as though none of the drafts were known, which is mostly so; where one is, do it again with a look."""
+    if not any(draft.spec.dependencies for draft in drafts):
+        with suppress(sqlite3.IntegrityError):
+            return submit(add_new)
+    return submit(take_in)
 
 
 class SqliteStore(SqlStore):
@@ -53,31 +68,39 @@ class SqliteStore(SqlStore):
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
         """See Store."""
         digests, fresh = self._pack(drafts)
-        answers: builtins.list[Submission] = []
-        with suppress(_Undo), self._database.write() as connection:
-            answers = take_in(connection, self._sql, drafts, digests, fresh, now)
-            if atomic and any(answer.error for answer in answers):
-                raise _Undo
-            return answers
-        return none_accepted(answers)
+
+        def submit(take: _Take) -> builtins.list[Submission]:
+            answers: builtins.list[Submission] = []
+            with suppress(_Undo), self._database.write() as connection:
+                answers = take(connection, self._sql, drafts, digests, fresh, now)
+                if atomic and any(answer.error for answer in answers):
+                    raise _Undo
+                return answers
+            return none_accepted(answers)
+
+        return _mostly_new(drafts, submit)
 
     def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
         """See Store."""
         digests, fresh = self._pack(drafts)
         asked = {"id": sweep.id, "user": sweep.user, "key": sweep.key}
-        with self._database.write() as connection:
-            found = connection.execute(self._sql["known_sweep"], asked).fetchone()
-            if found is not None:
-                known = rows.sweep_of_row(found)
-                if error := sweep_conflict_of(sweep, known):
-                    raise error
-                return SweepSubmission(record=known, created=False)
-            connection.execute(self._sql["add_sweep"], rows.sweep_columns(sweep, len(drafts), now))
-            for answer in take_in(connection, self._sql, drafts, digests, fresh, now):
-                if (refused := case_conflict_of(answer)) is not None:
-                    raise refused
-            made = connection.execute(self._sql["find_sweep"], {"id": sweep.id}).fetchone()
-            return SweepSubmission(record=rows.sweep_of_row(made), created=True)
+
+        def submit(take: _Take) -> SweepSubmission:
+            with self._database.write() as connection:
+                found = connection.execute(self._sql["known_sweep"], asked).fetchone()
+                if found is not None:
+                    known = rows.sweep_of_row(found)
+                    if error := sweep_conflict_of(sweep, known):
+                        raise error
+                    return SweepSubmission(record=known, created=False)
+                connection.execute(self._sql["add_sweep"], rows.sweep_columns(sweep, len(drafts), now))
+                for answer in take(connection, self._sql, drafts, digests, fresh, now):
+                    if (refused := case_conflict_of(answer)) is not None:
+                        raise refused
+                made = connection.execute(self._sql["find_sweep"], {"id": sweep.id}).fetchone()
+                return SweepSubmission(record=rows.sweep_of_row(made), created=True)
+
+        return _mostly_new(drafts, submit)
 
     def named(self, user: str, references: Sequence[Dependency]) -> dict[tuple[str | None, str | None], TaskRecord]:
         """See Store."""

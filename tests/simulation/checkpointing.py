@@ -116,7 +116,7 @@ class Checkpointing:
     def shared(self, draft: Draft) -> Draft:
         """Return the draft as one of which mostly something is kept."""
         kept = Checkpoint(files=("*.restart",), every=10.0) if self.random.random() < 0.8 else None
-        return replace(draft, spec=draft.spec.model_copy(update={"checkpoint": kept}))
+        return draft._replace(spec=draft.spec.model_copy(update={"checkpoint": kept}))
 
     def stop(self) -> None:
         """Take no machine away any more."""

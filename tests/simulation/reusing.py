@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,7 +99,7 @@ class Reusing:
         """Return the draft as one that does the same as others, and mostly wants the result that they have."""
         spec = draft.spec.model_copy(update={"reuse": self.random.random() < 0.7})
         kind = self.random.randrange(self._kinds)
-        return replace(draft, spec=spec, fingerprint=f"kind-{kind}" if self.random.random() < 0.9 else None)
+        return draft._replace(spec=spec, fingerprint=f"kind-{kind}" if self.random.random() < 0.9 else None)
 
     def _later(self) -> None:
         self.world.after(self.random.expovariate(1.0 / self._every), self._again)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simyard.dependency import Dependency, DependencyEnd, IfDependencyFails
@@ -63,7 +62,7 @@ class Sharing:
             parents = chance.sample(known, min(len(known), chance.choice([1, 1, 2, 3])))
             more["after"] = tuple(self._dependency(parent) for parent in parents)
             more["if_dependency_fails"] = chance.choice(list(IfDependencyFails))
-        found = replace(draft, spec=draft.spec.model_copy(update=more))
+        found = draft._replace(spec=draft.spec.model_copy(update=more))
         self._sent[draft.user].append(found)
         return found
 

@@ -381,7 +381,7 @@ class Simulation:
         if not arrives or world.chance() < 0.01:
             if draft.key is not None:
                 # Whoever sends a request again draws a new id; the key says that it is the same.
-                again = replace(draft, id=self._new_id())
+                again = draft._replace(id=self._new_id())
                 self.promises.drafted(again, poison=False)
             else:
                 again = draft

@@ -174,7 +174,7 @@ class StoreSuite(DependencySuite):
         [record] = accept(store, sent)
         [again] = store.submit([sent], NOW)
         assert (again.record, again.created) == (record, False)
-        for thief in (replace(sent, digest="d2"), replace(sent, user="bob"), replace(sent, key="k")):
+        for thief in (sent._replace(digest="d2"), sent._replace(user="bob"), sent._replace(key="k")):
             [answer] = store.submit([thief], NOW)
             assert isinstance(answer.error, Conflict)
         assert store.get(sent.id) == record

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +9,7 @@ from simyard.task import Case, TaskSpec
 from simyard.words import checked_before, new_sweep_id, new_task_id
 from tasks import rows
 from tasks.lifecycle import new_record
-from tasks.newcomers import Newcomers
+from tasks.newcomers import OWN_COLUMNS, Newcomers
 from tasks.record import Draft
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -34,7 +33,12 @@ def like(first: Draft, **changes: Any) -> Draft:
     fields = dict(first.spec.__dict__)
     fields |= {name: changes.pop(name) for name in [*changes] if name in {"name", "metadata", "parameters"}}
     spec = checked_before(TaskSpec, fields)
-    return replace(first, id=new_task_id(), spec=spec, **changes)
+    return first._replace(id=new_task_id(), spec=spec, **changes)
+
+
+def columns(newcomers: Newcomers, draft: Draft, seq: int, inputs: bytes) -> dict[str, Any]:
+    pattern = newcomers.pattern(draft)
+    return {**pattern.columns, **dict(zip(OWN_COLUMNS, pattern.own(draft, seq, inputs), strict=True))}
 
 
 def test_tasks_that_are_alike_become_what_each_would_become_by_itself() -> None:
@@ -51,11 +55,12 @@ def test_tasks_that_are_alike_become_what_each_would_become_by_itself() -> None:
     newcomers = Newcomers(NOW)
     for seq, draft in enumerate(drafts, 1):
         alone = new_record(draft, seq, NOW).record
-        assert newcomers.make(draft, seq, b"inputs") == rows.task_columns(alone, draft, b"inputs")
+        assert columns(newcomers, draft, seq, b"inputs") == rows.task_columns(alone, draft, b"inputs")
 
 
 def test_what_only_equals_in_python_is_no_pattern() -> None:
     newcomers = Newcomers(NOW)
     for seq, value in enumerate((1, True, 1.0), 1):
         draft = like(FIRST, parameters={"n": value})
-        assert newcomers.make(draft, seq, b"")["body"] == new_record(draft, seq, NOW).record.task.model_dump_json()
+        made = columns(newcomers, draft, seq, b"")
+        assert made["body"] == new_record(draft, seq, NOW).record.task.model_dump_json()
