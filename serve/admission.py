@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -41,8 +40,7 @@ class Own(NamedTuple):
     inputs: tuple[Input, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One task that a user asks for; `key` is the idempotency key."""
 
     spec: TaskSpec
@@ -70,7 +68,7 @@ def admit(
     return [
         spec
         if isinstance(spec, SimyardError)
-        else _emptied_error(spec, emptied) or kind.draft(task, one, spec, user, sizes, store)
+        else (_emptied_error(spec, emptied) if emptied else None) or kind.draft(task, one, spec, user, sizes, store)
         for task, one, spec, kind in zip(new_task_ids(len(wanted)), wanted, checked, of, strict=True)
     ]
 
@@ -96,8 +94,8 @@ class _Kind:
             _check_texts(own.name, {"metadata": own.metadata})
         except InvalidInput as error:
             return error
-        fields = {"name": own.name, "metadata": own.metadata, "inputs": own.inputs}
-        return checked_before(TaskSpec, {**found.__dict__, **fields})
+        fields = {**found.__dict__, "name": own.name, "metadata": own.metadata, "inputs": own.inputs}
+        return checked_before(TaskSpec, fields)
 
     def draft(
         self, task: TaskId, one: Wanted, spec: TaskSpec, user: str, sizes: Mapping[str, int | None], store: Store
