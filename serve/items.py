@@ -40,7 +40,7 @@ class _Own(TypedDict, total=False):
     idempotency_key: Key | None
 
 
-_check_own = TypeAdapter(_Own).validate_python
+_check_own = TypeAdapter(_Own).validator.validate_python
 
 
 class Items:
