@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.background import BackgroundTask
 
 from serve.admission import Wanted, admit
@@ -19,7 +19,7 @@ from serve.context import Context, HasContext
 from serve.examples import BATCH
 from serve.items import BatchItem, Items
 from serve.machines import GroupMemory, memory_of
-from serve.problems import PROBLEMS, invalid, invalid_value
+from serve.problems import PROBLEMS, invalid
 from simyard.errors import Conflict, InvalidInput, SimyardError
 from simyard.group import MachineGroup
 from simyard.problem import Problem, problem_of
@@ -114,14 +114,16 @@ def _parse_object(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError],
         InvalidInput: it is no batch at all.
     """
     batch, items = parse(LooseBatch, body), Items()
-    return [_wanted(items, item) for item in batch.tasks], batch.atomic
+    return [_read(items, item) for item in batch.tasks], batch.atomic
 
 
-def _wanted(items: Items, item: object) -> Wanted | SimyardError:
+def _read(items: Items, item: object, line: bytes = b"") -> Wanted | SimyardError:
+    """Return what an item asks for, or why it is refused; `line` is the item in JSON, where that is at hand."""
+    # It is read as JSON in any case: then a refusal speaks of objects and arrays, and not of Python's types.
     try:
-        return items.wanted(item, lambda: BatchItem.model_validate(item))
+        return items.wanted(item, lambda: BatchItem.model_validate_json(line or to_json(item)))
     except ValidationError as error:
-        return invalid_value(error, BatchItem, item, below="spec")
+        return invalid(error.errors(include_url=False), BatchItem, line or to_json(item), below="spec", what="line")
 
 
 def _parse_lines(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], bool]:
@@ -136,7 +138,7 @@ def _parse_lines(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], 
         if len(found) == MAX_BATCH:
             reason = f"there are more than {MAX_BATCH} lines, the most tasks of one batch."
             raise InvalidInput(reason, field="tasks", fix="Send the rest in another request.")
-        found.append(_wanted_line(items, line))
+        found.append(_read(items, _document(line), line))
     if not found:
         raise InvalidInput("there is no line.", field="tasks", fix='Send one {"spec": {...}} a line.')
     return found, False
@@ -145,13 +147,6 @@ def _parse_lines(body: bytes | bytearray) -> tuple[list[Wanted | SimyardError], 
 def _lines(body: bytes | bytearray) -> Iterator[bytes]:
     """Give the lines of a body that are not blank, one after the other, so that they are not all held beside it."""
     return filter(None, map(bytes.strip, BytesIO(body)))
-
-
-def _wanted_line(items: Items, line: bytes) -> Wanted | SimyardError:
-    try:
-        return items.wanted(_document(line), lambda: BatchItem.model_validate_json(line))
-    except ValidationError as error:
-        return invalid(error.errors(include_url=False), BatchItem, line, below="spec", what="line")
 
 
 def _document(line: bytes) -> object:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -140,18 +140,21 @@ def invalid(
     if first["type"] == "json_invalid":
         reason = f"The {what} is not valid JSON: {first['ctx']['error']}."
         return InvalidInput(reason, fix="Send a JSON object; see /docs for an example.")
-    return _from_below(_first(errors, model, json.loads(body)), below)
+    field = _dotted(first["loc"], json.loads(body), added=first["type"] in {"missing", "extra_forbidden"})
+    others = _others(errors, depth=2 if below else 1)
+    if _is_value(errors):
+        reason = f"It must be a text, a finite number, true or false, and not {_shown(first['input'])}."
+        return _from_below(InvalidInput(reason + others, field=field, fix="Write it as a text."), below)
+    if field == below and first["type"] == "value_error":
+        # What is wrong with all of it names its field itself.
+        field = None
+    return _from_below(_complaint(first, field, others, names=_names(model, first["loc"][:-1])), below)
 
 
-def _first(errors: Sequence[Mapping[str, Any]], model: type[BaseModel], data: Any) -> InvalidInput:
-    first = errors[0]
-    field = _dotted(first["loc"], data, added=first["type"] in {"missing", "extra_forbidden"})
-    return _complaint(first, field, _others(errors), names=_names(model, first["loc"][:-1]))
-
-
-def invalid_value(error: ValidationError, model: type[BaseModel], value: object, *, below: str) -> InvalidInput:
-    """Return the first complaint about one value of many; a field below `below` counts from there."""
-    return _from_below(_first(error.errors(include_url=False), model, value), below)
+def _is_value(errors: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether the first complaints are about a value of parameters or metadata: there is one for each type."""
+    first = errors[0]["loc"]
+    return first[-1:] == ("str",) and (*first[:-1], "bool") in [error["loc"] for error in errors]
 
 
 def _from_below(found: InvalidInput, below: str) -> InvalidInput:
@@ -166,8 +169,9 @@ def _from_parameters(errors: Sequence[Mapping[str, Any]]) -> InvalidInput:
     return _complaint(first, str(first["loc"][1]) if len(first["loc"]) > 1 else None, _others(errors), names=())
 
 
-def _others(errors: Sequence[Mapping[str, Any]]) -> str:
-    count = len({error["loc"] for error in errors if error["loc"][:1] != errors[0]["loc"][:1]})
+def _others(errors: Sequence[Mapping[str, Any]], depth: int = 1) -> str:
+    """Return how many other fields are wrong; `depth` is how much of a location names a field."""
+    count = len({error["loc"] for error in errors if error["loc"][:depth] != errors[0]["loc"][:depth]})
     return f" {count} more field{'s are' if count > 1 else ' is'} wrong." if count else ""
 
 
@@ -228,6 +232,10 @@ def _complaint(error: Mapping[str, Any], field: str | None, others: str, *, name
         case "string_pattern_mismatch":
             message, fix = f"{_shown(error['input'])} has characters that are not allowed.", None
             fix = f"It must match {context['pattern']}"
+        case "too_short":
+            message, fix = f"It has {context['actual_length']} items.", f"Give at least {context['min_length']}."
+        case "too_long":
+            message, fix = "It has too many items.", f"Give at most {context['max_length']}."
         case "value_error":
             field, message, fix = _own(message.removeprefix("Value error, "), field)
         case _:

@@ -8,8 +8,10 @@ import pytest
 
 from simyard.errors import SimyardError
 from tests.unit.serve.face import Face, problem
+from tests.unit.serve.test_submit import BAD
 
 LINES = {"Content-Type": "application/x-ndjson"}
+TWO_BAD = {"priority": "high", "metadata": {"a": [1]}}
 
 
 def items(face: Face, *changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -26,6 +28,17 @@ def test_the_good_ones_of_a_batch_are_accepted_and_the_bad_ones_say_why(face: Fa
     assert [result["problem"]["field"] for result in results if result["problem"]] == ["resources.cpus", "priority"]
     assert face.store.counts()["queued"] == 2
     assert face.waker.count == 1
+
+
+@pytest.mark.parametrize("bad", [*[changes for changes, _ in BAD], TWO_BAD], ids=lambda value: str(value)[:60])
+def test_a_task_of_a_batch_is_refused_in_the_words_in_which_it_would_be_alone(face: Face, bad: dict[str, Any]) -> None:
+    alone = problem(face.post("/v1/tasks", json=face.spec(**bad)), 422)
+    [item] = items(face, bad)
+    batches = [
+        face.post("/v1/tasks:batch", json={"tasks": [item]}),
+        face.post("/v1/tasks:batch", content=lines(item), headers=LINES),
+    ]
+    assert [batch.json()["results"][0]["problem"] for batch in batches] == [alone, alone]
 
 
 @pytest.mark.parametrize("bad", [{"resources": {"cpus": 99}}, {"priority": "high"}])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from simyard.errors import Unavailable
@@ -98,3 +100,19 @@ def test_a_bad_parameter_is_refused_by_its_name(face: Face, url: str, field: str
 def test_a_bad_event_id_to_resume_from_is_refused(face: Face) -> None:
     answer = face.get(f"/v1/tasks/{face.submit()}/events", headers={"Last-Event-ID": "x"})
     problem(answer, 422, "Last-Event-ID")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metadata": {"a": [1]}}, "It must be a text, a finite number, true or false, and not [1]."),
+        ({"parameters": {"input_file": None}}, "It must be a text, a finite number, true or false, and not null."),
+        ({"commands": [{"argv": []}]}, "It has 0 items."),
+        ({"metadata": {f"m{i}": i for i in range(101)}}, "It has too many items."),
+        ({"priority": "x", "name": "", "retries": -1}, "2 more fields are wrong."),
+    ],
+)
+def test_a_complaint_speaks_of_the_request_and_not_of_types_in_the_server(
+    face: Face, changes: dict[str, Any], words: str
+) -> None:
+    assert words in problem(face.post("/v1/tasks", json=face.spec(**changes)), 422)["detail"]
