@@ -7,7 +7,6 @@ import math
 import multiprocessing
 import time
 from collections.abc import Iterable
-from functools import partial
 
 from tests.simulation.simulate import LIVES, Broken, simulate
 
@@ -19,15 +18,23 @@ def seeds_for(lives: int, first: int = 0) -> range:
     return range(first, first + max(1, lives // LIVES))
 
 
-def play(seeds: Iterable[int], *, processes: int = 2, seconds: float = math.inf) -> tuple[int, list[str]]:
+def play(
+    seeds: Iterable[int], *, processes: int = 2, seconds: float = math.inf, enough: int = 0
+) -> tuple[int, list[str]]:
     """Return how many tasks lived in the worlds of these seeds, and what broke in which of them.
 
-    After `seconds` no further world is begun.
+    After `seconds` no further world is waited for once `enough` tasks have lived.
     """
     ends = time.monotonic() + seconds
+    lives, broken = 0, []
     with multiprocessing.get_context("spawn").Pool(processes, initializer=_quiet) as pool:
-        results = list(pool.imap_unordered(partial(_one, ends), seeds))
-    return sum(lives for lives, _ in results), [text for _, text in results if text]
+        for lived, text in pool.imap_unordered(_one, seeds):
+            lives += lived
+            if text:
+                broken.append(text)
+            if lives >= enough and time.monotonic() > ends:
+                break
+    return lives, broken
 
 
 def _quiet() -> None:
@@ -36,9 +43,7 @@ def _quiet() -> None:
     logging.getLogger("tasks").addHandler(logging.NullHandler())
 
 
-def _one(ends: float, seed: int) -> tuple[int, str]:
-    if time.monotonic() > ends:
-        return 0, ""
+def _one(seed: int) -> tuple[int, str]:
     try:
         return simulate(seed, LIVES).lives, ""
     except Broken as broken:

@@ -25,7 +25,7 @@ LIVES = 30_000
 _FEW = 6000
 """For each of what only some worlds have."""
 _SECONDS = 150.0
-"""No further world is begun then: machines differ in speed by a factor of two, and so do their hours."""
+"""After these it is enough that so many have lived: hours differ in speed by a factor of two, as machines do."""
 _KNOWN = [int(line.split()[0]) for line in Path(__file__).with_name("seeds.txt").read_text().splitlines()[1:]]
 
 
@@ -36,9 +36,9 @@ def test_all_promises_hold_in_worlds_of_faults() -> None:
     kinds += [seeds_for(_FEW, first) for first in (REUSED, KEPT, STANDBY + 2, SPREAD)]
     # One of each kind in turn, so that none is left out where time is short.
     seeds = [seed for turn in zip_longest(*kinds) for seed in turn if seed is not None]
-    lives, broken = play([*_KNOWN, *seeds], seconds=_SECONDS)
+    lives, broken = play([*_KNOWN, *seeds], seconds=_SECONDS, enough=LIVES)
     assert not broken, broken[0]
-    assert lives >= LIVES // 3
+    assert lives >= LIVES
 
 
 def test_a_world_without_faults_runs_each_task_once() -> None:
