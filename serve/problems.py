@@ -144,11 +144,12 @@ def invalid(
     others = _others(errors, depth=2 if below else 1)
     if _is_value(errors):
         reason = f"It must be a text, a finite number, true or false, and not {_shown(first['input'])}."
-        return _from_below(InvalidInput(reason + others, field=field, fix="Write it as a text."), below)
-    if field == below and first["type"] == "value_error":
+        found = InvalidInput(reason + others, field=field, fix="Write it as a text.")
+    else:
         # What is wrong with all of it names its field itself.
-        field = None
-    return _from_below(_complaint(first, field, others, names=_names(model, first["loc"][:-1])), below)
+        named = None if field == below and first["type"] == "value_error" else field
+        found = _complaint(first, named, others, names=_names(model, first["loc"][:-1]))
+    return _from_below(found, below)
 
 
 def _is_value(errors: Sequence[Mapping[str, Any]]) -> bool:
