@@ -12,22 +12,16 @@ import pytest
 
 from simyard.dependency import Dependency
 from simyard.errors import Conflict
-from simyard.task import TaskSpec
-from simyard.words import checked_before, new_task_id
+from simyard.words import new_task_id
 from tasks.record import Draft
 from tasks.sqlite.store import SqliteStore
-from tests.unit.tasks.samples import NOW, draft
+from tests.unit.tasks.samples import NOW, draft, like
 
 
 def alike(first: Draft, count: int, **own: Any) -> list[Draft]:
-    """Return drafts that share all of their specs' objects but what is their own, as after a batch was admitted."""
+    """Return so many drafts that are like the first one."""
     return [
-        first._replace(
-            id=new_task_id(),
-            key=f"{first.key}-{i}",
-            digest=f"{first.digest}-{i}",
-            spec=checked_before(TaskSpec, {**first.spec.__dict__, "metadata": {"case": i}, **own}),
-        )
+        like(first, key=f"{first.key}-{i}", digest=f"{first.digest}-{i}", **{"metadata": {"case": i}, **own})
         for i in range(count)
     ]
 

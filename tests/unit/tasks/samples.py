@@ -11,7 +11,7 @@ from simyard.reason import Reason, ReasonCode
 from simyard.simulator import Command, RuntimeName
 from simyard.status import Status
 from simyard.task import Case, TaskSpec
-from simyard.words import new_sweep_id, new_task_id
+from simyard.words import checked_before, new_sweep_id, new_task_id
 from tasks.lifecycle import Dispatch, End, Lost, Progress, new_record, step
 from tasks.record import Draft, SweepDraft, TaskRecord
 
@@ -54,6 +54,14 @@ def draft(
         case=case,
         fingerprint=fingerprint,
     )
+
+
+def like(first: Draft, **changes: Any) -> Draft:
+    """Return another draft, whose spec has the first one's objects but for what changes: so they are after a batch."""
+    fields = dict(first.spec.__dict__)
+    fields |= {name: changes.pop(name) for name in [*changes] if name in {"name", "metadata", "parameters"}}
+    spec = checked_before(TaskSpec, fields)
+    return first._replace(id=new_task_id(), spec=spec, **changes)
 
 
 def sweep(**fields: Any) -> SweepDraft:

@@ -6,11 +6,12 @@ from typing import Any
 from simyard.files import InputFile
 from simyard.simulator import Command, RuntimeName
 from simyard.task import Case, TaskSpec
-from simyard.words import checked_before, new_sweep_id, new_task_id
+from simyard.words import new_sweep_id, new_task_id
 from tasks import rows
 from tasks.lifecycle import new_record
 from tasks.newcomers import OWN_COLUMNS, Newcomers
 from tasks.record import Draft
+from tests.unit.tasks.samples import like
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FIRST = Draft(
@@ -27,13 +28,6 @@ FIRST = Draft(
         retries=3,
     ),
 )
-
-
-def like(first: Draft, **changes: Any) -> Draft:
-    fields = dict(first.spec.__dict__)
-    fields |= {name: changes.pop(name) for name in [*changes] if name in {"name", "metadata", "parameters"}}
-    spec = checked_before(TaskSpec, fields)
-    return first._replace(id=new_task_id(), spec=spec, **changes)
 
 
 def columns(newcomers: Newcomers, draft: Draft, seq: int, inputs: bytes) -> dict[str, Any]:
