@@ -23,7 +23,7 @@ _shared = itemgetter(*[name for name in TaskSpec.model_fields if name not in {"n
 
 
 class Newcomers:
-    """Makes the rows of tasks that wait for no other one.
+    """Finds the patterns of the rows of tasks that wait for no other one.
 
     Tasks are alike where their specs have the same objects in all fields but the name, the metadata and the inputs: so
     they are after a batch was admitted. What is made of a pattern is what `new_record` and `rows` make, in a small

@@ -17,6 +17,7 @@ from simyard.files import InputFile
 from simyard.reason import Reason
 from simyard.status import Status
 from simyard.task import Task
+from tasks.admission import Origin
 from tasks.dependencies import Edge
 from tasks.keys import StoredKey
 from tasks.lifecycle import Happened
@@ -25,6 +26,8 @@ from tasks.retention import Retention
 from tasks.rules import Account, Pause, Quota, Rules
 
 Row = Sequence[Any]
+Known = tuple[TaskRecord, Origin]
+"""A task that is there already."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -79,6 +82,19 @@ def record_of(row: Row) -> TaskRecord:
         lease_until=_optional_moment(lease_until),
         holder=holder,
     )
+
+
+def known_of(found: Iterable[Row]) -> tuple[dict[tuple[str, str], Known], dict[str, Known]]:
+    """Return the tasks of rows that end with key and digest, by user and key, and by id."""
+    by_key: dict[tuple[str, str], Known] = {}
+    by_id: dict[str, Known] = {}
+    for row in found:
+        record = record_of(row)
+        origin = Origin(task=record.id, user=record.user, key=row[9], digest=row[10])
+        by_id[record.id] = record, origin
+        if origin.key is not None:
+            by_key[origin.user, origin.key] = by_id[record.id]
+    return by_key, by_id
 
 
 def changing_columns(record: TaskRecord) -> dict[str, Any]:

@@ -157,15 +157,9 @@ class PostgresStore(SqlStore):
         if named := [(draft.user, one) for draft in drafts for one in draft.spec.dependencies]:
             # As they are once the lock is there, which may be later than what was found before.
             found += self._run(connection, "lock_named", _names(named)).fetchall()
-        by_key: dict[tuple[str, str], tuple[TaskRecord | None, Origin]] = {}
-        by_id: dict[str, tuple[TaskRecord | None, Origin]] = {}
-        for row in found:
-            record = rows.record_of(row)
-            origin = Origin(task=record.id, user=record.user, key=row[9], digest=row[10])
-            by_id[record.id] = (record, origin)
-            if origin.key is not None:
-                by_key[origin.user, origin.key] = (record, origin)
-        return by_key, by_id
+        by_key, by_id = rows.known_of(found)
+        # Those that are to be made stand among them too, without a record.
+        return {**by_key}, {**by_id}
 
     def _add(
         self,

@@ -9,20 +9,18 @@ from datetime import datetime
 from functools import partial
 from itertools import chain, count
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from simyard.dependency import Dependency
 from simyard.errors import InvalidInput
+from simyard.status import Status
 from tasks import rows
 from tasks.admission import Origin, conflict_of
 from tasks.dependencies import begun, edges_of, in_order, resolved
 from tasks.lifecycle import new_record
 from tasks.newcomers import OWN_COLUMNS, Newcomers, Pattern
 from tasks.record import Draft, Submission, TaskRecord
-from tasks.sqlite.statements import columns_of, of_many
-
-_Known = tuple[Submission, str | None, str]
-"""The answer with a task that is there, and the idempotency key and the digest of its request."""
+from tasks.sqlite.statements import columns_of, of_many, statements
 
 _MOST = 1024
 """Rows of one statement, which takes 32,766 values; a task has 24."""
@@ -32,26 +30,28 @@ _ALIKE = tuple(column for column in columns_of("add_task") if column not in OWN_
 _alike = itemgetter(*_ALIKE)
 
 
-def add_new(
-    connection: sqlite3.Connection,
-    sql: Mapping[str, str],
-    drafts: Sequence[Draft],
-    digests: Sequence[bytes],
-    lists: Mapping[bytes, bytes],
-    now: datetime,
-) -> list[Submission]:
-    """Return the answers to drafts that wait for no task, after writing them; it belongs into one transaction.
+class Batch(NamedTuple):
+    """Drafts that go in together."""
 
-    `digests` has the hash of each draft's list of input files, `lists` the compressed lists that are to be kept.
+    drafts: Sequence[Draft]
+    digests: Sequence[bytes]
+    """The hash of each draft's list of input files."""
+    lists: Mapping[bytes, bytes]
+    """The compressed lists that are to be kept, by their hashes."""
+    now: datetime
+
+
+def add_new(connection: sqlite3.Connection, batch: Batch) -> list[Submission]:
+    """Return the answers to drafts that wait for no task, after writing them; it belongs into one transaction.
 
     Raises:
         IntegrityError: one of them is there already, or comes twice.
     """
-    first = _begin(connection, sql, lists)
+    first, now = _begin(connection, batch), batch.now
     newcomers = Newcomers(now)
     made: dict[Pattern, list[tuple[Any, ...]]] = {}
     answers = []
-    for seq, draft, digest in zip(count(first), drafts, digests, strict=False):
+    for seq, draft, digest in zip(count(first), batch.drafts, batch.digests, strict=False):
         pattern = newcomers.pattern(draft)
         own = pattern.own(draft, seq, digest)
         made.setdefault(pattern, []).append(own)
@@ -64,27 +64,24 @@ def add_new(
         else:
             _add(connection, "add_task", OWN_COLUMNS, those, alike)
     _add(connection, "add_task", OWN_COLUMNS + _ALIKE, whole)
-    connection.execute(sql["add_submitted"], {"first": first, "at": rows.micros(now)})
+    connection.execute(statements()["add_submitted"], {"first": first, "at": rows.micros(now)})
     return answers
 
 
-def take_in(
-    connection: sqlite3.Connection,
-    sql: Mapping[str, str],
-    drafts: Sequence[Draft],
-    digests: Sequence[bytes],
-    lists: Mapping[bytes, bytes],
-    now: datetime,
-) -> list[Submission]:
+def take_in(connection: sqlite3.Connection, batch: Batch) -> list[Submission]:
     """Do as `add_new` does, also where drafts wait for tasks, and where some are there already."""
-    by_key, by_id = _known(connection, sql, drafts)
+    drafts, now = batch.drafts, batch.now
+    by_key, by_id = _known(connection, drafts)
 
     def named(user: str, one: Dependency) -> tuple[str, str] | None:
         found = by_id.get(one.task or "") if one.key is None else by_key.get((user, one.key))
-        return None if found is None else (_record(found).id, _record(found).user)
+        return None if found is None else (found[1].task, found[1].user)
+
+    def status_of(task: str) -> Status:
+        return by_id[task][0].status
 
     order, circles = in_order(drafts)
-    seq = _begin(connection, sql, lists)
+    seq = _begin(connection, batch)
     answers = {place: Submission(error=error) for place, error in circles.items()}
     tasks: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
@@ -94,23 +91,23 @@ def take_in(
         known = by_key.get((draft.user, draft.key)) if draft.key is not None else None
         known = known or by_id.get(draft.id)
         if known is not None:
-            record, key, request = _record(known), *known[1:]
-            error = conflict_of(draft, Origin(task=record.id, user=record.user, key=key, digest=request))
-            answers[place] = Submission(error=error) if error else Submission.of(record)
+            error = conflict_of(draft, known[1])
+            answers[place] = Submission(error=error) if error else Submission.of(known[0])
             continue
         try:
             draft = resolved(draft, partial(named, draft.user))
         except InvalidInput as refusal:
             answers[place] = Submission(error=refusal)
             continue
-        edges = edges_of(draft, lambda task: _record(by_id[task]).status)
-        first = begun(new_record(draft, seq, now), edges, lambda task: _record(by_id[task]).status, now)
-        columns = rows.task_columns(first.record, draft, digests[place])
+        edges = edges_of(draft, status_of)
+        first = begun(new_record(draft, seq, now), edges, status_of, now)
+        columns = rows.task_columns(first.record, draft, batch.digests[place])
         tasks.append(columns)
         events += [rows.event_columns(first.record, happened, now) for happened in first.events]
-        ties += [rows.edge_columns(edge, child=seq, parent=_record(by_id[edge.parent]).seq) for edge in edges]
+        ties += [rows.edge_columns(edge, child=seq, parent=by_id[edge.parent][0].seq) for edge in edges]
         answers[place] = Submission.of(first.record, created=True, body=columns["body"])
-        by_id[draft.id] = answers[place], draft.key, draft.digest
+        origin = Origin(task=draft.id, user=draft.user, key=draft.key, digest=draft.digest)
+        by_id[draft.id] = first.record, origin
         if draft.key is not None:
             by_key[draft.user, draft.key] = by_id[draft.id]
         seq += 1
@@ -119,20 +116,14 @@ def take_in(
     return [answers[place] for place in range(len(drafts))]
 
 
-def _begin(connection: sqlite3.Connection, sql: Mapping[str, str], lists: Mapping[bytes, bytes]) -> int:
+def _begin(connection: sqlite3.Connection, batch: Batch) -> int:
     """Keep the lists of input files, and return the number of the next task."""
-    _add(connection, "add_inputs", ("sha256", "files"), list(lists.items()))
-    return int(connection.execute(sql["next_seq"]).fetchone()[0])
+    _add(connection, "add_inputs", ("sha256", "files"), list(batch.lists.items()))
+    return int(connection.execute(statements()["next_seq"]).fetchone()[0])
 
 
 def _made(draft: Draft, seq: int, now: datetime) -> TaskRecord:
     return new_record(draft, seq, now).record
-
-
-def _record(known: _Known) -> TaskRecord:
-    record = known[0].record
-    assert record is not None
-    return record
 
 
 def _add_all(connection: sqlite3.Connection, name: str, columns: Sequence[Mapping[str, Any]]) -> None:
@@ -163,22 +154,14 @@ def _add(
 
 
 def _known(
-    connection: sqlite3.Connection,
-    sql: Mapping[str, str],
-    drafts: Sequence[Draft],
-) -> tuple[dict[tuple[str, str], _Known], dict[str, _Known]]:
+    connection: sqlite3.Connection, drafts: Sequence[Draft]
+) -> tuple[dict[tuple[str, str], rows.Known], dict[str, rows.Known]]:
     """Return the stored tasks that have the key or the id of a draft, or that one waits for, by either."""
-    by_key: dict[tuple[str, str], _Known] = {}
-    by_id: dict[str, _Known] = {}
     named = [(draft.user, one) for draft in drafts for one in draft.spec.dependencies]
     keys = [(draft.user, draft.key) for draft in drafts if draft.key is not None]
     keys = list(dict.fromkeys([*keys, *((user, one.key) for user, one in named if one.key is not None)]))
     ids = list(dict.fromkeys([*(draft.id for draft in drafts), *(one.task for _, one in named if one.task)]))
+    sql = statements()
     found = connection.execute(sql["find_by_keys"], {"keys": json.dumps(keys)}).fetchall() if keys else []
     found += connection.execute(sql["find_by_ids"], {"ids": json.dumps(ids)}).fetchall()
-    for row in found:
-        record = rows.record_of(row)
-        by_id[record.id] = Submission.of(record), row[9], row[10]
-        if row[9] is not None:
-            by_key[record.user, row[9]] = by_id[record.id]
-    return by_key, by_id
+    return rows.known_of(found)

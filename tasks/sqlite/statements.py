@@ -29,15 +29,16 @@ def of_many(name: str, count: int, own: tuple[str, ...]) -> str:
     It takes the values of the columns that all rows have alike, in their order, and then those of the columns `own`,
     one row after the other.
     """
-    head, row = statements()[name].rsplit("VALUES", 1)
+    head, values = statements()[name].rsplit("VALUES", 1)
     columns = columns_of(name)
     alike = [column for column in columns if column not in own]
     # Every value that is the same in all rows is given once, by its number.
-    firsts = [own.index(column) + 1 + len(alike) if column in own else 0 for column in columns]
-    shared = [0 if column in own else alike.index(column) + 1 for column in columns]
-    places = list(zip(firsts, shared, strict=True))
-    made = [",".join([f"?{one or first + len(own) * i}" for first, one in places]) for i in range(count)]
-    return f"{head}VALUES ({'),('.join(made)}){row.rpartition(')')[2]}"
+    places = {column: i for i, column in enumerate([*alike, *own], 1)}
+    made = [
+        ",".join([f"?{places[column] + (len(own) * row if column in own else 0)}" for column in columns])
+        for row in range(count)
+    ]
+    return f"{head}VALUES ({'),('.join(made)}){values.rpartition(')')[2]}"
 
 
 @cache

@@ -27,7 +27,7 @@ from tasks.lifecycle import Happened, Step, step
 from tasks.record import Draft, Lane, Submission, SweepDraft, SweepSubmission, TaskQuery, TaskRecord
 from tasks.sql_store import SqlStore, limit_of
 from tasks.sqlite.database import Database
-from tasks.sqlite.intake import add_new, take_in
+from tasks.sqlite.intake import Batch, add_new, take_in
 from tasks.sqlite.pages import index_for
 from tasks.sqlite.statements import statements
 from tasks.stimulus import Release, Renew, Reused, Settled, Stimulus
@@ -40,10 +40,7 @@ class _Undo(Exception):  # noqa: N818 - it is a signal to the transaction, and n
     """The batch goes in whole or not at all, and not at all it is."""
 
 
-_Take = Callable[
-    [sqlite3.Connection, Mapping[str, str], Sequence[Draft], Sequence[bytes], Mapping[bytes, bytes], datetime],
-    list[Submission],
-]
+_Take = Callable[[sqlite3.Connection, Batch], list[Submission]]
 _Answer = TypeVar("_Answer")
 
 
@@ -67,12 +64,12 @@ class SqliteStore(SqlStore):
 
     def submit(self, drafts: Sequence[Draft], now: datetime, *, atomic: bool = False) -> builtins.list[Submission]:
         """See Store."""
-        digests, fresh = self._pack(drafts)
+        batch = Batch(drafts, *self._pack(drafts), now)
 
         def submit(take: _Take) -> builtins.list[Submission]:
             answers: builtins.list[Submission] = []
             with suppress(_Undo), self._database.write() as connection:
-                answers = take(connection, self._sql, drafts, digests, fresh, now)
+                answers = take(connection, batch)
                 if atomic and any(answer.error for answer in answers):
                     raise _Undo
                 return answers
@@ -82,7 +79,7 @@ class SqliteStore(SqlStore):
 
     def submit_sweep(self, sweep: SweepDraft, drafts: Sequence[Draft], now: datetime) -> SweepSubmission:
         """See Store."""
-        digests, fresh = self._pack(drafts)
+        batch = Batch(drafts, *self._pack(drafts), now)
         asked = {"id": sweep.id, "user": sweep.user, "key": sweep.key}
 
         def submit(take: _Take) -> SweepSubmission:
@@ -94,7 +91,7 @@ class SqliteStore(SqlStore):
                         raise error
                     return SweepSubmission(record=known, created=False)
                 connection.execute(self._sql["add_sweep"], rows.sweep_columns(sweep, len(drafts), now))
-                for answer in take(connection, self._sql, drafts, digests, fresh, now):
+                for answer in take(connection, batch):
                     if (refused := case_conflict_of(answer)) is not None:
                         raise refused
                 made = connection.execute(self._sql["find_sweep"], {"id": sweep.id}).fetchone()
