@@ -40,7 +40,7 @@ def build() -> FastAPI:
 
     check_rooms()
     settings = load_settings()
-    dispatcher = RayDispatcher()
+    dispatcher = RayDispatcher(settings.dispatcher_bell)
     calm()
     return build_app(
         Context(

@@ -71,6 +71,11 @@ class Settings(BaseSettings):
         return self.server_dir / "dispatcher.beat"
 
     @property
+    def dispatcher_bell(self) -> Path:
+        """The named pipe by which the dispatcher is told that the store has news."""
+        return self.server_dir / "dispatcher.bell"
+
+    @property
     def scratch(self) -> Path:
         """The folder in which attempts run."""
         return self.data_dir / "scratch"

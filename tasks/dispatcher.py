@@ -32,6 +32,7 @@ from simyard.status import Status
 from storage.objects import ObjectStore, is_on_this_machine, open_store
 from storage.settings import load_settings
 from storage.uploads import sweep_uploads
+from tasks.bell import Bell
 from tasks.desk import Clock, Desk
 from tasks.fleet import Fleet
 from tasks.holders import Verdict
@@ -61,14 +62,14 @@ class DispatcherActor:
         self._store: Store = open_task_store(settings.task_store)
         self._lease_seconds = settings.lease_seconds
         self._objects: ObjectStore = open_store(settings.storage_uri)
-        self._news = threading.Event()
+        self._bell = Bell(settings.dispatcher_bell)
         file = cluster_of(settings)
         types = catalogue_file(settings.data_dir)
         self._price_list = PriceList(file, types)
         self._desk = Desk(
             self._store,
             self._objects,
-            RayHolders(woken=self._news.set),
+            RayHolders(woken=self._bell.ring),
             Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic),
             lease=settings.lease_seconds,
             warm=settings.warm_seconds,
@@ -96,13 +97,8 @@ class DispatcherActor:
         self._turned_at = time.monotonic()
         threading.Thread(target=self._run, name="turns", daemon=True).start()
         if isinstance(self._store, Contested):
-            # Other servers' faces cannot call this dispatcher.
-            Listener(self._store, self._news.set)
-
-    @ray.method(concurrency_group="control")
-    def wake(self) -> None:
-        """Look at the store now."""
-        self._news.set()
+            # Other servers' faces cannot ring this dispatcher's bell.
+            Listener(self._store, self._bell.ring)
 
     @ray.method(concurrency_group="control")
     def groups(self) -> tuple[MachineGroup, ...]:
@@ -128,10 +124,15 @@ class DispatcherActor:
     def _take(self, task: str, attempt: int, reports: Sequence[Report]) -> Verdict:
         verdict = self._desk.report(task, attempt, reports)
         if isinstance(reports[-1].what, Outcome):
-            self._news.set()
+            self._bell.ring()
         return verdict
 
     # What replicas and actors of the release before call, each report by itself.
+
+    @ray.method(concurrency_group="control")
+    def wake(self) -> None:
+        """Look at the store now."""
+        self._bell.ring()
 
     @ray.method(concurrency_group="control")
     def health(self) -> float:
@@ -177,8 +178,7 @@ class DispatcherActor:
             self._turned_at = time.monotonic()
             with suppress(OSError):  # on a full disk it is not seen to live, which costs a restart
                 self._beat.touch()
-            self._news.wait(TURN_SECONDS)
-            self._news.clear()
+            self._bell.wait(TURN_SECONDS)
 
     def _term(self) -> int | None:
         """Return the term in which this dispatcher may act, or None; a store for one server alone has a single term."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,6 +17,7 @@ from simyard.cluster import CloudState
 from simyard.errors import NotFound, Unavailable
 from simyard.event import LogStream, Sample
 from simyard.group import MachineGroup
+from tasks.bell import ring
 from tasks.live import HolderGone, LiveFile, LogPiece
 from tasks.reporting import DISPATCHER, NAMESPACE
 
@@ -84,12 +87,14 @@ class RayLive:
 
 
 class RayDispatcher:
-    """The dispatcher, as the HTTP face needs it."""
+    """The dispatcher, as the HTTP face needs it; `bell` is the dispatcher's, on this machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, bell: Path) -> None:
         self._handle: Any = None
-        self._waking: asyncio.Task[None] | None = None
-        self._again = False
+        self._bell = bell
+        self._rung_at = -math.inf
+        self._next: asyncio.TimerHandle | None = None
+        """The wake-up that is to come."""
 
     async def _dispatcher(self) -> Any:
         if self._handle is None:
@@ -99,21 +104,24 @@ class RayDispatcher:
     async def wake(self) -> None:
         """Wake the dispatcher; a wake-up that is lost costs a second, no more.
 
-        While one is on its way, and a moment after, those that come share the next one: a burst of submissions does not
-        flood it.
+        For a moment after one, those that come share the next: a burst of submissions does not flood it.
         """
-        self._again = True
-        if self._waking is None or self._waking.done():
-            self._waking = asyncio.get_running_loop().create_task(self._keep_waking())
+        if self._next is not None:
+            return
+        loop = asyncio.get_running_loop()
+        rest = self._rung_at + _BETWEEN_WAKES - loop.time()
+        if rest <= 0:
+            self._ring()
+        else:
+            self._next = loop.call_later(rest, self._ring)
 
-    async def _keep_waking(self) -> None:
-        while self._again:
-            self._again = False
-            try:
-                await self._ask("wake")
-            except Unavailable as error:
-                log.warning("the dispatcher could not be woken: %s", error)
-            await asyncio.sleep(_BETWEEN_WAKES)
+    def _ring(self) -> None:
+        self._next = None
+        self._rung_at = asyncio.get_running_loop().time()
+        try:
+            ring(self._bell)
+        except OSError as error:
+            log.warning("the dispatcher could not be woken: %s", error)
 
     async def groups(self) -> tuple[MachineGroup, ...]:
         """Return the groups with their machines.

@@ -1,51 +1,61 @@
+"""The face rings the dispatcher's bell: at once for who comes alone, and seldom for a burst."""
+
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from tasks import ray_live
 from tasks.ray_live import RayDispatcher
 
-
-class Woken:
-    """A dispatcher's handle, as far as a wake-up needs it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.called = asyncio.Event()
-
-    @property
-    def wake(self) -> Woken:
-        return self
-
-    async def remote(self) -> None:
-        self.count += 1
-        self.called.set()
+Bells = list[Path]
 
 
-async def woken_by_a_burst() -> tuple[int, int]:
-    dispatcher, handle = RayDispatcher(), Woken()
-    dispatcher._handle = handle
-    await dispatcher.wake()
-    await handle.called.wait()
-    first = handle.count
-    for _ in range(50):
-        await dispatcher.wake()
-    assert dispatcher._waking is not None
-    await dispatcher._waking
-    return first, handle.count
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> Bells:
+    bells: Bells = []
+    monkeypatch.setattr(ray_live, "ring", bells.append)
+    return bells
 
 
-def test_a_first_wake_up_goes_out_at_once_and_a_burst_shares_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    pause = asyncio.sleep
+async def _wake_again_and_again(rung: Bells, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    loop = asyncio.get_running_loop()
+    dispatcher, now, counts = RayDispatcher(Path("bell")), loop.time(), []
+    monkeypatch.setattr(loop, "time", lambda: now)
 
-    async def note(seconds: float, result: Any = None) -> Any:
-        pauses.append(seconds)
-        return await pause(0, result)
+    async def wake(times: int = 1) -> None:
+        for _ in range(times):
+            await dispatcher.wake()
+        counts.append(len(rung))
 
-    monkeypatch.setattr(ray_live.asyncio, "sleep", note)
-    assert asyncio.run(woken_by_a_burst()) == (1, 2)
-    assert pauses == [ray_live._BETWEEN_WAKES] * 2
+    async def pass_time(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        counts.append(len(rung))
+
+    await wake()
+    await wake(50)
+    await pass_time(ray_live._BETWEEN_WAKES)
+    await wake()
+    await pass_time(ray_live._BETWEEN_WAKES)
+    await pass_time(60.0)
+    await wake()
+    return counts
+
+
+def test_a_first_wake_up_goes_out_at_once_and_a_burst_shares_the_next(
+    rung: Bells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asyncio.run(_wake_again_and_again(rung, monkeypatch)) == [1, 1, 2, 2, 3, 3, 4]
+    assert set(rung) == {Path("bell")}
+
+
+def test_a_dispatcher_that_is_not_there_is_told_of_and_nobody_waits(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    asyncio.run(RayDispatcher(tmp_path / "bell").wake())
+    assert "could not be woken" in caplog.text
