@@ -59,9 +59,6 @@ class Intake:
             while self._waiting:
                 turn, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
                 results = await to_thread.run_sync(self._store, turn)
-                # Before the answers, which take a millisecond to be sent: the dispatcher need not wait for that.
-                if any(isinstance(result, Submission) for result in results):
-                    await self._context.waker.wake()
                 for asked, result in zip(turn, results, strict=True):
                     if asked.answer.done():
                         # Whoever asked has gone away meanwhile.
@@ -70,6 +67,10 @@ class Intake:
                         asked.answer.set_result(result)
                     else:
                         asked.answer.set_exception(result)
+                if any(isinstance(result, Submission) for result in results):
+                    # The answers go out first: the dispatcher may be given the core that would send them.
+                    await asyncio.sleep(0)
+                    await self._context.waker.wake()
         finally:
             # Only where the server is being stopped is anybody left.
             for asked in (*turn, *self._waiting):
