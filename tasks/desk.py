@@ -54,7 +54,7 @@ RETURN_SECONDS = 120.0
 """How long machines may take to join a head again that has come back without its memory of them."""
 LOOK_AHEAD = 1000
 """How many queued tasks one turn considers."""
-_GLANCE = 20
+_GLANCE = 8
 """How many it considers first, at least."""
 _SETTLE_STEPS = 10
 """How often one turn tells so many tasks of the ends that they wait for, so that the rest is not kept waiting."""

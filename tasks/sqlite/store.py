@@ -23,7 +23,7 @@ from tasks.errors import Refused, not_removable, withdrawn
 from tasks.history import MAX_EVENTS, MAX_REFUSALS, refusal_of
 from tasks.keys import StoredKey
 from tasks.lanes import merged, share
-from tasks.lifecycle import Happened, Step, step
+from tasks.lifecycle import Happened, step
 from tasks.record import Draft, Lane, Submission, SweepDraft, SweepSubmission, TaskQuery, TaskRecord
 from tasks.sql_store import SqlStore, limit_of
 from tasks.sqlite.database import Database
@@ -127,7 +127,9 @@ class SqliteStore(SqlStore):
         record = rows.record_of(connection.execute(self._sql["find_by_seq"], {"seq": child}).fetchone())
         is_last = self._is_free(connection, child)
         after = step(record, Settled(task, Status(status), tie is Tie.MET, is_last), now)
-        self._save(connection, record, after, now)
+        self._note(connection, record, after.events, now)
+        self._save(connection, record, after.record)
+        self._trim(connection, record)
 
     def _is_free(self, connection: sqlite3.Connection, seq: int) -> bool:
         return bool(connection.execute(self._sql["is_free"], {"child": seq}).fetchone()[0])
@@ -195,12 +197,13 @@ class SqliteStore(SqlStore):
     ) -> TaskRecord:
         """See Store."""
         refused: Refused | None = None
+        renewal = isinstance(stimulus, Renew) and not earlier
         # A renewal comes often and is soon followed by the next, so it does not wait for the disk.
-        with self._database.write(durable=bool(earlier) or not isinstance(stimulus, Renew)) as connection:
+        with self._database.write(durable=not renewal) as connection:
             row = connection.execute(self._sql["find_by_id"], {"id": task}).fetchone()
             if row is None:
                 raise NotFound(f"There is no task {task!r}.")
-            record = rows.record_of(row)
+            before = record = rows.record_of(row)
             if isinstance(stimulus, Release) and record.has_failed_dependency:
                 connection.execute(self._sql["release"], {"child": record.seq})
                 stimulus = Release(is_last=self._is_free(connection, record.seq))
@@ -210,6 +213,10 @@ class SqliteStore(SqlStore):
                     record = self._step(connection, record, one, at)
                 except Refused as error:
                     refused = error
+            # Once for all of them: what a task was in between nobody sees, and each update moves it in its indexes.
+            self._save(connection, before, record, renewal=renewal)
+            if refused is not None or not renewal:
+                self._trim(connection, record)
         if refused is not None:
             raise refused
         return record
@@ -226,7 +233,7 @@ class SqliteStore(SqlStore):
             if counted[0] < MAX_REFUSALS:
                 self._note(connection, record, (refusal_of(record, stimulus, refused),), now)
             raise
-        self._save(connection, record, after, now, renewal=isinstance(stimulus, Renew))
+        self._note(connection, record, after.events, now)
         return after.record
 
     def _is_reusable(self, connection: sqlite3.Connection, task: str) -> bool:
@@ -293,21 +300,21 @@ class SqliteStore(SqlStore):
             connection.execute(self._sql[name], values)
 
     def _save(
-        self, connection: sqlite3.Connection, record: TaskRecord, after: Step, now: datetime, *, renewal: bool = False
+        self, connection: sqlite3.Connection, before: TaskRecord, after: TaskRecord, *, renewal: bool = False
     ) -> None:
-        if after.record != record:
-            columns = rows.changing_columns(after.record)
+        if after != before:
+            columns = rows.changing_columns(after)
             if renewal:
                 columns = {name: columns[name] for name in ("seq", "lease_until")}
             connection.execute(self._sql["save_lease" if renewal else "save_task"], columns)
-        self._note(connection, record, after.events, now)
-        if after.record.status.is_end and not record.status.is_end:
-            connection.execute(self._sql["mark_unsettled"], {"task": record.seq})
+        if after.status.is_end and not before.status.is_end:
+            connection.execute(self._sql["mark_unsettled"], {"task": before.seq})
 
     def _note(
         self, connection: sqlite3.Connection, record: TaskRecord, events: tuple[Happened, ...], now: datetime
     ) -> None:
         for happened in events:
             connection.execute(self._sql["add_event"], rows.event_columns(record, happened, now))
-        if events:
-            connection.execute(self._sql["trim_events"], {"task": record.seq, "keep": MAX_EVENTS})
+
+    def _trim(self, connection: sqlite3.Connection, record: TaskRecord) -> None:
+        connection.execute(self._sql["trim_events"], {"task": record.seq, "keep": MAX_EVENTS})

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import psycopg
@@ -23,6 +22,7 @@ from simyard.event import EventKind, Sample
 from simyard.status import Status
 from simyard.task import Task
 from storage.memory import MemoryStore as Objects
+from tasks.bell import Bell
 from tasks.desk import Clock, Desk
 from tasks.dispatcher import DispatcherActor
 from tasks.holders import Verdict
@@ -137,11 +137,11 @@ def test_a_postgresql_database_is_read(postgres_store: PostgresStore) -> None:
     check(postgres_store)
 
 
-def test_reports_of_actors_that_were_started_before_are_taken(sqlite_store: SqliteStore) -> None:
+def test_reports_of_actors_that_were_started_before_are_taken(sqlite_store: SqliteStore, tmp_path: Path) -> None:
     clock = Clock(now=lambda: NOW, monotonic=lambda: 0.0)
     desk = Desk(sqlite_store, Objects("previous"), Actors(), clock, lease=30, warm=60, storage="memory://previous")
     dispatcher: Any = object.__new__(DispatcherActor)
-    dispatcher._desk, dispatcher._news = desk, Event()
+    dispatcher._desk, dispatcher._bell = desk, Bell(tmp_path / "bell")
     for report in REPORTS["to_dispatcher"]:
         taken = getattr(dispatcher, report["method"])(*unpickled(report["arguments"]))
         assert taken is Verdict.TAKEN, report["method"]
