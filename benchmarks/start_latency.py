@@ -1,11 +1,12 @@
-"""How long from the submission of a task until its commands start, on an actor that is warm?
+"""How long from the submission of a task until its commands run, on an actor that is warm?
 
-    .venv/bin/python -m benchmarks.start_latency [--count 200] [--json]
+    .venv/bin/python -m benchmarks.start_latency [--count 200] [--folder DIR] [--json]
 
 A server is started for it. One task after the other is sent over HTTP, each once the one before has ended and a pause
-has passed, so that nothing is waited for but the way itself. Given are milliseconds from the moment at which the
-request is sent: until the answer has come, which it does when the task is on disk; until the dispatcher has given the
-task to the actor; and until the actor has started the commands, by the times that the attempt has.
+has passed, so that nothing is waited for but the way itself; nothing is asked of the server meanwhile. Given are
+milliseconds from the moment at which the request is sent: until the answer has come, which it does when the task is on
+disk; until the dispatcher has given the task to the actor, by the attempt's times; and until the command runs, by the
+time that it prints: it is `date`. `--folder` is where the server's data are.
 
 The peer is what Ray has for it: an application of Ray Serve that calls a warm actor, which starts the same process.
 It stages no input, starts no supervisor, and has nothing on disk.
@@ -14,17 +15,18 @@ It stages no input, starts no supervisor, and has nothing on disk.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from benchmarks.bare_ray import bare_ray
 from benchmarks.submission_rate import spec_over
@@ -32,17 +34,19 @@ from tests.running_server import RunningServer, running_server
 
 Figures = dict[str, list[float]]
 
-_PEER = """
-import subprocess, time
+COMMAND = ["date", "+%s.%N"]
+"""Prints the seconds since 1970, as `time.time()` counts them."""
+UNDISTURBED = 0.1
+"""Seconds in which nobody asks how far the task is."""
+
+_PEER = f"""
+import subprocess
 from fastapi import Request
 
 @ray.remote(num_cpus=1)
 class Starter:
     def start(self):
-        process = subprocess.Popen(["true"])
-        at = time.time()
-        process.wait()
-        return at
+        return subprocess.run({COMMAND}, capture_output=True, check=True).stdout
 
 app = FastAPI()
 
@@ -54,36 +58,62 @@ class Api:
 
     @app.post("/v1/tasks")
     async def run(self):
-        return {"started_at": await self.starter.start.remote()}
+        return {{"started_at": float(await self.starter.start.remote())}}
 
 serve.run(Api.bind(), route_prefix="/")
 """
 
 
+class Client:
+    """One connection, by a client that costs a tenth of a millisecond for each request."""
+
+    def __init__(self, url: str, key: str = "") -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """Return the JSON that a request is answered with; an error ends the program."""
+        self._connection.request(method, path, body, self._headers)
+        answer = self._connection.getresponse()
+        told = answer.read()
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise SystemExit(f"{method} {path} was answered with {answer.status}: {told[:500]!r}")
+        return json.loads(told)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+
 def of_server(server: RunningServer, count: int) -> Figures:
     """Return the milliseconds of each task."""
     spec = spec_over(server.url, server.key) | {
-        "commands": [{"argv": ["true"]}],
+        "commands": [{"argv": COMMAND}],
         "parameters": {},
         "runtime": "native",
         "resources": {"cpus": 1, "memory": "256MiB"},
     }
+    body = json.dumps(spec).encode()
     found: Figures = {"answered": [], "given": [], "started": [], "ended": []}
-    with server.http() as http:
+    with closing(Client(server.url, server.key)) as client, server.http() as plain:
 
         def one() -> dict[str, float]:
             sent, began = time.time(), time.perf_counter()
-            answer = http.post("/v1/tasks", json=spec)
+            task = client.ask("POST", "/v1/tasks", body)["id"]
             answered = (time.perf_counter() - began) * 1000
-            answer.raise_for_status()
-            task = answer.json()["id"]
-            while (told := http.get(f"/v1/tasks/{task}").json())["ended_at"] is None:
+            time.sleep(UNDISTURBED)
+            while (told := client.ask("GET", f"/v1/tasks/{task}"))["ended_at"] is None:
                 time.sleep(0.02)
             if told["status"] != "succeeded":
                 raise SystemExit(f"a task ended as {told['status']}: {told['reason']}")
-            [attempt] = told["attempts"]
-            since = {"given": attempt["created_at"], "started": attempt["started_at"], "ended": told["ended_at"]}
-            return {"answered": answered} | {name: (_moment(at) - sent) * 1000 for name, at in since.items()}
+            printed = plain.get(f"/v1/tasks/{task}/logs").raise_for_status().text
+            since = {
+                "given": _moment(told["attempts"][0]["created_at"]),
+                "started": float(printed),
+                "ended": _moment(told["ended_at"]),
+            }
+            return {"answered": answered} | {name: (at - sent) * 1000 for name, at in since.items()}
 
         _repeat(one, count, found)
     return found
@@ -92,12 +122,13 @@ def of_server(server: RunningServer, count: int) -> Figures:
 def of_peer(url: str, count: int) -> Figures:
     """Return the milliseconds of each call."""
     found: Figures = {"answered": [], "started": []}
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+    with closing(Client(url)) as client:
 
         def one() -> dict[str, float]:
             sent, began = time.time(), time.perf_counter()
-            told = http.post("/v1/tasks").raise_for_status().json()
+            told = client.ask("POST", "/v1/tasks")
             answered = (time.perf_counter() - began) * 1000
+            time.sleep(UNDISTURBED)
             return {"answered": answered, "started": (told["started_at"] - sent) * 1000}
 
         _repeat(one, count, found)
@@ -133,12 +164,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--folder", type=Path, help="where the server's data are")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     told = {}
     with bare_ray(_PEER) as (_, url):
         told["Ray Serve and an actor"] = summary(of_peer(url, options.count))
-    with tempfile.TemporaryDirectory() as home, running_server(Path(home)) as server:
+    with tempfile.TemporaryDirectory(dir=options.folder) as home, running_server(Path(home)) as server:
         told["Simyard"] = summary(of_server(server, options.count))
     if options.json:
         print(json.dumps({"benchmark": "start_latency", "count": options.count, **told}))

@@ -140,6 +140,8 @@ class Desk:
         """Machines by name, and when they were last seen to be leaving."""
         self._unanswered: dict[str, float] = {}
         """Machines by name, and when a task over several last lost them."""
+        self._silent: set[str] = set()
+        """Machines by name of which nothing was heard for a while, of no attempt there."""
         self._idle: dict[str, datetime] = {}
         """Since when machines carry no task, by their ids."""
         self._takeovers = Takeovers(lease)
@@ -219,8 +221,7 @@ class Desk:
                 break
         with self._lock:
             holders = [held.holder for held in self._crew]
-        aside = {name for name, at in self._unanswered.items() if now - at < _UNANSWERED_SECONDS}
-        aside.update(self._watch.set_aside(self._machines, self._now()))
+        aside = self._aside(now)
         hosts = [
             replace(host, is_set_aside=host.name in aside, environments=self._in_place.on(host.name))
             for host in self._machines
@@ -246,6 +247,14 @@ class Desk:
                 case Retire():
                     self._end(action.holder)
 
+    def _aside(self, now: float) -> set[str]:
+        """Return the names of the machines that get no tasks at present."""
+        aside = {name for name, at in self._unanswered.items() if now - at < _UNANSWERED_SECONDS}
+        aside.update(self._watch.set_aside(self._machines, self._now()))
+        # It takes Ray a minute to see that a machine has gone without a word. Where all are silent it may be us.
+        well = {host.group for host in self._machines if host.name not in aside | self._silent}
+        return aside | {host.name for host in self._machines if host.name in self._silent and host.group in well}
+
     def _plan(
         self, queue: Mapping[str, TaskRecord], hosts: list[Host], holders: list[Holder], now: float
     ) -> tuple[Line, list[Action]]:
@@ -266,6 +275,8 @@ class Desk:
         """End leases that ran out, give back what was not handed over, and send cancels on."""
         active = {record.key: record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
+        machines = {key: record.task.attempts[-1].machine for key, record in active.items()}
+        self._silent = self._leases.silent(machines, self._monotonic())
         self._shares = self._shares.after(active.values(), self._monotonic(), self._now())
         for key in self._takeovers.forget(active):
             self._drop_dead(*key)

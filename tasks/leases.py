@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 ATTENTIVE = 5.0
 """Seconds between two looks up to which nobody's report can have waited for this process."""
@@ -31,10 +32,10 @@ class Leases:
             self._heard[key] = now + grace
 
     def hear(self, key: tuple[str, int], now: float) -> None:
-        """Take note of a word from an attempt."""
+        """Take note of a word from an attempt; who has spoken once needs no grace any more."""
         with self._lock:
             if key in self._heard:
-                self._heard[key] = max(self._heard[key], now)
+                self._heard[key] = now
 
     def look(self, going: Container[tuple[str, int]], now: float) -> None:
         """Forget all but the attempts that go on, and do not count the time in which this process heard nobody."""
@@ -48,6 +49,19 @@ class Leases:
     def __contains__(self, key: object) -> bool:
         """Say whether an attempt was given to an actor."""
         return key in self._heard
+
+    def silent(self, machines: Mapping[tuple[str, int], str], now: float) -> set[str]:
+        """Return the machines of which nothing was heard for half a lease, of those that were heard of at all.
+
+        `machines` has that of each attempt. An attempt is heard of three times in a lease.
+        """
+        newest: dict[str, float] = {}
+        with self._lock:
+            for key, machine in machines.items():
+                # One that was only just given to its actor says nothing of its machine yet.
+                if (heard := self._heard.get(key, math.inf)) <= now:
+                    newest[machine] = max(newest.get(machine, heard), heard)
+        return {machine for machine, heard in newest.items() if now - heard > self._seconds / 2}
 
     def is_out(self, key: tuple[str, int], now: float) -> bool:
         """Say whether nothing was heard of an attempt for a whole lease."""

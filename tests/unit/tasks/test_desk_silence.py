@@ -117,12 +117,23 @@ def test_a_clock_that_is_set_ends_nothing_that_goes_on_and_keeps_nothing_that_do
 
 
 def test_a_dispatcher_that_stood_still_gives_every_attempt_the_time_to_speak(scene: Silence) -> None:
-    scene.wait(START_GRACE + LEASE - 1)
+    scene.wait(LEASE - 1)
     scene.seconds += 5000.0
     scene.desk.turn()
     scene.carried_by("sim-1")
     scene.wait(LEASE + 1)
     assert scene.actors.ended == ["sim-1"]
+
+
+def test_only_an_attempt_that_has_not_spoken_yet_has_longer_than_a_lease(scene: Silence) -> None:
+    silent = scene.submit()
+    scene.desk.turn()
+    assert scene.handed() == ["sim-1", "sim-2"]
+    scene.wait(LEASE + 1)
+    assert scene.actors.ended == ["sim-1"]
+    assert scene.store.get(silent).attempt == 1
+    scene.wait(START_GRACE)
+    assert "sim-2" in scene.actors.ended
 
 
 def test_an_attempt_that_reports_lives_although_the_store_cannot_write_it_down(scene: Silence) -> None:

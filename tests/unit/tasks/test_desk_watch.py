@@ -120,3 +120,42 @@ def test_attempts_that_nobody_can_carry_set_a_machine_aside_too(yard: Yard) -> N
         yard.actors.left[yard.record(task).holder or ""](Broken("No space left on device."))
     assert yard.machine("bad").set_aside_until is not None
     assert [yard.record(task).losses for task in tasks] == [0, 0, 0]
+
+
+def place_of(yard: Yard, task: str) -> str:
+    return yard.record(task).task.attempts[-1].machine
+
+
+def placed_now(yard: Yard) -> str:
+    [task] = yard.start(1)
+    return place_of(yard, task)
+
+
+def test_a_machine_that_says_nothing_for_half_a_lease_gets_no_tasks_until_it_is_heard(yard: Yard) -> None:
+    [quiet] = yard.start(1)
+    yard.run(quiet)
+    assert place_of(yard, quiet) == "bad"
+    for _ in range(15):
+        yard.seconds += 1
+        yard.desk.turn()
+    # Its next word may be late by half of what it is due in.
+    assert placed_now(yard) == "bad"
+    yard.seconds += 1
+    assert placed_now(yard) == "good"
+    # One that was only just given to its actor is no word of its machine.
+    yard.seconds += 1
+    assert placed_now(yard) == "good"
+    assert yard.desk.renew(quiet, 1) is Verdict.TAKEN
+    assert placed_now(yard) == "bad"
+
+
+def test_where_all_machines_of_a_group_say_nothing_they_get_tasks_still(yard: Yard) -> None:
+    yard.actors.hosts = yard.actors.hosts[:1]
+    yard.desk.recover()
+    [quiet] = yard.start(1)
+    yard.run(quiet)
+    machine = place_of(yard, quiet)
+    for _ in range(20):
+        yard.seconds += 1
+        yard.desk.turn()
+    assert placed_now(yard) == machine
