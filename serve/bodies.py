@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -47,13 +48,16 @@ async def read_body(request: Request, limit: int, *, fix: str) -> bytes:
 async def read_json(request: Request) -> bytes | bytearray:
     """Return the JSON text of a request, decoded where `Content-Encoding` says so.
 
+    A byte order mark before it, which programs of Windows write, is left out (RFC 8259, section 8.1).
+
     Raises:
         TooLarge: it is larger than JSON_LIMIT as it was sent, or than DECODED_LIMIT once it is plain.
         InvalidInput: it is not encoded as its header says.
     """
     body = await read_body(request, JSON_LIMIT, fix="Send fewer tasks or files in one request.")
     encoding = request.headers.get("content-encoding", "")
-    return await to_thread.run_sync(decoded, body, encoding, DECODED_LIMIT) if encoding else body
+    text = await to_thread.run_sync(decoded, body, encoding, DECODED_LIMIT) if encoding else body
+    return text.removeprefix(BOM_UTF8)
 
 
 def parse(model: type[Model], body: bytes | bytearray) -> Model:

@@ -7,6 +7,7 @@ cannot get away from it by daemonising.
 import ctypes
 import os
 from collections.abc import Callable
+from functools import cache
 
 from simulators.supervisor.control import Control
 from simulators.supervisor.processes import read_process
@@ -34,11 +35,17 @@ def supervise(folder: str, begun: Callable[[], object]) -> bool:
     control = Control(folder)
     run = Run(control)
     set_title(f"simyard supervisor of {run.name}")
-    me = read_process(os.getpid())
-    assert me is not None
-    control.write_pid(os.getpid(), me.start)
+    control.write_pid(os.getpid(), _start_of(os.getpid()))
     begun()
     may_go_on = run.run()
     os.chdir("/")
     set_title("simyard supervisor that waits")
     return may_go_on
+
+
+@cache
+def _start_of(pid: int) -> int:
+    """Return when a living process was started, in clock ticks; that stays as it is."""
+    process = read_process(pid)
+    assert process is not None
+    return process.start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
+import signal
 
 from simulators.supervisor.ends import LaunchError
 from simulators.supervisor.priority import oom_score, set_oom_score
@@ -37,21 +37,23 @@ def spawn(argv: list[str], environment: dict[str, str], folder: str, streams: tu
         LaunchError: it cannot be started.
     """
     program = find_program(argv[0], folder, environment.get("PATH", ""))
+    # A spawned process begins where we are.
+    home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     # When the machine itself runs out of memory, the kernel takes the simulation and not its watchers.
     own = oom_score()
     set_oom_score(_OOM_SCORE)
     try:
-        # By vfork: a copy of our own memory would cost more than all else that a short command takes.
-        process = subprocess.Popen(
+        os.chdir(folder)
+        # By vfork, since a copy of our own memory would cost more than all else that a short command takes; and in one
+        # call, where subprocess.Popen takes 0.2 ms more in a process that had nothing to do for a while.
+        return os.posix_spawn(
+            program,
             argv,
-            executable=program,
-            env=environment,
-            cwd=folder,
-            stdin=streams[0],
-            stdout=streams[1],
-            stderr=streams[2],
-            close_fds=False,
-            start_new_session=True,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)],
+            setsid=True,
+            # Python ignores these, and a program expects to die by them.
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
         )
     except OSError as error:
         hint = {
@@ -62,6 +64,5 @@ def spawn(argv: list[str], environment: dict[str, str], folder: str, streams: tu
         raise LaunchError(f"{argv[0]!r} cannot be started: {error.strerror}. {hint}".rstrip()) from error
     finally:
         set_oom_score(own)
-    # Its end is ours to take, see `Events.reap`: the object must not look for it.
-    process.returncode = 0
-    return process.pid
+        os.fchdir(home)
+        os.close(home)

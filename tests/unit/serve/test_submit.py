@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import json
+from codecs import BOM_UTF8
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,6 +30,17 @@ def test_a_good_task_is_stored_with_version_runtime_and_commands_and_the_dispatc
 def test_the_content_type_does_not_matter(face: Face) -> None:
     answer = face.post("/v1/tasks", content=json.dumps(face.spec()), headers={"Content-Type": "text/plain"})
     assert answer.status_code == 201
+
+
+def test_a_byte_order_mark_before_the_json_is_left_out(face: Face) -> None:
+    body = BOM_UTF8 + json.dumps(face.spec()).encode()
+    assert face.post("/v1/tasks", content=body).status_code == 201
+    packed = {"Content-Encoding": "gzip"}
+    assert face.post("/v1/tasks", content=gzip.compress(body), headers=packed).status_code == 201
+    lines = BOM_UTF8 + json.dumps({"spec": face.spec()}).encode() + b"\n"
+    answer = face.post("/v1/tasks:batch", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    [result] = answer.json()["results"]
+    assert result["task"]["status"] == "queued"
 
 
 def test_a_repeated_request_gives_the_same_task_however_it_is_spelled(face: Face) -> None:
