@@ -252,7 +252,8 @@ class Desk:
         aside = {name for name, at in self._unanswered.items() if now - at < _UNANSWERED_SECONDS}
         aside.update(self._watch.set_aside(self._machines, self._now()))
         # It takes Ray a minute to see that a machine has gone without a word. Where all are silent it may be us.
-        well = {host.group for host in self._machines if host.name not in aside | self._silent}
+        suspect = aside | self._silent
+        well = {host.group for host in self._machines if host.name not in suspect}
         return aside | {host.name for host in self._machines if host.name in self._silent and host.group in well}
 
     def _plan(

@@ -36,6 +36,8 @@ def one() -> psutil.Process:
     """Give the launcher of this process, which is new."""
     LAUNCHER.close()
     LAUNCHER.warm_up()
+    # For a moment after it was started the kernel shows a program without its words.
+    until(launchers, "the launcher")
     [process] = launchers()
     return process
 
