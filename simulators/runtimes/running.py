@@ -87,11 +87,16 @@ class Running:
         """Return how the run ended, or None while it goes on.
 
         Raises:
-            SupervisorLost: the supervisor is gone and left no end.
+            SupervisorLost: the supervisor is gone and left no end, or the machine was started anew since.
         """
         is_alive = not self._last_state and self._living_pid() is not None
         state = self._state()
         if state.get("phase") == "ended":
+            # One of the release before does not say in which boot that was.
+            if state.get("boot", supervisor.boot()) != supervisor.boot():
+                raise SupervisorLost(
+                    "The machine was started anew since its commands ended, and may have lost outputs."
+                )
             return _exit_of(state["exit"])
         if not is_alive:
             raise SupervisorLost(self._complaints() or None)

@@ -13,6 +13,7 @@ from simulators.supervisor.control import (
     STDOUT,
     STOP,
     TEMP,
+    boot,
     remove_tree,
 )
 from simulators.supervisor.processes import (
@@ -39,6 +40,7 @@ __all__ = [
     "STOP",
     "TEMP",
     "Process",
+    "boot",
     "call",
     "descendants",
     "kill_all",

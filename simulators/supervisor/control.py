@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
+
+from simulators.supervisor.processes import read_small
 
 PLAN = "plan.json"
 PID = "pid"
@@ -26,6 +29,15 @@ COMPLAINTS = "supervisor.log"
 _BALLAST = "ballast"
 # The end is written in its place, so that it can be on a disk that the run has filled.
 _BALLAST_BYTES = 256 * 1024
+
+
+@cache
+def boot() -> str:
+    """Return the name of this run of the machine since it was switched on; empty where the kernel does not tell."""
+    try:
+        return read_small("/proc/sys/kernel/random/boot_id").decode().strip()
+    except OSError:
+        return ""
 
 
 class Control:
@@ -65,18 +77,18 @@ class Control:
         self._replace(STATE, json.dumps(state))
 
     def write_end(self, state: Mapping[str, Any]) -> None:
-        """Say that the run has ended, durably and in the room that was kept for it."""
+        """Say that the run has ended, in the room that was kept for it.
+
+        It says in which boot of the machine, too: it is not on disk before what the commands made, nor is that, and a
+        power failure may leave any part of it.
+        """
         # Not truncated first: others could take the room in between.
         handle = os.open(self.path(_BALLAST), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(handle, os.write(handle, json.dumps(state).encode()))
-            os.fsync(handle)
+            os.ftruncate(handle, os.write(handle, json.dumps({**state, "boot": boot()}).encode()))
         finally:
             os.close(handle)
         os.rename(self.path(_BALLAST), self.path(STATE))
-        folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-        os.fsync(folder)
-        os.close(folder)
 
     def write_members(self, starts: Mapping[int, int]) -> None:
         """Say which processes the run has, by id and start."""

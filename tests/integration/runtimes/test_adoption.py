@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 from simulators import attempt as module
 from simulators import execution, supervisor
-from simulators.errors import NotAdoptable
+from simulators.errors import NotAdoptable, SupervisorLost
 from simulators.execution import Execution
 from simulators.outcome import Outcome
 from simulators.runtimes import Running
@@ -207,6 +208,34 @@ def test_a_run_that_ended_while_nobody_watched_is_taken_over_too(plain: Scene) -
     assert plain.reports[:-1] == ["running", "finalizing"]
     assert plain.output("count") == b"began\n"
     plain.nothing_left()
+
+
+def ended_in_boot(scene: Scene, boot: str | None) -> None:
+    """Let the commands end while nobody watches, in that boot of the machine; None is what a release before wrote."""
+    kill(scene.begun())
+    scene.go()
+    until(lambda: scene.running.poll(), "the end of the commands")
+    file = scene.root / "control" / supervisor.STATE
+    state = json.loads(file.read_bytes())
+    assert state.pop("boot") == supervisor.boot() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    file.write_text(json.dumps(state if boot is None else state | {"boot": boot}))
+
+
+def test_a_run_that_ended_before_the_machine_was_started_anew_is_not_taken_over(plain: Scene) -> None:
+    # The system may not have written all that it made.
+    ended_in_boot(plain, "5b1f3d60-6e56-4c0b-a1e3-2d2b4d5d8f11")
+    with pytest.raises(SupervisorLost, match="started anew"):
+        Running.attach(plain.root / "control").poll()
+    with pytest.raises(NotAdoptable, match="end"):
+        plain.carrier.attempt(adopting=True)
+    plain.no_result()
+    plain.nothing_left()
+
+
+def test_a_run_that_ended_below_a_supervisor_of_the_release_before_is_taken_over(plain: Scene) -> None:
+    ended_in_boot(plain, None)
+    plain.carrier.attempt(adopting=True).adopt()
+    assert (plain.outcome().status, plain.outcome().stored) == (Status.SUCCEEDED, True)
 
 
 def test_a_run_whose_process_died_while_storing_is_stored_by_another(plain: Scene) -> None:
