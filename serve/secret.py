@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import re
 import secrets
 from pathlib import Path
 
+from simyard.errors import InvalidInput
+from storage.once import made_once
 from storage.settings import Settings
 
 
@@ -25,22 +27,16 @@ def load_server_id(settings: Settings) -> str:
 
 
 def _load(path: Path, size: int) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        pass
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(secrets.token_hex(size))
-    try:
-        # A link is made only where no other process was first.
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
-    return path.read_text().strip()
+    """Return as many random bytes as hexadecimal digits.
+
+    Raises:
+        InvalidInput: the file has something else, which would protect nothing.
+    """
+    text = made_once(path, lambda: secrets.token_hex(size)).strip()
+    if re.fullmatch(rf"[0-9a-f]{{{2 * size}}}", text) is None:
+        fix = "Stop the server and remove the file; the next start makes a new one."
+        raise InvalidInput(f"The file {path} is damaged: it has not {2 * size} hexadecimal digits.", fix=fix)
+    return text
 
 
 def join_tokens_file(settings: Settings) -> Path:

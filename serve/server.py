@@ -49,6 +49,7 @@ from simyard.errors import Conflict, InvalidInput, SimyardError, Unavailable
 from simyard.reason import Reason, ReasonCode
 from simyard.task import LOCAL_GROUP
 from storage.objects import open_store
+from storage.once import made_once
 from storage.settings import PREFIX, Settings
 from tasks.recovery import settle
 from tasks.store import Contested, Store, StoreUnavailable
@@ -363,10 +364,7 @@ def _own_url(settings: Settings, port: int) -> str:
 
 def _keep_storage(settings: Settings) -> None:
     """Refuse to open a data folder with another storage than the one that holds its tasks' outputs."""
-    path = settings.server_dir / "storage"
-    if not path.exists():
-        path.write_text(settings.storage_uri)
-    kept = path.read_text()
+    kept = made_once(settings.server_dir / "storage", lambda: settings.storage_uri)
     if kept != settings.storage_uri:
         raise Conflict(
             f"The data folder {settings.data_dir} belongs to the storage {kept}.",

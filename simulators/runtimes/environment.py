@@ -105,6 +105,8 @@ def _make(folder: Path, recipe: Mapping[str, object], version: VersionSpec, stop
             pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
             _run([*pip, "install", "--no-warn-script-location", "--", *requirements], stopped)
         install_programs(version, folder)
+        # A power failure must not leave the marker without all that it speaks for.
+        os.sync()
         marker = folder / (_MARKER + ".tmp")
         marker.write_text(json.dumps(recipe, indent=1))
         marker.rename(folder / _MARKER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -78,6 +79,27 @@ def test_a_half_made_environment_is_made_again(root: Path, tmp_path: Path) -> No
     (prepared.programs / "tiny-run").unlink()
     assert prepare(root, version) == prepared
     assert output(prepared.programs / "tiny-run") == "run\n"
+
+
+def test_all_of_an_environment_is_on_disk_before_its_marker_is_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "own.py"
+    program.write_text("print('run')")
+    flushed: list[set[str]] = []
+
+    def sync() -> None:
+        flushed.append({path.name for path in root.rglob("*")})
+        flush()
+
+    flush = os.sync
+    monkeypatch.setattr(os, "sync", sync)
+    version = VersionSpec(version="1.0", requirements=(), programs={"tiny-run": program})
+    for _ in range(2):
+        prepare(root, version)
+    [names] = flushed
+    assert {"tiny-run", "python"} <= names
+    assert not any(name.startswith("ready.json") for name in names)
 
 
 def test_an_environment_whose_python_is_gone_is_made_again(root: Path, tmp_path: Path) -> None:
