@@ -44,7 +44,8 @@ class Crasher:
         self._process = subprocess.Popen(
             [sys.executable, "-m", driver.__name__],
             cwd=Path(__file__).parents[3],
-            env={"PYTHONPATH": ":".join(sys.path), "LD_PRELOAD": str(library)},
+            # It may die as it tries whether files can be made in the folder for temporary ones.
+            env={"PYTHONPATH": ":".join(sys.path), "LD_PRELOAD": str(library), "TMPDIR": str(library.parent)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
