@@ -72,14 +72,14 @@ class Client:
         self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """Return the JSON that a request is answered with; an error ends the program."""
+    def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """Return what a request is answered with; an error ends the program."""
         self._connection.request(method, path, body, self._headers)
         answer = self._connection.getresponse()
         told = answer.read()
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise SystemExit(f"{method} {path} was answered with {answer.status}: {told[:500]!r}")
-        return json.loads(told)
+        return told
 
     def close(self) -> None:
         """End the connection."""
@@ -96,21 +96,21 @@ def of_server(server: RunningServer, count: int) -> Figures:
     }
     body = json.dumps(spec).encode()
     found: Figures = {"answered": [], "given": [], "started": [], "ended": []}
-    with closing(Client(server.url, server.key)) as client, server.http() as plain:
+    with closing(Client(server.url, server.key)) as client:
 
         def one() -> dict[str, float]:
             sent, began = time.time(), time.perf_counter()
-            task = client.ask("POST", "/v1/tasks", body)["id"]
+            answer = client.ask("POST", "/v1/tasks", body)
             answered = (time.perf_counter() - began) * 1000
+            task = json.loads(answer)["id"]
             time.sleep(UNDISTURBED)
-            while (told := client.ask("GET", f"/v1/tasks/{task}"))["ended_at"] is None:
+            while (told := json.loads(client.ask("GET", f"/v1/tasks/{task}")))["ended_at"] is None:
                 time.sleep(0.02)
             if told["status"] != "succeeded":
                 raise SystemExit(f"a task ended as {told['status']}: {told['reason']}")
-            printed = plain.get(f"/v1/tasks/{task}/logs").raise_for_status().text
             since = {
                 "given": _moment(told["attempts"][0]["created_at"]),
-                "started": float(printed),
+                "started": float(client.ask("GET", f"/v1/tasks/{task}/logs")),
                 "ended": _moment(told["ended_at"]),
             }
             return {"answered": answered} | {name: (at - sent) * 1000 for name, at in since.items()}
@@ -126,10 +126,10 @@ def of_peer(url: str, count: int) -> Figures:
 
         def one() -> dict[str, float]:
             sent, began = time.time(), time.perf_counter()
-            told = client.ask("POST", "/v1/tasks")
+            answer = client.ask("POST", "/v1/tasks")
             answered = (time.perf_counter() - began) * 1000
             time.sleep(UNDISTURBED)
-            return {"answered": answered, "started": (told["started_at"] - sent) * 1000}
+            return {"answered": answered, "started": (json.loads(answer)["started_at"] - sent) * 1000}
 
         _repeat(one, count, found)
     return found

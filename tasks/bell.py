@@ -6,7 +6,6 @@ through several threads. It holds nothing that may not be lost; who is not woken
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import select
@@ -31,7 +30,7 @@ class Bell:
             handle = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             if not stat.S_ISFIFO(os.fstat(handle).st_mode):
                 os.close(handle)
-                raise FileExistsError(errno.EEXIST, "It is no named pipe", str(path))
+                raise FileExistsError("it is no named pipe")
             self._hears, self._rings = handle, handle
         except OSError as error:
             log.warning("only this process can ring the bell %s: %s", path, error)

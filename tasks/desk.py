@@ -140,8 +140,6 @@ class Desk:
         """Machines by name, and when they were last seen to be leaving."""
         self._unanswered: dict[str, float] = {}
         """Machines by name, and when a task over several last lost them."""
-        self._silent: set[str] = set()
-        """Machines by name of which nothing was heard for a while, of no attempt there."""
         self._idle: dict[str, datetime] = {}
         """Since when machines carry no task, by their ids."""
         self._takeovers = Takeovers(lease)
@@ -211,7 +209,7 @@ class Desk:
         now = self._monotonic()
         if now - self._machines_at >= _HOSTS_EVERY:
             self._look_at_machines()
-        self._check_active()
+        silent = self._check_active()
         self._spent.clear()
         for record in self._store.overdue(self._now(), LOOK_AHEAD):
             with suppress(Refused, NotFound):
@@ -221,7 +219,7 @@ class Desk:
                 break
         with self._lock:
             holders = [held.holder for held in self._crew]
-        aside = self._aside(now)
+        aside = self._aside(silent, now)
         hosts = [
             replace(host, is_set_aside=host.name in aside, environments=self._in_place.on(host.name))
             for host in self._machines
@@ -247,14 +245,14 @@ class Desk:
                 case Retire():
                     self._end(action.holder)
 
-    def _aside(self, now: float) -> set[str]:
+    def _aside(self, silent: set[str], now: float) -> set[str]:
         """Return the names of the machines that get no tasks at present."""
         aside = {name for name, at in self._unanswered.items() if now - at < _UNANSWERED_SECONDS}
         aside.update(self._watch.set_aside(self._machines, self._now()))
         # It takes Ray a minute to see that a machine has gone without a word. Where all are silent it may be us.
-        suspect = aside | self._silent
+        suspect = aside | silent
         well = {host.group for host in self._machines if host.name not in suspect}
-        return aside | {host.name for host in self._machines if host.name in self._silent and host.group in well}
+        return aside | {host.name for host in self._machines if host.name in silent and host.group in well}
 
     def _plan(
         self, queue: Mapping[str, TaskRecord], hosts: list[Host], holders: list[Holder], now: float
@@ -272,12 +270,15 @@ class Desk:
         )
         return line, actions
 
-    def _check_active(self) -> None:
-        """End leases that ran out, give back what was not handed over, and send cancels on."""
+    def _check_active(self) -> set[str]:
+        """End leases that ran out, give back what was not handed over, and send cancels on.
+
+        Return the names of the machines of which nothing was heard for a while.
+        """
         active = {record.key: record for record in self._store.active()}
         self._leases.look(active, self._monotonic())
         machines = {key: record.task.attempts[-1].machine for key, record in active.items()}
-        self._silent = self._leases.silent(machines, self._monotonic())
+        silent = self._leases.silent(machines, self._monotonic())
         self._shares = self._shares.after(active.values(), self._monotonic(), self._now())
         for key in self._takeovers.forget(active):
             self._drop_dead(*key)
@@ -293,6 +294,7 @@ class Desk:
             except Exception as error:  # one task whose result cannot be looked up must not hold up all others
                 is_ours = isinstance(error, SimyardError)
                 log.warning("attempt %s of %s could not be looked after: %r", *key[::-1], error, exc_info=not is_ours)
+        return silent
 
     def _watch_again(self) -> None:
         """Ask to be told of the attempts of which nobody else would tell us, also where they are over for the store."""

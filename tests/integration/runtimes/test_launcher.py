@@ -37,8 +37,7 @@ def one() -> psutil.Process:
     LAUNCHER.close()
     LAUNCHER.warm_up()
     # For a moment after it was started the kernel shows a program without its words.
-    until(launchers, "the launcher")
-    [process] = launchers()
+    [process] = until(launchers, "the launcher")
     return process
 
 
